@@ -8,8 +8,7 @@ type AcknowledgeMessageInput struct {
 }
 
 // AcknowledgeMessageOutput is the output of AcknowledgeMessage.
-type AcknowledgeMessageOutput struct {
-}
+type AcknowledgeMessageOutput struct{}
 
 // DeleteMessageInput is the input of DeleteMessage.
 type DeleteMessageInput struct {
@@ -17,8 +16,7 @@ type DeleteMessageInput struct {
 }
 
 // DeleteMessageOutput is the output of DeleteMessage.
-type DeleteMessageOutput struct {
-}
+type DeleteMessageOutput struct{}
 
 // DeliveryOptions is a structure of the ec2messages API.
 type DeliveryOptions struct {
@@ -33,8 +31,7 @@ type FailMessageInput struct {
 }
 
 // FailMessageOutput is the output of FailMessage.
-type FailMessageOutput struct {
-}
+type FailMessageOutput struct{}
 
 // GetEndpointInput is the input of GetEndpoint.
 type GetEndpointInput struct {
@@ -81,5 +78,4 @@ type SendReplyInput struct {
 }
 
 // SendReplyOutput is the output of SendReply.
-type SendReplyOutput struct {
-}
+type SendReplyOutput struct{}

@@ -18,8 +18,7 @@ type DescribeNodesOutput struct {
 }
 
 // GetFleetSummaryInput is the input of GetFleetSummary.
-type GetFleetSummaryInput struct {
-}
+type GetFleetSummaryInput struct{}
 
 // GetFleetSummaryOutput is the output of GetFleetSummary.
 type GetFleetSummaryOutput struct {

@@ -32,8 +32,7 @@ type AddTagsToResourceInput struct {
 }
 
 // AddTagsToResourceOutput is the output of AddTagsToResource.
-type AddTagsToResourceOutput struct {
-}
+type AddTagsToResourceOutput struct{}
 
 // Alarm is a structure of the ssm API.
 type Alarm struct {
@@ -142,8 +141,7 @@ type CancelCommandInput struct {
 }
 
 // CancelCommandOutput is the output of CancelCommand.
-type CancelCommandOutput struct {
-}
+type CancelCommandOutput struct{}
 
 // CloudWatchOutputConfig is a structure of the ssm API.
 type CloudWatchOutputConfig struct {
@@ -344,8 +342,7 @@ type DeleteActivationInput struct {
 }
 
 // DeleteActivationOutput is the output of DeleteActivation.
-type DeleteActivationOutput struct {
-}
+type DeleteActivationOutput struct{}
 
 // DeleteDocumentInput is the input of DeleteDocument.
 type DeleteDocumentInput struct {
@@ -356,8 +353,7 @@ type DeleteDocumentInput struct {
 }
 
 // DeleteDocumentOutput is the output of DeleteDocument.
-type DeleteDocumentOutput struct {
-}
+type DeleteDocumentOutput struct{}
 
 // DeleteInventoryInput is the input of DeleteInventory.
 type DeleteInventoryInput struct {
@@ -390,8 +386,7 @@ type DeregisterManagedInstanceInput struct {
 }
 
 // DeregisterManagedInstanceOutput is the output of DeregisterManagedInstance.
-type DeregisterManagedInstanceOutput struct {
-}
+type DeregisterManagedInstanceOutput struct{}
 
 // DeregisterPatchBaselineForPatchGroupInput is the input of DeregisterPatchBaselineForPatchGroup.
 type DeregisterPatchBaselineForPatchGroupInput struct {
@@ -1381,8 +1376,7 @@ type ModifyDocumentPermissionInput struct {
 }
 
 // ModifyDocumentPermissionOutput is the output of ModifyDocumentPermission.
-type ModifyDocumentPermissionOutput struct {
-}
+type ModifyDocumentPermissionOutput struct{}
 
 // NonCompliantSummary is a structure of the ssm API.
 type NonCompliantSummary struct {
@@ -1520,8 +1514,7 @@ type PutComplianceItemsInput struct {
 }
 
 // PutComplianceItemsOutput is the output of PutComplianceItems.
-type PutComplianceItemsOutput struct {
-}
+type PutComplianceItemsOutput struct{}
 
 // PutConfigurePackageResultInput is the input of PutConfigurePackageResult.
 type PutConfigurePackageResultInput struct {
@@ -1536,8 +1529,7 @@ type PutConfigurePackageResultInput struct {
 }
 
 // PutConfigurePackageResultOutput is the output of PutConfigurePackageResult.
-type PutConfigurePackageResultOutput struct {
-}
+type PutConfigurePackageResultOutput struct{}
 
 // PutInventoryInput is the input of PutInventory.
 type PutInventoryInput struct {
@@ -1602,8 +1594,7 @@ type RemoveTagsFromResourceInput struct {
 }
 
 // RemoveTagsFromResourceOutput is the output of RemoveTagsFromResource.
-type RemoveTagsFromResourceOutput struct {
-}
+type RemoveTagsFromResourceOutput struct{}
 
 // RequestManagedInstanceRoleTokenInput is the input of RequestManagedInstanceRoleToken.
 type RequestManagedInstanceRoleTokenInput struct {
@@ -1777,8 +1768,7 @@ type UpdateDocumentMetadataInput struct {
 }
 
 // UpdateDocumentMetadataOutput is the output of UpdateDocumentMetadata.
-type UpdateDocumentMetadataOutput struct {
-}
+type UpdateDocumentMetadataOutput struct{}
 
 // UpdateDocumentOutput is the output of UpdateDocument.
 type UpdateDocumentOutput struct {
@@ -1794,8 +1784,7 @@ type UpdateInstanceAssociationStatusInput struct {
 }
 
 // UpdateInstanceAssociationStatusOutput is the output of UpdateInstanceAssociationStatus.
-type UpdateInstanceAssociationStatusOutput struct {
-}
+type UpdateInstanceAssociationStatusOutput struct{}
 
 // UpdateInstanceInformationInput is the input of UpdateInstanceInformation.
 type UpdateInstanceInformationInput struct {
@@ -1814,8 +1803,7 @@ type UpdateInstanceInformationInput struct {
 }
 
 // UpdateInstanceInformationOutput is the output of UpdateInstanceInformation.
-type UpdateInstanceInformationOutput struct {
-}
+type UpdateInstanceInformationOutput struct{}
 
 // UpdateManagedInstancePublicKeyInput is the input of UpdateManagedInstancePublicKey.
 type UpdateManagedInstancePublicKeyInput struct {
@@ -1824,8 +1812,7 @@ type UpdateManagedInstancePublicKeyInput struct {
 }
 
 // UpdateManagedInstancePublicKeyOutput is the output of UpdateManagedInstancePublicKey.
-type UpdateManagedInstancePublicKeyOutput struct {
-}
+type UpdateManagedInstancePublicKeyOutput struct{}
 
 // UpdateManagedInstanceRoleInput is the input of UpdateManagedInstanceRole.
 type UpdateManagedInstanceRoleInput struct {
@@ -1834,8 +1821,7 @@ type UpdateManagedInstanceRoleInput struct {
 }
 
 // UpdateManagedInstanceRoleOutput is the output of UpdateManagedInstanceRole.
-type UpdateManagedInstanceRoleOutput struct {
-}
+type UpdateManagedInstanceRoleOutput struct{}
 
 // UpdatePatchBaselineInput is the input of UpdatePatchBaseline.
 type UpdatePatchBaselineInput struct {
@@ -1880,5 +1866,4 @@ type UpdateServiceSettingInput struct {
 }
 
 // UpdateServiceSettingOutput is the output of UpdateServiceSetting.
-type UpdateServiceSettingOutput struct {
-}
+type UpdateServiceSettingOutput struct{}

@@ -43,8 +43,7 @@ type Credentials struct {
 }
 
 // GetCallerIdentityInput is the input of GetCallerIdentity.
-type GetCallerIdentityInput struct {
-}
+type GetCallerIdentityInput struct{}
 
 // GetCallerIdentityOutput is the output of GetCallerIdentity.
 type GetCallerIdentityOutput struct {

@@ -203,6 +203,10 @@ func (g *generator) emitShapes(b *bytes.Buffer) {
 		if doc == "" {
 			doc = fmt.Sprintf("%s is a structure of the %s API.", t, g.Package)
 		}
+		if len(g.Shapes[name].Members) == 0 {
+			fmt.Fprintf(b, "// %s\ntype %s struct{}\n\n", doc, t)
+			continue
+		}
 		fmt.Fprintf(b, "// %s\ntype %s struct {\n", doc, t)
 		for _, m := range g.Shapes[name].Members {
 			fmt.Fprintf(b, "\t%s %s `json:\"%s,omitzero\"`\n", upper(m.name), g.field(m.Shape), m.name)
