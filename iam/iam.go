@@ -5,6 +5,7 @@ package iam
 
 import (
 	"context"
+	"errors"
 	"strings"
 )
 
@@ -88,3 +89,10 @@ func PrincipalFrom(ctx context.Context) Principal {
 	p, _ := ctx.Value(principalKey{}).(Principal)
 	return p
 }
+
+// What a credential lookup can say no with. The front turns them into UnrecognizedClientException and
+// ExpiredTokenException.
+var (
+	ErrUnknownKey = errors.New("unknown or inactive access key")
+	ErrExpired    = errors.New("expired session")
+)

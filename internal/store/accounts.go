@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"time"
 
 	"oakum.dev/internal/audit"
@@ -60,7 +61,7 @@ func (tx *Tx) InsertAccessKey(k AccessKey) error {
 
 // AppendAudit writes an audit record into the transaction that it describes.
 func (tx *Tx) AppendAudit(r *audit.Record) error {
-	body, err := r.JSON()
+	body, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func (s *Store) Engine() string { return string(s.d) }
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	rec := audit.Pending(ctx)
 	run := fn
-	if rec != nil && !rec.Written() {
+	if rec.Claim() {
 		run = func(tx *Tx) error {
 			if err := fn(tx); err != nil {
 				return err
@@ -133,8 +133,10 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	} else {
 		err = s.updatePostgres(ctx, run)
 	}
-	if err == nil && rec != nil {
-		rec.Claim()
+	if err == nil {
+		rec.Written()
+	} else {
+		rec.Release()
 	}
 	return err
 }

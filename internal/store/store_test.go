@@ -195,8 +195,8 @@ func TestAuditRecordIsWrittenWithItsMutation(t *testing.T) {
 			return audit.WithPending(t.Context(), r), r
 		}
 		ctx, bad := record("11111111-1111-1111-1111-111111111111")
-		if err := s.Update(ctx, func(*Tx) error { return errors.New("no") }); err == nil || bad.Written() {
-			t.Errorf("a failed mutation: err %v, written %v", err, bad.Written())
+		if err := s.Update(ctx, func(*Tx) error { return errors.New("no") }); err == nil || bad.IsWritten() {
+			t.Errorf("a failed mutation: err %v, written %v", err, bad.IsWritten())
 		}
 		ctx, good := record("22222222-2222-2222-2222-222222222222")
 		for range 2 { // a second transaction of the same call adds no second record
@@ -204,7 +204,7 @@ func TestAuditRecordIsWrittenWithItsMutation(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if !good.Written() {
+		if !good.IsWritten() {
 			t.Error("the record was not written")
 		}
 		view(t, s, func(tx *Tx) error {
