@@ -301,9 +301,6 @@ func (c *call) streamHash() string {
 	return ""
 }
 
-// ErrBodyHash is what reading a streamed body ends with when it is not the one that was signed.
-var ErrBodyHash = errors.New("body does not have the signed hash")
-
 type hashedBody struct {
 	io.ReadCloser
 	sum  hash.Hash
@@ -314,7 +311,7 @@ func (b *hashedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.sum.Write(p[:n])
 	if errors.Is(err, io.EOF) && hex.EncodeToString(b.sum.Sum(nil)) != b.want {
-		return n, ErrBodyHash
+		return n, sigv4.ErrPayloadHash
 	}
 	return n, err
 }

@@ -6,7 +6,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,8 +21,8 @@ import (
 
 // What Credentials answers besides keys. Any other error is a fault: the caller gets a 5xx and may retry.
 var (
-	ErrUnknownKey = errors.New("unknown or inactive key")
-	ErrExpired    = errors.New("session is over")
+	ErrUnknownKey = iam.ErrUnknownKey
+	ErrExpired    = iam.ErrExpired
 )
 
 // Credentials finds the secrets behind signatures.

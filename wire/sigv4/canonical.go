@@ -7,6 +7,7 @@ package sigv4
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -24,6 +25,9 @@ const (
 
 // EmptyHash is the SHA-256 of an empty payload.
 const EmptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// ErrPayloadHash is what reading a payload ends with when it is not the one that was signed.
+var ErrPayloadHash = errors.New("payload does not have the signed hash")
 
 // Hash returns the SHA-256 of a payload in hex.
 func Hash(payload []byte) string {
