@@ -38,6 +38,7 @@ type Command struct {
 	SuccessCount           int64
 	ExecutionTimedOutCount int64
 	IgnoredCount           int64
+	LostCount              int64
 	CancelRequested        bool
 	Status                 string
 	StatusDetails          string
@@ -50,7 +51,7 @@ func (c *Command) fields() []any {
 		&c.InstanceIDs, &c.Targets, &c.TimeoutSeconds, instant{&c.RequestedAt}, instant{&c.DeliverByAt}, instant{&c.ExpiresAt},
 		&c.OutputBucket, &c.OutputPrefix, &c.OutputRegion, &c.ServiceRole, &c.MaxConcurrency, &c.MaxErrors, &c.ConcurrencyLimit, &c.ErrorLimit,
 		&c.TargetCount, &c.ClaimedCount, &c.DeliveredCount, &c.InFlight, &c.CompletedCount, &c.ErrorCount, &c.DeliveryTimedOutCount,
-		&c.SuccessCount, &c.ExecutionTimedOutCount, &c.IgnoredCount, &c.CancelRequested, &c.Status, &c.StatusDetails, &c.RequestedBy,
+		&c.SuccessCount, &c.ExecutionTimedOutCount, &c.IgnoredCount, &c.LostCount, &c.CancelRequested, &c.Status, &c.StatusDetails, &c.RequestedBy,
 	}
 }
 
@@ -58,16 +59,16 @@ const commandColumns = `account, region, id, document_name, document_version, pa
 	instance_ids, targets, timeout_s, requested_at, deliver_by_at, expires_at,
 	output_bucket, output_prefix, output_region, service_role, max_concurrency, max_errors, concurrency_limit, error_limit,
 	target_count, claimed_count, delivered_count, in_flight, completed_count, error_count, delivery_timed_out_count,
-	success_count, execution_timed_out_count, ignored_count, cancel_requested, status, status_details, requested_by`
+	success_count, execution_timed_out_count, ignored_count, lost_count, cancel_requested, status, status_details, requested_by`
 
 // InsertCommand stores a new command.
 func (tx *Tx) InsertCommand(c Command) error {
-	_, err := tx.exec(`INSERT INTO command (`+commandColumns+`) VALUES (`+placeholders(1, 37)+`)`,
+	_, err := tx.exec(`INSERT INTO command (`+commandColumns+`) VALUES (`+placeholders(1, 38)+`)`,
 		c.Account, c.Region, c.ID, c.DocumentName, c.DocumentVersion, c.PayloadHash, c.Steps, c.Comment, c.Parameters,
 		c.InstanceIDs, c.Targets, c.TimeoutSeconds, at(c.RequestedAt), at(c.DeliverByAt), at(c.ExpiresAt),
 		c.OutputBucket, c.OutputPrefix, c.OutputRegion, c.ServiceRole, c.MaxConcurrency, c.MaxErrors, c.ConcurrencyLimit, c.ErrorLimit,
 		c.TargetCount, c.ClaimedCount, c.DeliveredCount, c.InFlight, c.CompletedCount, c.ErrorCount, c.DeliveryTimedOutCount,
-		c.SuccessCount, c.ExecutionTimedOutCount, c.IgnoredCount, c.CancelRequested, c.Status, c.StatusDetails, c.RequestedBy)
+		c.SuccessCount, c.ExecutionTimedOutCount, c.IgnoredCount, c.LostCount, c.CancelRequested, c.Status, c.StatusDetails, c.RequestedBy)
 	return err
 }
 
@@ -85,10 +86,10 @@ func (tx *Tx) LockCommand(sc Scope, id string) (Command, error) {
 func (tx *Tx) SaveCommand(c Command) error {
 	_, err := tx.exec(`UPDATE command SET claimed_count = $1, delivered_count = $2, in_flight = $3, completed_count = $4, error_count = $5,
 		delivery_timed_out_count = $6, success_count = $7, execution_timed_out_count = $8, ignored_count = $9, cancel_requested = $10,
-		status = $11, status_details = $12 WHERE account = $13 AND region = $14 AND id = $15`,
+		status = $11, status_details = $12, lost_count = $13 WHERE account = $14 AND region = $15 AND id = $16`,
 		c.ClaimedCount, c.DeliveredCount, c.InFlight, c.CompletedCount, c.ErrorCount,
 		c.DeliveryTimedOutCount, c.SuccessCount, c.ExecutionTimedOutCount, c.IgnoredCount, c.CancelRequested,
-		c.Status, c.StatusDetails, c.Account, c.Region, c.ID)
+		c.Status, c.StatusDetails, c.LostCount, c.Account, c.Region, c.ID)
 	return err
 }
 

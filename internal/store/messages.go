@@ -58,6 +58,12 @@ func (tx *Tx) OfferMessages(sc Scope, nodeID string, visibility time.Duration, l
 		RETURNING `+messageColumns, at(tx.now.Add(visibility)), now, sc.Account, sc.Region, nodeID, at(tx.now.Add(-redeliverFor)), limit)
 }
 
+// Message reads one waiting message of a node, or ErrNotFound.
+func (tx *Tx) Message(sc Scope, nodeID, messageID string) (Message, error) {
+	return one[Message](tx, `SELECT `+messageColumns+` FROM node_message WHERE account = $1 AND region = $2 AND node_id = $3 AND message_id = $4`,
+		sc.Account, sc.Region, nodeID, messageID)
+}
+
 // DeleteMessage takes a message out of the queue and reports whether it was there.
 func (tx *Tx) DeleteMessage(sc Scope, nodeID, messageID string) (bool, error) {
 	n, err := tx.exec(`DELETE FROM node_message WHERE account = $1 AND region = $2 AND node_id = $3 AND message_id = $4`, sc.Account, sc.Region, nodeID, messageID)

@@ -183,6 +183,7 @@ CREATE TABLE command (
     success_count            BIGINT NOT NULL,
     execution_timed_out_count BIGINT NOT NULL,
     ignored_count            BIGINT NOT NULL,
+    lost_count               BIGINT NOT NULL,   -- claimed and ended without ever being delivered
     cancel_requested         BOOLEAN NOT NULL,
     status                   TEXT NOT NULL,
     status_details           TEXT NOT NULL,
