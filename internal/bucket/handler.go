@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
+	"io"
 	"log/slog"
 	"mime"
 	"net"
@@ -118,7 +119,8 @@ func (c *call) allowed() bool {
 		case c.p.NodeID == "" || c.bucket == "":
 			return false
 		case c.key != "":
-			return own(c.key) && (read || c.r.Method == http.MethodPut)
+			upload := c.r.URL.Query().Has("uploads") || c.r.URL.Query().Has("uploadId")
+			return own(c.key) && (read || c.r.Method == http.MethodPut || upload)
 		case c.r.Method == http.MethodHead:
 			return true // the agent asks for the bucket's region before every upload
 		}
@@ -169,7 +171,11 @@ func (c *call) serveBucket(q url.Values) {
 }
 
 func (c *call) serveObject(q url.Values) {
-	for _, sub := range []string{"uploads", "uploadId", "acl", "tagging", "policy", "retention", "torrent"} {
+	if q.Has("uploads") || q.Has("uploadId") {
+		c.serveUpload(q)
+		return
+	}
+	for _, sub := range []string{"acl", "tagging", "policy", "retention", "torrent"} {
 		if q.Has(sub) {
 			c.error("NotImplemented", "A parameter you provided implies functionality that is not implemented: "+sub, http.StatusNotImplemented)
 			return
@@ -220,26 +226,37 @@ func (c *call) put() {
 		c.error("NotImplemented", "Copying objects is not implemented.", http.StatusNotImplemented)
 		return
 	}
-	limit := c.MaxObject
-	if limit == 0 {
-		limit = maxObject
-	}
-	body, err := newPayload(c.r)
+	body, err := c.payload()
 	if err != nil {
 		c.fail(err)
 		return
 	}
-	if body.length > limit {
-		c.error("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size", http.StatusBadRequest)
-		return
-	}
-	o, err := c.Store.Put(c.r.Context(), c.p.Account, c.bucket, c.key, http.MaxBytesReader(nil, readCloser{body}, limit))
+	o, err := c.Store.Put(c.r.Context(), c.p.Account, c.bucket, c.key, body)
 	if err != nil {
 		c.fail(err)
 		return
 	}
 	c.w.Header().Set("Etag", o.ETag)
 	c.w.WriteHeader(http.StatusOK)
+}
+
+func (c *call) limit() int64 {
+	if c.MaxObject == 0 {
+		return maxObject
+	}
+	return c.MaxObject
+}
+
+// payload returns the decoded body, which ends with an error when it is longer than an object may be.
+func (c *call) payload() (io.Reader, error) {
+	body, err := newPayload(c.r)
+	if err != nil {
+		return nil, err
+	}
+	if body.length > c.limit() {
+		return nil, &http.MaxBytesError{Limit: c.limit()}
+	}
+	return http.MaxBytesReader(nil, readCloser{body}, c.limit()), nil
 }
 
 type readCloser struct{ *payload }
@@ -386,7 +403,11 @@ func (c *call) fail(err error) {
 		c.error("XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.", http.StatusBadRequest)
 	case errors.Is(err, errDigest):
 		c.error("BadDigest", "The checksum you specified did not match what we received.", http.StatusBadRequest)
-	case errors.Is(err, errChunk):
+	case errors.Is(err, ErrNoUpload):
+		c.error("NoSuchUpload", "The specified multipart upload does not exist.", http.StatusNotFound)
+	case errors.Is(err, errPart):
+		c.error("InvalidPart", "One or more of the specified parts could not be found.", http.StatusBadRequest)
+	case errors.Is(err, errChunk), errors.Is(err, io.ErrUnexpectedEOF):
 		c.error("IncompleteBody", "The request body is not what its headers announce.", http.StatusBadRequest)
 	case errors.As(err, &tooLong):
 		c.error("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size", http.StatusBadRequest)

@@ -135,24 +135,37 @@ func (s *Store) Put(ctx context.Context, account, bucket, key string, r io.Reade
 	if err != nil {
 		return Object{}, err
 	}
+	part := partDir + "/" + randomName()
+	defer func() { _ = s.root.Remove(part) }() // gone already after a rename
+	if err := s.write(ctx, part, r); err != nil {
+		return Object{}, fmt.Errorf("write %s: %w", name, err)
+	}
+	return s.publish(part, name, key)
+}
+
+func randomName() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
-	part := partDir + "/" + hex.EncodeToString(b[:])
-	f, err := s.root.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	return hex.EncodeToString(b[:])
+}
+
+// write makes a new file of what r gives, and syncs it.
+func (s *Store) write(ctx context.Context, name string, r io.Reader) error {
+	f, err := s.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return Object{}, fmt.Errorf("create part: %w", err)
+		return err
 	}
-	defer func() { _ = s.root.Remove(part) }() // gone already after a rename
-	_, err = io.Copy(f, &ctxReader{ctx, r})
-	if err == nil {
+	if _, err = io.Copy(f, &ctxReader{ctx, r}); err == nil {
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	if err != nil {
-		return Object{}, fmt.Errorf("write %s: %w", name, err)
-	}
+	return err
+}
+
+// publish gives a written file its name, for good.
+func (s *Store) publish(part, name, key string) (Object, error) {
 	if err := s.root.MkdirAll(path.Dir(name), 0o700); err != nil {
 		return Object{}, conflict(err)
 	}
