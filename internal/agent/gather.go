@@ -1,0 +1,198 @@
+package agent
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// applications lists installed packages of dpkg's database; other package managers are not read yet.
+func (a *Agent) applications() []map[string]string {
+	f, err := os.Open(a.sys.path("var/lib/dpkg/status"))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	list, err := dpkgApplications(f, a.installedTime)
+	if err != nil {
+		return nil
+	}
+	return list
+}
+
+// dpkgApplications reads the status file: stanzas of fields, continuation lines start with a blank.
+func dpkgApplications(r io.Reader, installedTime func(name, arch string) string) ([]map[string]string, error) {
+	names := map[string]string{
+		"Package": "Name", "Version": "Version", "Maintainer": "Publisher", "Architecture": "Architecture",
+		"Homepage": "URL", "Description": "Summary", "Section": "ApplicationType",
+	}
+	var all []map[string]string
+	app, installed := map[string]string{}, false
+	finish := func() {
+		if installed && app["Name"] != "" {
+			app["PackageId"] = app["Name"] + "_" + app["Version"] + "_" + app["Architecture"]
+			if t := installedTime(app["Name"], app["Architecture"]); t != "" {
+				app["InstalledTime"] = t
+			}
+			all = append(all, app)
+		}
+		app, installed = map[string]string{}, false
+	}
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		line := s.Text()
+		if line == "" {
+			finish()
+			continue
+		}
+		if line[0] == ' ' || line[0] == '\t' {
+			continue
+		}
+		field, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		if field == "Status" {
+			installed = strings.HasSuffix(value, " installed")
+		}
+		if to := names[field]; to != "" && value != "" {
+			app[to] = value
+		}
+	}
+	finish()
+	return all, s.Err()
+}
+
+// installedTime is when dpkg last unpacked the package.
+func (a *Agent) installedTime(name, arch string) string {
+	for _, file := range []string{name + ".list", name + ":" + arch + ".list"} {
+		if info, err := os.Stat(a.sys.path("var/lib/dpkg/info/" + file)); err == nil {
+			return info.ModTime().UTC().Format(time.RFC3339)
+		}
+	}
+	return ""
+}
+
+func (a *Agent) components() []map[string]string {
+	arch := map[string]string{"amd64": "x86_64", "386": "i386"}[runtime.GOARCH]
+	if arch == "" {
+		arch = runtime.GOARCH
+	}
+	return []map[string]string{{"Name": Name, "Version": a.cfg.Version, "Publisher": "Oakum", "ApplicationType": "System Environment", "Architecture": arch}}
+}
+
+func (a *Agent) networks() []map[string]string {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	gateways, dns := a.gateways(), a.nameServers()
+	var all []map[string]string
+	for _, i := range interfaces {
+		if i.Flags&net.FlagLoopback != 0 {
+			continue
+		}
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		var v4, v6 []string
+		mask := ""
+		for _, addr := range addrs {
+			n, ok := addr.(*net.IPNet)
+			if !ok {
+				continue
+			}
+			if n.IP.To4() == nil {
+				v6 = append(v6, n.IP.String())
+				continue
+			}
+			v4 = append(v4, n.IP.String())
+			if mask == "" {
+				mask = net.IP(n.Mask).String()
+			}
+		}
+		row := map[string]string{"Name": i.Name}
+		for key, value := range map[string]string{
+			"MacAddress": i.HardwareAddr.String(), "IPV4": strings.Join(v4, ","), "IPV6": strings.Join(v6, ","),
+			"SubnetMask": mask, "Gateway": gateways[i.Name], "DNSServer": dns,
+		} {
+			if value != "" {
+				row[key] = value
+			}
+		}
+		all = append(all, row)
+	}
+	return all
+}
+
+// gateways reads the default routes of /proc/net/route, whose addresses are little-endian hexadecimal.
+func (a *Agent) gateways() map[string]string {
+	gw := map[string]string{}
+	for line := range strings.Lines(a.sys.readFile("proc/net/route")) {
+		f := strings.Fields(line)
+		if len(f) < 3 || f[1] != "00000000" {
+			continue
+		}
+		n, err := strconv.ParseUint(f[2], 16, 32)
+		if err == nil && n != 0 {
+			gw[f[0]] = net.IPv4(byte(n), byte(n>>8), byte(n>>16), byte(n>>24)).String()
+		}
+	}
+	return gw
+}
+
+func (a *Agent) nameServers() string {
+	var servers []string
+	for line := range strings.Lines(a.sys.readFile("etc/resolv.conf")) {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == "nameserver" {
+			servers = append(servers, f[1])
+		}
+	}
+	return strings.Join(servers, ",")
+}
+
+// details reads the processor and the kernel.
+func (a *Agent) details() []map[string]string {
+	cpus, sockets, cores := 0, map[string]bool{}, map[string]bool{}
+	model, mhz, socket := "", "", "0"
+	for line := range strings.Lines(a.sys.readFile("proc/cpuinfo")) {
+		key, value, ok := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		if !ok {
+			continue
+		}
+		switch strings.TrimSpace(key) {
+		case "processor":
+			cpus++
+		case "model name":
+			model = value
+		case "cpu MHz":
+			mhz, _, _ = strings.Cut(value, ".")
+		case "physical id":
+			socket = value
+			sockets[value] = true
+		case "core id":
+			cores[socket+"/"+value] = true
+		}
+	}
+	if cpus == 0 {
+		cpus = runtime.NumCPU()
+	}
+	row := map[string]string{"CPUs": strconv.Itoa(cpus), "CPUSockets": strconv.Itoa(max(1, len(sockets))), "CPUCores": strconv.Itoa(max(1, len(cores)))}
+	if len(cores) > 0 {
+		row["CPUHyperThreadEnabled"] = strconv.FormatBool(cpus > len(cores))
+	} else {
+		row["CPUCores"] = strconv.Itoa(cpus)
+	}
+	for key, value := range map[string]string{"CPUModel": model, "CPUSpeedMHz": mhz, "KernelVersion": a.sys.readLine("proc/sys/kernel/osrelease")} {
+		if value != "" {
+			row[key] = value
+		}
+	}
+	return []map[string]string{row}
+}

@@ -1,0 +1,169 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"hash/fnv"
+	"log/slog"
+	"os"
+	"time"
+
+	"oakum.dev/patch/journal"
+	"oakum.dev/wire/ssm"
+)
+
+// reportHealth sends the short report at once, the full one soon after, and then every Health period at the
+// node's own phase, with a little jitter.
+func (a *Agent) reportHealth(ctx context.Context) {
+	b := a.newBackoff()
+	for a.ping(ctx, false) != nil {
+		if !wait(ctx, b.next()) {
+			return
+		}
+	}
+	if !a.fresh && !wait(ctx, a.sys.jitter(a.timing.FirstHealth)) {
+		return
+	}
+	for {
+		b.reset()
+		for a.ping(ctx, true) != nil {
+			if !wait(ctx, b.next()) {
+				return
+			}
+		}
+		if !wait(ctx, untilPhase(a.InstanceID(), a.sys.Now(), a.timing.Health)+a.sys.jitter(a.timing.Health/20)) {
+			return
+		}
+	}
+}
+
+// untilPhase returns the time to the next instant whose offset in the period is the node's own, at least half
+// a period away.
+func untilPhase(id string, now time.Time, period time.Duration) time.Duration {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id)) // never fails
+	phase := time.Duration(h.Sum64() % uint64(period))
+	d := phase - time.Duration(now.UnixNano())%period
+	for d < period/2 {
+		d += period
+	}
+	return d
+}
+
+func (a *Agent) ping(ctx context.Context, full bool) error {
+	id, name, platform := a.InstanceID(), Name, string(a.self.Type)
+	in := &ssm.UpdateInstanceInformationInput{InstanceId: &id, AgentName: &name, AgentVersion: &a.cfg.Version, PlatformType: &platform}
+	if full {
+		a.self = readPlatform(a.sys)
+		empty := ""
+		in.AgentStatus, in.AvailabilityZone, in.AvailabilityZoneId = new("Active"), &empty, &empty
+		in.ComputerName, in.IPAddress = &a.self.Computer, &a.self.IPAddress
+		in.PlatformName, in.PlatformVersion = &a.self.Name, &a.self.Version
+		in.SSMConnectionChannel = new("ec2messages")
+	}
+	err := a.client.once(ctx, a.timing.RequestTimeout, "ssm", "UpdateInstanceInformation", in, nil)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		a.log.LogAttrs(ctx, slog.LevelWarn, "health report refused", slog.Any("err", err))
+	}
+	a.saveStatus(err)
+	return err
+}
+
+// logCredentials logs the outcome of a token request, an ongoing refusal once.
+func (a *Agent) logCredentials(err error) {
+	switch {
+	case err == nil:
+		a.deniedLogged.Store(false)
+	case deniedForGood(err):
+		if !a.deniedLogged.Swap(true) {
+			a.log.LogAttrs(context.Background(), slog.LevelError, "the server refuses this node; it may have been deregistered", slog.Any("err", err))
+		}
+	default:
+		a.log.LogAttrs(context.Background(), slog.LevelWarn, "credentials not renewed", slog.Any("err", err))
+	}
+	if err != nil {
+		a.saveStatus(err)
+	}
+}
+
+// contact is what the agent process leaves for `oakum agent status`.
+type contact struct {
+	PID         int       `json:"pid"`
+	Version     string    `json:"version"`
+	LastAttempt time.Time `json:"lastAttempt"`
+	LastContact time.Time `json:"lastContact"`
+	ClockSkewMS int64     `json:"clockSkewMs"`
+	Error       string    `json:"error,omitzero"`
+}
+
+func (a *Agent) saveStatus(err error) {
+	a.statusMu.Lock()
+	defer a.statusMu.Unlock()
+	now := a.sys.Now().UTC()
+	a.contact.PID, a.contact.Version, a.contact.LastAttempt, a.contact.Error = os.Getpid(), a.cfg.Version, now, ""
+	a.contact.ClockSkewMS = time.Duration(a.client.skew.Load()).Milliseconds()
+	if err != nil {
+		a.contact.Error = err.Error()
+	} else {
+		a.contact.LastContact = now
+	}
+	b, jerr := json.Marshal(a.contact)
+	if jerr == nil {
+		jerr = journal.WriteFile(a.paths.status, b, 0o600)
+	}
+	if jerr != nil {
+		a.log.LogAttrs(context.Background(), slog.LevelWarn, "status not written", slog.Any("err", jerr))
+	}
+}
+
+// State is what is known about an agent from its state directory.
+type State struct {
+	Registered               bool
+	InstanceID, Region       string
+	Endpoint, Profile        string
+	Running                  bool // an agent process holds the directory
+	PID                      int
+	Version                  string
+	LastContact, LastAttempt time.Time // zero if never
+	ClockSkew                time.Duration
+	LastError                string // of the last attempt
+	QueuedReplies            int
+	UnfinishedCommands       []string
+}
+
+// Status reads a state directory. A directory without registration is not an error.
+func Status(stateDir string) (State, error) {
+	if stateDir == "" {
+		stateDir = DefaultStateDir
+	}
+	reg, err := readRegistration(stateDir)
+	if errors.Is(err, ErrNotRegistered) {
+		return State{}, nil
+	}
+	if err != nil {
+		return State{}, err
+	}
+	p := pathsOf(stateDir)
+	s := State{Registered: true, InstanceID: reg.InstanceID, Region: reg.Region, Endpoint: reg.Endpoint, Profile: reg.Profile}
+	if b, err := os.ReadFile(p.status); err == nil {
+		var c contact
+		if json.Unmarshal(b, &c) == nil {
+			s.PID, s.Version, s.LastContact, s.LastAttempt, s.LastError = c.PID, c.Version, c.LastContact, c.LastAttempt, c.Error
+			s.ClockSkew = time.Duration(c.ClockSkewMS) * time.Millisecond
+		}
+	}
+	if lock, err := lockState(p.lock); err != nil {
+		s.Running = true
+	} else {
+		lock.release()
+	}
+	if files, err := os.ReadDir(p.outbox); err == nil {
+		s.QueuedReplies = len(files)
+	}
+	s.UnfinishedCommands = unfinished(p.commands)
+	return s, nil
+}

@@ -1,0 +1,300 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"oakum.dev/document"
+)
+
+// maxStarts bounds how often a re-runnable step is started after crashes.
+const maxStarts = 3
+
+// outcome is the result of a step before the document's modifiers.
+type outcome struct {
+	status  document.Status
+	code    int
+	notice  string // first line of stderr
+	message string // last line of stderr
+}
+
+func failed(message string) outcome {
+	return outcome{status: document.Failed, code: 1, message: message}
+}
+
+func interrupted(detail string) outcome {
+	return outcome{status: document.Failed, code: 1, notice: "OAKUM INTERRUPTED: " + detail + "\n"}
+}
+
+// support says what this agent can do with a plugin. Plugins that exist elsewhere but not here yet are unknown, so
+// that a step is never skipped in silence.
+func (a *Agent) support(action string) document.Support {
+	switch action {
+	case "aws:runShellScript":
+		if a.self.Type == document.Windows {
+			return document.Unsupported
+		}
+		return document.Supported
+	case "aws:softwareInventory":
+		return document.Supported
+	case "aws:runPowerShellScript":
+		return document.Unsupported
+	case "aws:applications", "aws:psModule", "aws:domainJoin", "aws:cloudWatch":
+		if a.self.Type != document.Windows {
+			return document.Unsupported
+		}
+	}
+	return document.Unknown
+}
+
+// runSteps runs or resumes the steps and returns the document's status.
+func (c *command) runSteps(ctx context.Context) (document.Status, error) {
+	var flow document.Flow
+	statuses := make([]document.Status, 0, len(c.doc.Steps))
+	for i := range c.doc.Steps {
+		step := c.doc.Steps[i].Bind(c.values)
+		st := c.state.step(step.Name)
+		if st.finished && st.status == document.SuccessAndReboot {
+			if err := c.settleReboot(ctx, i, step); err != nil {
+				return "", err
+			}
+			st = c.state.step(step.Name)
+		}
+		for !st.finished {
+			o, err := c.runStep(ctx, i, step, &flow)
+			if err != nil {
+				return "", err
+			}
+			if err := c.finishStep(ctx, i, step, o); err != nil {
+				return "", err
+			}
+			if st = c.state.step(step.Name); st.status == document.SuccessAndReboot {
+				if err := c.settleReboot(ctx, i, step); err != nil {
+					return "", err
+				}
+				st = c.state.step(step.Name)
+			}
+		}
+		status, _ := flow.Finish(step, st.status, st.code)
+		c.counts[status]++
+		if !st.replied {
+			if err := c.replyStep(i, step); err != nil {
+				return "", err
+			}
+		}
+		statuses = append(statuses, status)
+	}
+	return document.Sum(statuses), nil
+}
+
+// runStep decides about a step and runs it. An error means that ctx ended, or the disk failed.
+func (c *command) runStep(ctx context.Context, i int, step document.Step, flow *document.Flow) (outcome, error) {
+	a := c.agent
+	st := c.state.step(step.Name)
+	resumed := st.starts > 0 && (st.requests == 0 || a.sys.BootID() == st.boot)
+	if !resumed {
+		if flow.Skips(step, i, len(c.doc.Steps)) {
+			return outcome{status: document.Skipped, message: "Step execution skipped due to an earlier exit. Step name: " + step.Name}, nil
+		}
+		if c.isCancelled() {
+			return outcome{status: document.Cancelled, code: document.ExitKilled}, nil
+		}
+		if d := c.doc.Decide(step, a.support(step.Action), a.self.Type, c.values); d.Status == document.Skipped {
+			return outcome{status: document.Skipped, message: d.Reason}, nil
+		} else if d.Status != "" {
+			return failed(d.Reason), nil
+		}
+	}
+	run := &stepRun{command: c, index: i, step: step, dir: c.stepDir(i, step.Name), resumed: resumed}
+	if resumed {
+		if o, ok, err := run.reattach(ctx); ok || err != nil {
+			return o, err
+		}
+		if !c.rerunnable(step) {
+			return interrupted(fmt.Sprintf("step %s was running when the agent or the node stopped; it is not run again (engine code 1)", step.Name)), nil
+		}
+		if st.starts >= maxStarts {
+			return interrupted(fmt.Sprintf("step %s was started %d times and never finished (engine code 1)", step.Name, st.starts)), nil
+		}
+		if c.isCancelled() {
+			return outcome{status: document.Cancelled, code: document.ExitKilled}, nil
+		}
+	}
+	if err := os.MkdirAll(run.dir, 0o700); err != nil {
+		return failed(err.Error()), nil
+	}
+	if err := c.append(record{Kind: kindStarting, Step: step.Name, Boot: a.sys.BootID()}); err != nil {
+		return outcome{}, err
+	}
+	run.attempt = c.state.step(step.Name).starts
+	if step.Action == "aws:softwareInventory" {
+		return run.inventory(ctx)
+	}
+	var all []document.Status
+	var worst outcome
+	for n, p := range step.Properties {
+		o, err := run.shell(ctx, n, p)
+		if err != nil {
+			return outcome{}, err
+		}
+		all = append(all, o.status)
+		if n == 0 || document.Worst(all...) == o.status && o.status != worst.status {
+			worst = o
+		}
+		if o.status == document.Cancelled || o.status == document.SuccessAndReboot {
+			break
+		}
+	}
+	return worst, nil
+}
+
+// rerunnable reports whether starting the step again changes nothing that the first start did not.
+func (c *command) rerunnable(step document.Step) bool {
+	return step.Action == "aws:softwareInventory" ||
+		strings.HasPrefix(c.payload.DocumentName, document.RunPatchBaseline) && c.values["Operation"] == "Scan"
+}
+
+// finishStep records a result, uploads the output and queues the step's reply where that must be now.
+func (c *command) finishStep(ctx context.Context, i int, step document.Step, o outcome) error {
+	if o.status == document.SuccessAndReboot && c.state.reboots >= c.agent.cfg.MaxReboots {
+		o = outcome{status: document.Failed, code: o.code, notice: fmt.Sprintf("OAKUM REBOOT: the step asked for a reboot again after %d reboots (engine code %d)\n", c.state.reboots, o.code)}
+	}
+	if err := c.append(record{Kind: kindFinished, Step: step.Name, Status: o.status, Code: o.code, Notice: o.notice, Message: o.message}); err != nil {
+		return err
+	}
+	if o.status != document.Skipped {
+		c.upload(ctx, i, step)
+	}
+	return nil
+}
+
+// replyStep queues the reply of a finished step: that step only.
+func (c *command) replyStep(i int, step document.Step) error {
+	reply := c.agent.reply(c.messageID, document.InProgress, "", map[string]stepReply{step.Name: c.stepReply(i, step)}, c.counts)
+	st := c.state.step(step.Name)
+	reply.ReplyID = replyID(c.messageID, "step", step.Name, strconv.Itoa(st.starts), string(st.status))
+	if err := c.agent.outbox.put(reply); err != nil {
+		return err
+	}
+	return c.append(record{Kind: kindReplied, Step: step.Name})
+}
+
+// stepReply builds a step's part of a reply from its journal and output files.
+func (c *command) stepReply(i int, step document.Step) stepReply {
+	st := c.state.step(step.Name)
+	var flow document.Flow
+	status, code := flow.Finish(step.Bind(c.values), st.status, st.code)
+	dir := c.stepDir(i, step.Name)
+	stdout, stderr := readHead(filepath.Join(dir, "stdout")), readHead(filepath.Join(dir, "stderr"))
+	message := st.message
+	if message != "" && stderr != "" && !strings.HasSuffix(stderr, "\n") {
+		message = "\n" + message
+	}
+	stderr = st.notice + cut(stderr, maxStream-len(st.notice)-len(message), streamCut) + message
+	r := stepReply{
+		Status: status, Code: code, Name: step.Action, Output: join(stdout, stderr),
+		StandardOutput: cut(stdout, maxStream, streamCut), StandardError: cut(stderr, maxStream, streamCut),
+		StartDateTime: formatTime(st.begun), EndDateTime: formatTime(st.ended),
+	}
+	if c.payload.OutputS3BucketName != "" {
+		r.OutputS3BucketName = c.payload.OutputS3BucketName
+		r.OutputS3KeyPrefix = c.outputPrefix()
+	}
+	return r
+}
+
+// readHead reads as much of an output file as a reply can hold, and a little more to see that it is cut.
+func readHead(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 4*maxStream+8))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// stepDir is where a step's script and output are. Names are safe as files: the document package checks them.
+func (c *command) stepDir(i int, name string) string {
+	return filepath.Join(c.paths.steps, fmt.Sprintf("%02d-%s", i, strings.ReplaceAll(name, ":", "")))
+}
+
+// settleReboot deals with a step that asked for a reboot. When the node has rebooted since, it makes the step
+// ready to run again; else it reports, requests the reboot, once more if it does not come, and fails the step in
+// the end. It returns ctx's error when the process ends first, which is what a reboot looks like.
+func (c *command) settleReboot(ctx context.Context, i int, step document.Step) error {
+	a := c.agent
+	st := c.state.step(step.Name)
+	if !st.replied {
+		c.counts[document.SuccessAndReboot]++
+		if err := c.replyStep(i, step); err != nil {
+			return err
+		}
+		reply := a.reply(c.messageID, document.SuccessAndReboot, "", nil, c.counts)
+		reply.ReplyID = replyID(c.messageID, "reboot", step.Name, strconv.Itoa(st.starts))
+		if err := a.outbox.put(reply); err != nil {
+			return err
+		}
+		delete(c.counts, document.SuccessAndReboot)
+	}
+	var problem string
+	for {
+		if boot := a.sys.BootID(); boot != st.boot && boot != "" && st.boot != "" {
+			if st.requests == 0 { // it rebooted before we asked; that is as good
+				if err := c.append(record{Kind: kindReboot, Step: step.Name}); err != nil {
+					return err
+				}
+			}
+			st.finished = false // in memory: the next start is written by runStep
+			return nil
+		}
+		if st.requests >= 2 {
+			problem = "the reboot was requested twice and did not happen"
+			break
+		}
+		a.outbox.flush(ctx, 30*time.Second)
+		if err := c.append(record{Kind: kindReboot, Step: step.Name}); err != nil {
+			return err
+		}
+		a.setRebooting(true)
+		a.log.LogAttrs(ctx, slog.LevelInfo, "reboot requested", slog.String("command", c.id), slog.Int("reboot", c.state.reboots))
+		if err := a.sys.Reboot(ctx); err != nil {
+			problem = "the reboot could not be started: " + err.Error()
+			break
+		}
+		if !c.waitForReboot(ctx) {
+			return ctx.Err()
+		}
+	}
+	a.setRebooting(false)
+	return c.finishStep(ctx, i, step, outcome{status: document.Failed, code: document.ExitReboot, notice: "OAKUM REBOOT: " + problem + " (engine code 194)\n"})
+}
+
+func (c *command) waitForReboot(ctx context.Context) bool {
+	return wait(ctx, c.agent.timing.RebootWait)
+}
+
+func (a *Agent) rebooting() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.rebootAt.IsZero()
+}
+
+func (a *Agent) setRebooting(on bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rebootAt = time.Time{}
+	if on {
+		a.rebootAt = a.sys.Now()
+	}
+}
