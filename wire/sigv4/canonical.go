@@ -116,7 +116,11 @@ func CanonicalPath(path string, rule PathRule) string {
 	}
 	switch rule {
 	case S3:
-		return encode(unescape(path, false), true)
+		segments := strings.Split(path, "/")
+		for i, seg := range segments { // one by one: %2F in a key stays as it is
+			segments[i] = encode(unescape(seg, false), false)
+		}
+		return strings.Join(segments, "/")
 	case Normalized:
 		return encode(removeDots(path), true)
 	}
