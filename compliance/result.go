@@ -1,0 +1,93 @@
+package compliance
+
+import (
+	"time"
+
+	"oakum.dev/baseline"
+)
+
+// Result is what one scan or install found on one node.
+type Result struct {
+	Header    Header
+	Items     []Item
+	Available []Available
+}
+
+// Header is everything of a result but its items. Instants are UTC.
+type Header struct {
+	OperatingSystem     baseline.OS    `json:"operatingSystem"`
+	Product             string         `json:"product"`
+	PlatformName        string         `json:"platformName"`
+	PlatformVersion     string         `json:"platformVersion"`
+	BaselineID          string         `json:"baselineId"`
+	BaselineName        string         `json:"baselineName"`
+	SnapshotID          string         `json:"snapshotId,omitempty"`
+	PatchGroup          string         `json:"patchGroup,omitempty"`
+	Operation           string         `json:"operation"` // Scan or Install
+	RebootOption        string         `json:"rebootOption,omitempty"`
+	InstallOverrideList string         `json:"installOverrideList,omitempty"`
+	StartedAt           time.Time      `json:"startedAt"`
+	EndedAt             time.Time      `json:"endedAt"`
+	Counts              Counts         `json:"counts"`
+	Status              string         `json:"status"`
+	Severity            baseline.Level `json:"severity"`
+	LastNoReboot        time.Time      `json:"lastNoRebootInstallOperationTime,omitzero"`
+	ExecutionType       string         `json:"executionType,omitempty"` // Command or PatchPolicy
+	ExecutionID         string         `json:"executionId,omitempty"`
+	Reboot              Reboot         `json:"reboot"`
+	Repositories        []Repository   `json:"repositories,omitempty"`
+	Degraded            []string       `json:"degraded,omitempty"` // what makes this result rest on less than it should
+	Updaters            []string       `json:"updaters,omitempty"` // other programs on the node that install updates by themselves
+	BootID              string         `json:"bootId,omitempty"`
+	ScanSeq             int64          `json:"scanSeq,omitempty"`
+}
+
+// Reboot is the evidence for a reboot or for restarts that are due.
+type Reboot struct {
+	Required        bool      `json:"required"`
+	Reasons         []string  `json:"reasons,omitempty"`
+	RunningKernel   string    `json:"runningKernel,omitempty"`
+	InstalledKernel string    `json:"installedKernel,omitempty"` // newest of the running one's flavour
+	Services        []Service `json:"services,omitempty"`
+}
+
+// Service is a unit whose processes still use files that were replaced.
+type Service struct {
+	Unit  string   `json:"unit"` // or the command's name where there is no unit
+	PIDs  []int    `json:"pids,omitempty"`
+	Files []string `json:"files,omitempty"`
+}
+
+// Repository is one index that the result rests on.
+type Repository struct {
+	URI         string    `json:"uri"`
+	Suite       string    `json:"suite,omitempty"`
+	Codename    string    `json:"codename,omitempty"`
+	Origin      string    `json:"origin,omitempty"`
+	Label       string    `json:"label,omitempty"`
+	Date        time.Time `json:"date,omitzero"`        // the publisher's
+	RefreshedAt time.Time `json:"refreshedAt,omitzero"` // when the node last fetched or confirmed it
+	Trusted     bool      `json:"trusted"`
+	Stale       bool      `json:"stale,omitempty"`
+	Detail      string    `json:"detail,omitempty"`
+}
+
+// Available is a version that a repository offers of a package that the node has.
+type Available struct {
+	Name           string    `json:"name"`
+	Arch           string    `json:"arch"`
+	Version        string    `json:"version"`
+	Priority       string    `json:"priority,omitempty"`
+	Section        string    `json:"section,omitempty"`
+	Classification string    `json:"classification,omitempty"`
+	Repository     string    `json:"repository,omitempty"`
+	ReleasedTime   time.Time `json:"releasedTime,omitzero"`
+	Product        string    `json:"product,omitempty"`
+}
+
+// Finish counts the items and sets Counts, Status and Severity from them, and sorts them.
+func (r *Result) Finish(notApplicable int) {
+	Sort(r.Items)
+	r.Header.Counts = Count(r.Items, notApplicable)
+	r.Header.Status, r.Header.Severity = Overall(r.Items)
+}

@@ -1,0 +1,283 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"oakum.dev/baseline"
+	"oakum.dev/compliance"
+	"oakum.dev/patch"
+	"oakum.dev/patch/apt"
+)
+
+// scanOptions are the flags of oakum scan.
+type scanOptions struct {
+	root      string
+	baseline  string
+	noRefresh bool
+	output    string
+}
+
+// Exit codes of oakum scan.
+const (
+	exitFailed       = 1
+	exitUsage        = 2
+	exitNotCompliant = 3
+	exitRebootNeeded = 4
+)
+
+// NewScanCommand makes "oakum scan".
+func NewScanCommand(s *Streams) *cobra.Command {
+	var o scanOptions
+	cmd := &cobra.Command{
+		Use:   "scan",
+		Short: "Check this machine, or a mounted root, against a patch baseline",
+		Long: `Check this machine, or the root file system under --root, against a patch baseline. No server is needed.
+
+On a running system and as root, the package manager's metadata is refreshed first. Otherwise the metadata is judged
+as it lies there, and how old it is is said.
+
+Exit codes: 0 compliant, 3 not compliant, 4 not compliant only because a reboot is pending, 1 failed, 2 usage.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &ExitError{exitUsage, fmt.Errorf("unknown argument %q", args[0])}
+			}
+			return nil
+		},
+		SilenceUsage: true, SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runScan(cmd.Context(), s, &o) },
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &ExitError{exitUsage, err} })
+	f := cmd.Flags()
+	f.StringVar(&o.root, "root", "/", "root file system to check")
+	f.StringVar(&o.baseline, "baseline", "", "predefined baseline `NAME`, or a file in the JSON of get-patch-baseline (default: the predefined one)")
+	f.BoolVar(&o.noRefresh, "no-refresh", false, "judge the metadata on the disk as it is")
+	f.StringVar(&o.output, "output", "table", "table, json or csv")
+	return cmd
+}
+
+func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
+	write, ok := map[string]func(*Streams, *compliance.Result) error{"table": writeScanTable, "json": writeScanJSON, "csv": writeScanCSV}[o.output]
+	if !ok {
+		return &ExitError{exitUsage, fmt.Errorf("--output is table, json or csv, not %q", o.output)}
+	}
+	if runtime.GOOS != "linux" && o.root == "/" {
+		return &ExitError{exitFailed, hinted("this build scans Debian and Ubuntu systems only", "give a mounted one with --root")}
+	}
+	engine, platform, live, err := scanEngine(ctx, s, o)
+	if err != nil {
+		return &ExitError{exitFailed, err}
+	}
+	req := patch.ScanRequest{Refresh: live && os.Geteuid() == 0 && !o.noRefresh}
+	req.Baseline, req.EvaluatedAt, err = chooseBaseline(o.baseline, platform)
+	if err != nil {
+		return &ExitError{exitFailed, err}
+	}
+	res, err := engine.Scan(ctx, req)
+	if err != nil {
+		return &ExitError{exitFailed, scanFailure(err)}
+	}
+	if !req.Refresh {
+		sayAge(s, res, engine.Now())
+	}
+	for _, d := range res.Header.Degraded {
+		fmt.Fprintf(s.Err, "oakum: warning: %s\n", d)
+	}
+	if err := write(s, res); err != nil {
+		return &ExitError{exitFailed, fmt.Errorf("write the result: %w", err)}
+	}
+	return scanExit(res)
+}
+
+// scanExit turns a result into the exit code.
+func scanExit(res *compliance.Result) error {
+	c := res.Header.Counts
+	switch {
+	case res.Header.Status == compliance.Compliant:
+		return nil
+	case c.Missing+c.Failed+c.InstalledRejected == 0 && c.InstalledPendingReboot > 0:
+		return &ExitError{Code: exitRebootNeeded}
+	}
+	return &ExitError{Code: exitNotCompliant}
+}
+
+// scanEngine builds the engine for the root that is asked for.
+func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine, patch.Platform, bool, error) {
+	var none patch.Platform
+	root, err := filepath.Abs(o.root)
+	if err != nil {
+		return nil, none, false, err
+	}
+	live := root == "/"
+	cfg := apt.Config{
+		Root: root, Live: live, CacheDir: scanCacheDir(), Exec: patch.OSExec{}, Released: releasedAt,
+		Note: func(text string) { fmt.Fprintf(s.Err, "oakum: %s\n", text) },
+	}
+	if live {
+		cfg.FS = os.DirFS("/")
+	} else {
+		r, err := os.OpenRoot(root) // links that lead out of the root are not followed
+		if err != nil {
+			return nil, none, false, fmt.Errorf("open the root: %w", err)
+		}
+		cfg.FS = r.FS()
+	}
+	e := &patch.Engine{Manager: apt.New(cfg), Now: time.Now, Waiting: func(by patch.Owner) {
+		fmt.Fprintf(s.Err, "oakum: waiting for another patch run: %s\n", by)
+	}}
+	if live {
+		if b, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+			e.BootID = strings.TrimSpace(string(b))
+		}
+		if os.Geteuid() == 0 {
+			e.StateDir = "/var/lib/oakum"
+		}
+	}
+	platform, err := e.Manager.Platform(ctx)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = hinted(fmt.Sprintf("%s holds no system that can be scanned: %v", root, err), "give the folder that has etc and var below it")
+		}
+		return nil, none, false, err
+	}
+	return e, platform, live, nil
+}
+
+// scanCacheDir is where extracts of package lists are kept between scans.
+func scanCacheDir() string {
+	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
+		return "/var/lib/oakum/cache"
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "" // slower, nothing else
+	}
+	return filepath.Join(dir, "oakum")
+}
+
+// chooseBaseline finds the baseline that --baseline names: nothing, a predefined one, or a file.
+func chooseBaseline(name string, p patch.Platform) (*baseline.Baseline, time.Time, error) {
+	none := time.Time{}
+	if name == "" {
+		d, ok := baseline.DefaultFor(p.Node.OS)
+		if !ok {
+			return nil, none, fmt.Errorf("there is no predefined baseline for %s", p.Node.OS)
+		}
+		return &d.Baseline, none, nil
+	}
+	if d, ok := baseline.FindPredefined(name); ok {
+		return checkSystem(&d.Baseline, p, none)
+	}
+	b, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(name, "./") {
+		return nil, none, hinted(fmt.Sprintf("there is no predefined baseline %q and no such file", name),
+			"the one for this system is "+defaultName(p.Node.OS))
+	}
+	if err != nil {
+		return nil, none, fmt.Errorf("read the baseline: %w", err)
+	}
+	if strings.Contains(string(b[:min(len(b), 4096)]), `"patchBaseline"`) {
+		snap, err := baseline.ParseSnapshot(b)
+		if err != nil {
+			return nil, none, fmt.Errorf("%s: %w", name, err)
+		}
+		return checkSystem(&snap.Baseline, p, snap.EvaluatedAt)
+	}
+	bl, err := baseline.Parse(name, b)
+	if err != nil {
+		return nil, none, err
+	}
+	if bl.OperatingSystem == "" {
+		bl.OperatingSystem = p.Node.OS
+	}
+	if err := bl.Validate(p.Node.Product); err != nil {
+		return nil, none, fmt.Errorf("%s: %w", name, err)
+	}
+	return checkSystem(bl, p, none)
+}
+
+func defaultName(os baseline.OS) string {
+	d, _ := baseline.DefaultFor(os)
+	return d.Name
+}
+
+func checkSystem(b *baseline.Baseline, p patch.Platform, at time.Time) (*baseline.Baseline, time.Time, error) {
+	if b.OperatingSystem != p.Node.OS {
+		return nil, at, hinted(fmt.Sprintf("the baseline %s is for %s, this system is %s", b.Name, b.OperatingSystem, p.Node.OS),
+			"the predefined one for this system is "+defaultName(p.Node.OS))
+	}
+	return b, at, nil
+}
+
+// hintError is an error with advice. The root command prints both.
+type hintError struct{ text, hint string }
+
+func hinted(text, hint string) error  { return &hintError{text, hint} }
+func (e *hintError) Error() string    { return e.text }
+func (e *hintError) HintText() string { return e.hint }
+
+func scanFailure(err error) error {
+	if e, ok := errors.AsType[*patch.Error](err); ok && e.Hint != "" {
+		return hinted(e.Error(), e.Hint)
+	}
+	return err
+}
+
+// sayAge tells how old the metadata is that was judged.
+func sayAge(s *Streams, res *compliance.Result, now time.Time) {
+	var oldest time.Time
+	for _, r := range res.Header.Repositories {
+		if !r.RefreshedAt.IsZero() && (oldest.IsZero() || r.RefreshedAt.Before(oldest)) {
+			oldest = r.RefreshedAt
+		}
+	}
+	if oldest.IsZero() {
+		fmt.Fprintln(s.Err, "oakum: no package lists were found: newer versions are not known")
+		return
+	}
+	fmt.Fprintf(s.Err, "oakum: package lists as of %s (%s ago)\n", oldest.Format("2006-01-02 15:04 MST"), age(now.Sub(oldest)))
+}
+
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "less than a minute"
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d minutes", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d hours", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+// releasedAt asks an archive when a package file was published. Mirrors keep modification times.
+func releasedAt(ctx context.Context, uri string) (time.Time, bool) {
+	u, err := url.Parse(uri)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return time.Time{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, uri, nil)
+	if err != nil {
+		return time.Time{}, false
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return time.Time{}, false
+	}
+	res.Body.Close()
+	t, err := http.ParseTime(res.Header.Get("Last-Modified"))
+	return t, err == nil && res.StatusCode == http.StatusOK
+}

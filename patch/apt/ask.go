@@ -1,0 +1,142 @@
+package apt
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"oakum.dev/patch"
+)
+
+// maxSingles bounds how many targets are tried one by one when apt refuses them together.
+const maxSingles = 25
+
+// ask lets apt's own solver decide where ours was not certain. full: the goals are all that apt could upgrade.
+func (s *solver) ask(m *Manager, full bool) error {
+	if full {
+		plan, ok, err := m.simulate(s, []string{"dist-upgrade"})
+		if err != nil || !ok {
+			return err
+		}
+		s.settle(plan)
+		return nil
+	}
+	base := []string{"install"}
+	var open []*pkg
+	for p, v := range s.goal {
+		if s.unsure[p] {
+			open = append(open, p)
+		} else if !s.isBlocked(p) {
+			base = append(base, installName(p, v))
+		}
+	}
+	slices.Sort(base[1:])
+	slices.SortFunc(open, func(a, b *pkg) int { return strings.Compare(a.name, b.name) })
+	if len(open) > maxSingles {
+		open = open[:maxSingles]
+	}
+	for _, p := range open {
+		plan, ok, err := m.simulate(s, append(slices.Clone(base), installName(p, s.goal[p])))
+		if err != nil {
+			return err
+		}
+		if ok && plan.installs[planKey(s, p)] == s.goal[p].Version && len(plan.removes) == 0 {
+			delete(s.blocked, p)
+		}
+	}
+	return nil
+}
+
+// settle takes apt's plan as the answer for every goal.
+func (s *solver) settle(plan *plan) {
+	for p, v := range s.goal {
+		if plan.installs[planKey(s, p)] == v.Version {
+			delete(s.blocked, p)
+		} else if !s.isBlocked(p) {
+			s.blocked[p] = patch.Block{Reason: patch.ReasonSolver, Detail: "apt-get -s dist-upgrade keeps it back"}
+		}
+	}
+}
+
+func installName(p *pkg, v *version) string { return p.name + ":" + p.arch + "=" + v.Version }
+
+func planKey(s *solver, p *pkg) string {
+	if p.arch == s.n.native {
+		return p.name
+	}
+	return p.name + ":" + p.arch
+}
+
+// plan is what apt-get -s would do.
+type plan struct {
+	installs map[string]string // name, with its architecture when it is foreign, to version
+	removes  []string
+}
+
+// simulate runs apt-get -s. ok is false when apt refuses.
+func (m *Manager) simulate(s *solver, args []string) (*plan, bool, error) {
+	conf, done, err := m.pointAt(s.n.native, s.n.archs)
+	if err != nil {
+		return nil, false, err
+	}
+	defer done()
+	full := append([]string{
+		"-s", "-q", "-y", "-o", "Debug::NoLocking=1", "-o", "APT::Get::Show-User-Simulation-Note=false", "-o", "Dpkg::Use-Pty=0",
+		"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=",
+	}, args...)
+	out, err := m.cfg.Exec.Run(s.ctx, patch.Command{
+		Path: "/usr/bin/apt-get", Args: full, Env: append(patch.BaseEnv(), conf...), Timeout: 2 * time.Minute, MaxOutput: 8 << 20,
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	if out.Code != 0 {
+		return nil, false, nil
+	}
+	return parsePlan(out.Stdout), true, nil
+}
+
+// pointAt returns the environment that makes apt-get look at another root, or nothing for the running system.
+func (m *Manager) pointAt(native string, archs []string) (env []string, done func(), err error) {
+	if m.cfg.Root == "/" || m.cfg.Root == "" {
+		return nil, func() {}, nil
+	}
+	f, err := os.CreateTemp("", "oakum-apt-*.conf")
+	if err != nil {
+		return nil, nil, err
+	}
+	root := filepath.Clean(m.cfg.Root) + "/"
+	fmt.Fprintf(f, "Dir %q;\nDir::State::status %q;\nDPkg::Chroot-Directory %q;\nAPT::Architecture %q;\n", root, root+"var/lib/dpkg/status", root, native)
+	fmt.Fprintf(f, "#clear APT::Architectures;\n")
+	for _, a := range archs {
+		fmt.Fprintf(f, "APT::Architectures:: %q;\n", a)
+	}
+	if err := f.Close(); err != nil {
+		return nil, nil, err
+	}
+	return []string{"APT_CONFIG=" + f.Name()}, func() { os.Remove(f.Name()) }, nil
+}
+
+// parsePlan reads the Inst and Remv lines: "Inst name [old] (new Origin [arch])".
+func parsePlan(b []byte) *plan {
+	p := &plan{installs: map[string]string{}}
+	for line := range bytes.Lines(b) {
+		w := strings.Fields(string(line))
+		switch {
+		case len(w) > 1 && w[0] == "Remv":
+			p.removes = append(p.removes, w[1])
+		case len(w) > 2 && w[0] == "Inst":
+			for _, x := range w[2:] {
+				if v, ok := strings.CutPrefix(x, "("); ok {
+					p.installs[w[1]] = v
+					break
+				}
+			}
+		}
+	}
+	return p
+}

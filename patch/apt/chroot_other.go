@@ -1,0 +1,5 @@
+//go:build !unix
+
+package apt
+
+func inChroot() bool { return false }

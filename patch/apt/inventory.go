@@ -1,0 +1,114 @@
+package apt
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"oakum.dev/baseline"
+	"oakum.dev/compliance"
+	"oakum.dev/patch"
+	"oakum.dev/pkgver"
+)
+
+// Inventory reads what is installed and what the lists on the disk offer.
+func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*patch.Inventory, error) {
+	n, err := load(ctx, &m.cfg, req.Sources)
+	if err != nil {
+		return nil, err
+	}
+	m.node = n
+	inv := &patch.Inventory{Repositories: n.repositories(req.Now), Degraded: n.degraded, Packages: make([]patch.Package, 0, len(n.order))}
+	for _, r := range inv.Repositories {
+		if r.Stale {
+			inv.Degraded = append(inv.Degraded, fmt.Sprintf("%s %s: %s", r.URI, r.Suite, r.Detail))
+		}
+	}
+	var broken []string
+	dates := newDates(ctx, n, req)
+	for _, p := range n.order {
+		if p.installed.Broken() {
+			broken = append(broken, p.name)
+		}
+		inv.Packages = append(inv.Packages, n.describe(p, dates))
+	}
+	dates.save()
+	if len(broken) > 0 {
+		inv.Degraded = append(inv.Degraded, "dpkg left half way: "+strings.Join(broken, " "))
+	}
+	return inv, nil
+}
+
+func (n *node) describe(p *pkg, dates *dates) patch.Package {
+	arch := p.installed.Arch
+	out := patch.Package{Name: p.name, Arch: arch, Installed: p.installed.Version, InstalledTime: n.installedTime(p)}
+	if p.installed.Held() {
+		out.Held = "held by dpkg's selection (apt-mark hold)"
+	}
+	for k := len(p.versions) - 1; k >= 0; k-- {
+		v := p.versions[k]
+		order := pkgver.Dpkg(v.Version, p.installed.Version)
+		if order < 0 {
+			continue
+		}
+		best := v.best()
+		ver := patch.Version{Text: v.Version, Order: order, Offered: best != nil}
+		fact := baseline.Patch{Name: p.name, Arch: arch, Version: v.Version, Priority: v.Priority, Section: v.Section}
+		if best != nil {
+			ver.Repository = best.name()
+			if best.security() {
+				fact.Security, fact.Classification = true, "Security"
+			}
+			fact.Released = dates.of(v, order > 0)
+		}
+		if order > 0 {
+			ver.Kept, ver.Unusable, ver.Detail = n.away(p, v)
+		}
+		ver.Patches = []baseline.Patch{fact}
+		out.Versions = append(out.Versions, ver)
+	}
+	return out
+}
+
+// best is the list that a version is said to come from: a security archive before others, then the highest priority.
+func (v *version) best() *index {
+	var best *index
+	for _, i := range v.indexes {
+		if best == nil || i.security() && !best.security() || i.security() == best.security() && i.priority > best.priority {
+			best = i
+		}
+	}
+	return best
+}
+
+// installedTime is when dpkg last wrote the package's list of files.
+func (n *node) installedTime(p *pkg) time.Time {
+	for _, name := range []string{p.name, p.name + ":" + p.installed.Arch} {
+		if info, err := fs.Stat(n.cfg.FS, "var/lib/dpkg/info/"+name+".list"); err == nil {
+			return info.ModTime().UTC().Truncate(time.Second)
+		}
+	}
+	return time.Time{}
+}
+
+func (n *node) repositories(now time.Time) []compliance.Repository {
+	var out []compliance.Repository
+	for _, r := range n.releases {
+		i := slices.IndexFunc(n.indexes, func(i *index) bool { return i.rel == r })
+		if i < 0 {
+			continue
+		}
+		x := n.indexes[i]
+		rep := compliance.Repository{
+			URI: x.base, Suite: x.suite, Codename: r.Codename, Origin: r.Origin, Label: r.Label, Date: r.Date, RefreshedAt: r.refreshed, Trusted: x.trusted,
+		}
+		if !r.ValidUntil.IsZero() && r.ValidUntil.Before(now) {
+			rep.Stale, rep.Detail = true, "its Release file was valid until "+r.ValidUntil.Format(time.RFC3339)
+		}
+		out = append(out, rep)
+	}
+	return out
+}

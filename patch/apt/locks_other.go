@@ -1,0 +1,10 @@
+//go:build !linux
+
+package apt
+
+import (
+	"context"
+	"time"
+)
+
+func waitLocks(context.Context, []string, time.Duration, func(string)) error { return nil }

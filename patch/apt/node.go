@@ -1,0 +1,438 @@
+package apt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"oakum.dev/baseline"
+	"oakum.dev/pkgver"
+	"oakum.dev/repo/deb"
+)
+
+// index is one Packages list of the node.
+type index struct {
+	path      string // below the root, with its extension
+	info      fs.FileInfo
+	base      string // of pool addresses: the source's URI
+	site      string // host of the URI
+	suite     string // as configured
+	component string
+	arch      string
+	trusted   bool
+	rel       *release
+	priority  int  // after pins on whole archives
+	never     bool // Pin-Priority: never
+	pinned    bool // priority comes from the node's configuration
+	pin       string
+}
+
+// release is one Release or InRelease file.
+type release struct {
+	deb.Release
+	path      string
+	signed    bool
+	refreshed time.Time // modification time of the list files apt left
+}
+
+func (i *index) name() string {
+	s := i.rel.Codename
+	if s == "" {
+		s = i.suite
+	}
+	if i.component != "" {
+		s += "/" + i.component
+	}
+	return s
+}
+
+// security reports whether the archive carries security updates.
+func (i *index) security() bool {
+	r := i.rel
+	return i.trusted && (strings.Contains(r.Suite, "security") || strings.HasSuffix(r.Codename, "-security") || r.Label == "Debian-Security")
+}
+
+// version is one version of a package with the lists that offer it.
+type version struct {
+	*deb.Package
+	indexes   []*index
+	installed bool
+	pin       *deb.Pin // that speaks of this version
+}
+
+// pkg is an installed package, or one looked at as a dependency.
+type pkg struct {
+	name, arch string // arch: all counts as the native one
+	installed  *version
+	versions   []*version // newest first
+	candidate  *version
+}
+
+// node is what was read of a node.
+type node struct {
+	cfg      *Config
+	conf     conf
+	native   string
+	archs    []string
+	aptVer   string
+	indexes  []*index
+	releases []*release
+	sources  []deb.Source
+	pins     []deb.Pin
+	pkgs     map[string]*pkg // name:arch
+	order    []*pkg          // installed ones, by name
+	phase    phasing
+	lists    *extraction
+	degraded []string
+	looked   map[string]bool // names that were looked up as dependencies
+	sourced  bool            // the lists are those of a baseline's sources
+}
+
+func key(name, arch string) string { return name + ":" + arch }
+
+// load reads a node. sources replace its own when not nil.
+func load(ctx context.Context, cfg *Config, own []baseline.Source) (*node, error) {
+	n := &node{cfg: cfg, pkgs: map[string]*pkg{}, looked: map[string]bool{}}
+	var err error
+	if n.conf, err = readConf(cfg.FS); err != nil {
+		return nil, fmt.Errorf("read apt's configuration: %w", err)
+	}
+	if err := n.readStatus(); err != nil {
+		return nil, err
+	}
+	n.readArchitectures()
+	lists := n.conf.path("Dir::State::lists", "lists")
+	if own != nil {
+		n.sourced = true
+		lists = ownListsDir(cfg)
+		n.sources, err = ownSources(own)
+	} else {
+		n.sources, err = n.readSources()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := n.findIndexes(lists); err != nil {
+		return nil, err
+	}
+	if err := n.readPreferences(); err != nil {
+		return nil, err
+	}
+	machineID, err := fs.ReadFile(cfg.FS, "etc/machine-id")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		n.degraded = append(n.degraded, "machine id: "+err.Error())
+	}
+	n.phase = newPhasing(n.conf, string(machineID), n.aptVer, cfg.Live && inChroot())
+	if n.lists, err = extract(ctx, n); err != nil {
+		return nil, err
+	}
+	n.addHits(n.lists.hits)
+	for _, p := range n.order {
+		n.choose(p)
+	}
+	return n, nil
+}
+
+func (n *node) readStatus() error {
+	f, err := n.cfg.FS.Open(n.conf.path("Dir::State::status", "/var/lib/dpkg/status"))
+	if err != nil {
+		return fmt.Errorf("read what is installed: %w", err)
+	}
+	defer f.Close()
+	err = deb.ReadStatus(f, func(p *deb.Package) error {
+		if !p.Present() || p.Version == "" {
+			return nil
+		}
+		if p.Name == "dpkg" && n.native == "" {
+			n.native = p.Arch
+		}
+		if p.Name == "apt" {
+			n.aptVer = p.Version
+		}
+		v := &version{Package: p, installed: true}
+		n.order = append(n.order, &pkg{name: p.Name, arch: p.Arch, installed: v, versions: []*version{v}})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read what is installed: %w", err)
+	}
+	return nil
+}
+
+func (n *node) readArchitectures() {
+	if b, err := fs.ReadFile(n.cfg.FS, "var/lib/dpkg/arch"); err == nil {
+		n.archs = strings.Fields(string(b))
+	}
+	if len(n.archs) > 0 {
+		n.native = n.archs[0]
+	}
+	if n.native == "" { // a root without dpkg itself: the commonest architecture
+		count := map[string]int{}
+		for _, p := range n.order {
+			if p.arch != "all" {
+				count[p.arch]++
+				if count[p.arch] > count[n.native] {
+					n.native = p.arch
+				}
+			}
+		}
+	}
+	n.native = n.conf.get("APT::Architecture", n.native)
+	if len(n.archs) == 0 {
+		n.archs = []string{n.native}
+	}
+	if a := n.conf["apt::architectures"]; len(a) > 0 {
+		n.archs = slices.Clone(a)
+	}
+	slices.SortStableFunc(n.order, func(a, b *pkg) int { return strings.Compare(a.name, b.name) })
+	for _, p := range n.order {
+		if p.arch == "all" {
+			p.arch = n.native
+		}
+		n.pkgs[key(p.name, p.arch)] = p
+	}
+}
+
+func (n *node) readSources() ([]deb.Source, error) {
+	dir := n.conf.path("Dir::Etc::sourceparts", "sources.list.d")
+	files, err := parts(n.cfg.FS, dir, ".list", ".sources")
+	if err != nil {
+		return nil, err
+	}
+	var out []deb.Source
+	for _, name := range append([]string{n.conf.path("Dir::Etc::sourcelist", "sources.list")}, files...) {
+		f, err := n.cfg.FS.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		read := deb.ReadSourcesList
+		if path.Ext(name) == ".sources" {
+			read = deb.ReadSources
+		}
+		s, err := read(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("/%s: %w", name, err)
+		}
+		out = append(out, s...)
+	}
+	return out, nil
+}
+
+// findIndexes lists the Packages files of the configured sources that are on the disk.
+func (n *node) findIndexes(dir string) error {
+	entries, err := fs.ReadDir(n.cfg.FS, dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read apt's lists: %w", err)
+	}
+	have := make(map[string]fs.DirEntry, len(entries))
+	for _, e := range entries {
+		have[e.Name()] = e
+	}
+	seen := map[string]bool{}
+	releases := map[string]*release{}
+	for _, s := range n.sources {
+		uri := strings.TrimSuffix(s.URI, "/") + "/"
+		suite := strings.ReplaceAll(s.Suite, "$(ARCH)", n.native)
+		flat := strings.HasSuffix(suite, "/")
+		root := uri + "dists/" + suite + "/"
+		if flat {
+			root = uri + strings.TrimPrefix(suite, "/")
+		}
+		rel := releases[root]
+		if rel == nil {
+			rel = n.readRelease(dir, listName(root), have)
+			releases[root] = rel
+			n.releases = append(n.releases, rel)
+		}
+		if rel.path == "" {
+			n.degraded = append(n.degraded, "no lists of "+s.URI+" "+s.Suite+": run apt-get update")
+			continue
+		}
+		trusted := rel.signed
+		switch s.Trusted {
+		case "yes":
+			trusted = true
+		case "no":
+			trusted = false
+		}
+		site := ""
+		if u, err := url.Parse(s.URI); err == nil {
+			site = u.Hostname()
+		}
+		archs := n.archs
+		if len(s.Archs) > 0 {
+			archs = s.Archs
+		}
+		components := s.Components
+		if flat {
+			components, archs = []string{""}, []string{""}
+		} else {
+			archs = append(slices.Clone(archs), "all")
+		}
+		for _, comp := range components {
+			for _, arch := range archs {
+				name := root + comp + "/binary-" + arch + "/Packages"
+				if flat {
+					name = root + "Packages"
+				}
+				for _, ext := range deb.Extensions {
+					file := listName(name) + ext
+					e, ok := have[file]
+					if !ok {
+						continue
+					}
+					if seen[file] {
+						break
+					}
+					seen[file] = true
+					info, err := e.Info()
+					if err != nil {
+						return fmt.Errorf("read apt's lists: %w", err)
+					}
+					n.indexes = append(n.indexes, &index{
+						path: path.Join(dir, file), info: info, base: uri, site: site, suite: suite, component: comp, arch: arch, trusted: trusted, rel: rel,
+					})
+					break
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (n *node) readRelease(dir, prefix string, have map[string]fs.DirEntry) *release {
+	r := &release{}
+	name := prefix + "InRelease"
+	e, ok := have[name]
+	r.signed = ok
+	if !ok {
+		name = prefix + "Release"
+		e, ok = have[name]
+		_, r.signed = have[name+".gpg"]
+	}
+	if !ok {
+		return r
+	}
+	f, err := n.cfg.FS.Open(path.Join(dir, name))
+	if err != nil {
+		n.degraded = append(n.degraded, err.Error())
+		return r
+	}
+	defer f.Close()
+	got, err := deb.ReadRelease(f)
+	if err != nil {
+		n.degraded = append(n.degraded, name+": "+err.Error())
+		return r
+	}
+	r.Release, r.path = *got, path.Join(dir, name)
+	if info, err := e.Info(); err == nil {
+		r.refreshed = info.ModTime().UTC()
+	}
+	return r
+}
+
+// listName is the name under which apt keeps what it fetched from an address.
+func listName(uri string) string {
+	if _, rest, ok := strings.Cut(uri, "://"); ok {
+		uri = rest
+		host, tail, _ := strings.Cut(uri, "/")
+		if at := strings.LastIndexByte(host, '@'); at >= 0 {
+			uri = host[at+1:] + "/" + tail
+		}
+	} else if _, rest, ok := strings.Cut(uri, ":"); ok {
+		uri = rest
+	}
+	var b strings.Builder
+	for i := range len(uri) {
+		switch c := uri[i]; {
+		case c == '/':
+			b.WriteByte('_')
+		case c <= ' ' || c >= 0x7f || strings.IndexByte(`\|{}[]<>"^~_=!@#$%^&*`, c) >= 0:
+			fmt.Fprintf(&b, "%%%02x", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// addHits joins stanzas of lists to the packages of the node. Equal version texts are one version.
+func (n *node) addHits(hits []deb.Hit) {
+	for i := range hits {
+		h := &hits[i]
+		arch := h.Package.Arch
+		if arch == "all" {
+			arch = n.native
+		}
+		p := n.pkgs[key(h.Package.Name, arch)]
+		if p == nil {
+			p = &pkg{name: h.Package.Name, arch: arch}
+			n.pkgs[key(p.name, arch)] = p
+		}
+		idx := n.indexes[h.List]
+		at, found := slices.BinarySearchFunc(p.versions, h.Package.Version, func(v *version, s string) int { return -pkgver.Dpkg(v.Version, s) })
+		if !found {
+			p.versions = slices.Insert(p.versions, at, &version{Package: &h.Package})
+		}
+		v := p.versions[at]
+		if !slices.Contains(v.indexes, idx) {
+			v.indexes = append(v.indexes, idx)
+		}
+		if v.installed { // the status file knows neither
+			v.Package.Filename, v.Package.Size, v.Package.Phased = h.Package.Filename, h.Package.Size, h.Package.Phased
+		}
+	}
+}
+
+// openList makes a deb.List of an index.
+func (n *node) openList(id int) (deb.List, func(), error) {
+	i := n.indexes[id]
+	l := deb.List{ID: id, Size: i.info.Size()}
+	ext := path.Ext(i.path)
+	if !slices.Contains(deb.Extensions[1:], ext) {
+		ext = ""
+	}
+	if ext == "" {
+		f, err := n.cfg.FS.Open(i.path)
+		if err != nil {
+			return l, nil, err
+		}
+		if at, ok := f.(io.ReaderAt); ok {
+			l.At = at
+			return l, func() { f.Close() }, nil
+		}
+		f.Close()
+	}
+	l.Open = func() (io.ReadCloser, error) {
+		f, err := n.cfg.FS.Open(i.path)
+		if err != nil {
+			return nil, err
+		}
+		r, err := deb.Decompress(f, ext)
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("/%s: %w", i.path, err)
+		}
+		return both{r, f}, nil
+	}
+	return l, func() {}, nil
+}
+
+// both closes a decompressor and the file under it.
+type both struct {
+	io.ReadCloser
+	file io.Closer
+}
+
+func (b both) Close() error { return errors.Join(b.ReadCloser.Close(), b.file.Close()) }

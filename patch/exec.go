@@ -1,0 +1,94 @@
+package patch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os/exec"
+	"time"
+)
+
+// Command is a program to run on the node. Arguments are never joined into a shell line.
+type Command struct {
+	Path      string // absolute
+	Args      []string
+	Env       []string      // the whole environment
+	Dir       string        // empty: /
+	Timeout   time.Duration // 0: none beyond the context
+	MaxOutput int           // bytes kept of each stream; 0: 1 MiB
+}
+
+// Output is what a program left.
+type Output struct {
+	Code           int // exit code; -1 when a signal ended it
+	Stdout, Stderr []byte
+	Truncated      bool // a stream was longer than MaxOutput; its end was dropped
+	Took           time.Duration
+}
+
+// Exec starts programs. The error is about starting; an exit code is no error.
+type Exec interface {
+	Run(ctx context.Context, c Command) (Output, error)
+}
+
+// BaseEnv is the environment of every program that the engine starts: fixed language, no terminal, no prompts.
+func BaseEnv() []string {
+	return []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "LANGUAGE=", "COLUMNS=32767",
+		"PAGER=cat", "SYSTEMD_PAGER=", "TERM=dumb", "DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true",
+		"APT_LISTCHANGES_FRONTEND=none", "NEEDRESTART_MODE=l", "NEEDRESTART_SUSPEND=1", "UCF_FORCE_CONFFOLD=1",
+	}
+}
+
+// OSExec runs programs of this machine in a session of their own, with stdin closed.
+type OSExec struct{}
+
+// Run starts c and waits for it. When the context or the timeout ends, the whole process group is killed.
+func (OSExec) Run(ctx context.Context, c Command) (Output, error) {
+	if c.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
+		defer cancel()
+	}
+	limit := c.MaxOutput
+	if limit == 0 {
+		limit = 1 << 20
+	}
+	stdout, stderr := &clipped{left: limit}, &clipped{left: limit}
+	cmd := exec.CommandContext(ctx, c.Path, c.Args...)
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = c.Env, c.Dir, stdout, stderr
+	if cmd.Dir == "" {
+		cmd.Dir = "/"
+	}
+	cmd.WaitDelay = 5 * time.Second
+	isolate(cmd)
+	start := time.Now()
+	err := cmd.Run()
+	out := Output{Stdout: stdout.b.Bytes(), Stderr: stderr.b.Bytes(), Truncated: stdout.cut || stderr.cut, Took: time.Since(start)}
+	if cmd.ProcessState != nil {
+		out.Code = cmd.ProcessState.ExitCode()
+	}
+	if ctx.Err() != nil {
+		return out, ctx.Err()
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return out, nil
+	}
+	return out, err
+}
+
+// clipped keeps the first bytes of a stream and swallows the rest.
+type clipped struct {
+	b    bytes.Buffer
+	left int
+	cut  bool
+}
+
+func (c *clipped) Write(p []byte) (int, error) {
+	n := min(len(p), c.left)
+	c.b.Write(p[:n])
+	c.left -= n
+	c.cut = c.cut || n < len(p)
+	return len(p), nil
+}

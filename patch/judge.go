@@ -1,0 +1,258 @@
+package patch
+
+import (
+	"slices"
+	"time"
+
+	"oakum.dev/baseline"
+	"oakum.dev/compliance"
+)
+
+// Judgement is the pure part of a scan.
+type Judgement struct {
+	Baseline *baseline.Baseline
+	Node     baseline.Node
+	Now      time.Time       // the instant at which delays are judged
+	Pending  map[string]bool // titles installed without the reboot that they wait for
+	Installs bool            // the run was an Install: what is still missing has failed
+}
+
+// verdict is what the baseline says about one package.
+type verdict struct {
+	pkg     *Package
+	target  *Version // newest approved version above the installed one that nothing keeps away
+	kept    *Version // newest approved one that the node keeps away, when there is no target
+	best    map[*Version]judged
+	current *Version // approved version at or below the installed one, whose facts the item shows
+	newest  *Version // newest version that is offered, when newer than the installed one
+}
+
+// judged is the decision about a version with the facts of the notice that it was made on.
+type judged struct {
+	baseline.Decision
+	patch *baseline.Patch
+}
+
+// Decide returns the targets of the baseline: per package the newest approved version above the installed one that
+// the node's package manager may take. Pass it to PackageManager.Check, and what comes back to Judge.
+func (j *Judgement) Decide(inv *Inventory) []Target {
+	var out []Target
+	for i := range inv.Packages {
+		v := j.verdict(&inv.Packages[i])
+		if v.target != nil && v.pkg.Held == "" {
+			out = append(out, Target{v.pkg, v.target})
+		}
+	}
+	return out
+}
+
+// Judge gives every installed package its state and reason, and counts what does not apply.
+// Source: AWS Systems Manager User Guide, "Understanding patch compliance state values"; design decision D9b.
+func (j *Judgement) Judge(inv *Inventory, blocks map[string]Block) (items []compliance.Item, notApplicable int) {
+	items = make([]compliance.Item, 0, len(inv.Packages))
+	for i := range inv.Packages {
+		items = append(items, j.item(j.verdict(&inv.Packages[i]), blocks))
+	}
+	for i := range inv.NotApplicable {
+		u := &inv.NotApplicable[i]
+		if j.Baseline.Evaluate(j.Node, &u.Patch, j.Now).Approved {
+			notApplicable += u.Count
+		}
+	}
+	return items, notApplicable
+}
+
+func (j *Judgement) verdict(p *Package) verdict {
+	v := verdict{pkg: p, best: make(map[*Version]judged, len(p.Versions))}
+	for i := len(p.Versions) - 1; i >= 0; i-- {
+		ver := &p.Versions[i]
+		d := j.judgeVersion(ver)
+		v.best[ver] = d
+		if ver.Order > 0 && ver.Offered && v.newest == nil {
+			v.newest = ver
+		}
+		if !d.Approved {
+			continue
+		}
+		switch {
+		case ver.Order <= 0:
+			if v.current == nil {
+				v.current = ver
+			}
+		case !ver.Offered || ver.Unusable != "":
+		case ver.Kept != "":
+			if v.kept == nil {
+				v.kept = ver
+			}
+		case v.target == nil:
+			v.target = ver
+		}
+	}
+	return v
+}
+
+// judgeVersion judges each notice of a version alone; the approving one with the highest level wins, and the first
+// of those, which the manager puts newest.
+func (j *Judgement) judgeVersion(ver *Version) judged {
+	var best judged
+	for i := range ver.Patches {
+		d := judged{j.Baseline.Evaluate(j.Node, &ver.Patches[i], j.Now), &ver.Patches[i]}
+		switch {
+		case d.Reason == baseline.ReasonRejected: // one rejected notice rejects the version
+			return d
+		case best.patch == nil,
+			d.Approved && !best.Approved,
+			d.Approved && best.Approved && d.Level.Rank() > best.Level.Rank(),
+			!d.Approved && !best.Approved && reasonRank(d.Reason) < reasonRank(best.Reason):
+			best = d
+		}
+	}
+	return best
+}
+
+func reasonRank(r baseline.Reason) int {
+	return slices.Index([]baseline.Reason{
+		baseline.ReasonDelay, baseline.ReasonCutoff, baseline.ReasonNotSecurity, baseline.ReasonFilteredOut, baseline.ReasonNotApproved,
+	}, r)
+}
+
+func (j *Judgement) item(v verdict, blocks map[string]Block) compliance.Item {
+	p := v.pkg
+	it := compliance.Item{
+		ID: j.id(p), Name: p.Name, Arch: p.Arch, Title: j.title(p, p.Installed), Level: baseline.Unspecified,
+		InstalledVersion: p.Installed, InstalledTime: p.InstalledTime,
+	}
+	if v.newest != nil {
+		it.AvailableVersion = v.newest.Text
+	}
+	want := v.target
+	if want == nil {
+		want = v.kept
+	}
+	if want != nil {
+		j.missing(&it, v, want, blocks)
+		return it
+	}
+	it.Reason, it.Detail = v.why()
+	if it.Reason == string(baseline.ReasonDelay) {
+		it.ApprovalDate = v.best[v.newest].ApprovalDate
+		it.ReleasedTime = v.best[v.newest].patch.Released
+	}
+	it.Repository = repositoryOf(v)
+	installed := p.installed()
+	switch {
+	case j.Pending[it.Title]:
+		it.State = compliance.InstalledPendingReboot
+		j.facts(&it, v.current, v)
+	case j.Baseline.Blocks() && installed != nil && v.best[installed].Reason == baseline.ReasonRejected:
+		it.State = compliance.InstalledRejected
+	case v.current != nil && (!j.Node.OS.Apt() || v.current.Order == 0):
+		it.State = compliance.Installed
+		j.facts(&it, v.current, v)
+	default:
+		it.State = compliance.InstalledOther
+	}
+	return it
+}
+
+func (j *Judgement) missing(it *compliance.Item, v verdict, want *Version, blocks map[string]Block) {
+	p := v.pkg
+	it.State = compliance.Missing
+	it.Title = j.title(p, want.Text)
+	it.AvailableVersion = want.Text
+	it.Repository = want.Repository
+	it.InstalledTime = time.Time{}
+	j.facts(it, want, v)
+	b, blocked := blocks[p.Key()]
+	switch {
+	case p.Held != "":
+		it.Reason, it.Detail = ReasonHeld, p.Held
+	case want.Kept != "":
+		it.Reason, it.Detail = want.Kept, want.Detail
+	case blocked:
+		it.Reason, it.Detail = b.Reason, b.Detail
+	}
+	// What the node itself keeps away was not attempted by an Install, so it has not failed.
+	attempted := it.Reason != ReasonHeld && it.Reason != ReasonPinned && it.Reason != ReasonPhased
+	if j.Installs && attempted {
+		it.State = compliance.Failed
+	}
+	for i := range p.Versions {
+		ver := &p.Versions[i]
+		if ver.Order <= 0 {
+			continue
+		}
+		for _, n := range ver.Patches {
+			it.CVEs = append(it.CVEs, n.CVEs...)
+		}
+		if ver == want {
+			break
+		}
+	}
+	slices.Sort(it.CVEs)
+	it.CVEs = slices.Compact(it.CVEs)
+}
+
+// facts puts the facts of the version that the baseline approves on the item.
+func (j *Judgement) facts(it *compliance.Item, ver *Version, v verdict) {
+	if ver == nil {
+		return
+	}
+	d := v.best[ver]
+	if d.patch == nil || !d.Approved {
+		return
+	}
+	it.Level = baseline.Higher(baseline.Unspecified, d.Level)
+	it.Classification, it.Severity = d.patch.Classification, d.patch.Severity
+	if j.Node.OS.Apt() {
+		it.Severity = d.patch.Priority
+	}
+	it.ReleasedTime, it.ApprovalDate = d.patch.Released, d.ApprovalDate
+}
+
+// why explains, with exactly one reason, why the newest version of a package is not wanted. It is empty when there
+// is no newer version.
+func (v verdict) why() (reason, detail string) {
+	if v.newest == nil {
+		return "", ""
+	}
+	if v.newest.Unusable != "" {
+		return v.newest.Unusable, v.newest.Detail
+	}
+	d := v.best[v.newest]
+	return string(d.Reason), ""
+}
+
+func repositoryOf(v verdict) string {
+	if v.newest != nil {
+		return v.newest.Repository
+	}
+	if in := v.pkg.installed(); in != nil {
+		return in.Repository
+	}
+	return ""
+}
+
+// installed is the version that is installed.
+func (p *Package) installed() *Version {
+	for i := range p.Versions {
+		if p.Versions[i].Order == 0 {
+			return &p.Versions[i]
+		}
+	}
+	return nil
+}
+
+func (j *Judgement) id(p *Package) string {
+	if p.Arch == "" {
+		return p.Name
+	}
+	return p.Name + "." + p.Arch
+}
+
+func (j *Judgement) title(p *Package, version string) string {
+	if j.Node.OS == baseline.MacOS {
+		return p.Name + "." + version
+	}
+	return j.id(p) + ":" + version
+}

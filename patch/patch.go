@@ -1,0 +1,168 @@
+// Package patch is the patch engine: it finds out what one node has installed and could install, judges that against
+// a patch baseline, and reports. It needs no server. What differs between package managers is behind PackageManager
+// (patch/apt, ...); how states come about is in the pure function Judge.
+//
+// A scan is
+//
+//	e := patch.Engine{Manager: apt.New(apt.Config{...}), Exec: patch.OSExec{}, Now: time.Now, Log: log, StateDir: "/var/lib/oakum"}
+//	res, err := e.Scan(ctx, patch.ScanRequest{Baseline: b, Refresh: true})
+//
+// The error of Scan is an *Error, with the reason code and the exit code of the engine's step.
+package patch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"oakum.dev/baseline"
+	"oakum.dev/compliance"
+)
+
+// Why a newer version of an installed package is not installed. The set is closed; an item carries at most one.
+// The reasons of a baseline (baseline.Reason) belong to it too.
+const (
+	ReasonHeld              = "held"              // the administrator holds the package (apt-mark hold, versionlock, zypper lock)
+	ReasonPinned            = "pinned"            // a pin, priority or release setting of the node prefers another version
+	ReasonPhased            = "phased"            // the publisher rolls the update out in phases and this node's turn has not come
+	ReasonBlockedByRejected = "blockedByRejected" // it needs a package that the baseline rejects with BLOCK
+	ReasonUnmetDependency   = "unmetDependency"   // it needs something that no enabled repository offers in the right version
+	ReasonConflict          = "conflict"          // it cannot be installed beside what is installed
+	ReasonNotTrusted        = "notTrusted"        // only repositories without an accepted signature offer it
+	ReasonNotAutomatic      = "notAutomatic"      // its archive asks not to be used without a request (backports, experimental)
+	ReasonSolver            = "solver"            // the package manager would not install it and gives no reason that Oakum can name
+)
+
+// Reasons returns the closed set of reason codes, with what each means.
+func Reasons() map[string]string {
+	return map[string]string{
+		string(baseline.ReasonRejected): "on the baseline's rejected list", string(baseline.ReasonDelay): "the approval delay is not over",
+		string(baseline.ReasonCutoff):      "released after the rule's ApproveUntilDate",
+		string(baseline.ReasonNotSecurity): "not a security patch, and the baseline wants only those",
+		string(baseline.ReasonFilteredOut): "the baseline's global filters do not take it",
+		string(baseline.ReasonNotApproved): "no rule or list of the baseline takes it",
+		ReasonHeld:                         "held on the node", ReasonPinned: "kept away by a pin or release setting of the node",
+		ReasonPhased: "the publisher's phased rollout has not reached this node", ReasonBlockedByRejected: "needs a rejected package",
+		ReasonUnmetDependency: "a dependency cannot be met", ReasonConflict: "conflicts with something installed",
+		ReasonNotTrusted: "only unsigned or untrusted repositories offer it", ReasonNotAutomatic: "its archive is used on request only",
+		ReasonSolver: "the package manager keeps it back",
+	}
+}
+
+// Package is an installed package with every version that matters: the installed one, newer ones, and for managers
+// with advisories the older ones that a notice names. Versions are in ascending order.
+type Package struct {
+	Name, Arch    string
+	Installed     string // version text, as in titles
+	InstalledTime time.Time
+	Held          string // not empty: held, and by what
+	Versions      []Version
+}
+
+// Key is the identity of a package on a node: name.arch.
+func (p *Package) Key() string { return p.Name + "." + p.Arch }
+
+// Version is one version of an installed package.
+type Version struct {
+	Text       string // as in titles: [epoch:]version[-release]
+	Order      int    // -1 older than the installed one, 0 the installed one, 1 newer
+	Offered    bool   // some enabled repository has it
+	Patches    []baseline.Patch
+	Repository string // that offers it, as a person would name it
+	Kept       string // ReasonPinned, ReasonPhased: the node's manager keeps it away; missing all the same
+	Unusable   string // ReasonNotTrusted, ReasonNotAutomatic: never a target
+	Detail     string // why, in words
+}
+
+// Target is a version that should be installed.
+type Target struct {
+	Package *Package
+	Version *Version
+}
+
+// Block says why a target cannot be installed.
+type Block struct {
+	Reason string // one of the Reason constants
+	Detail string
+}
+
+// Platform is what a node is.
+type Platform struct {
+	Name, Version string // "Debian GNU/Linux", "12"
+	Node          baseline.Node
+	Arch          string // of the package manager
+}
+
+// Inventory is what a package manager knows.
+type Inventory struct {
+	Packages     []Package
+	Repositories []compliance.Repository
+	// NotApplicable holds the facts of versions of packages that are not installed, for counting.
+	NotApplicable []Uninstalled
+	Degraded      []string
+}
+
+// Uninstalled counts packages that are not installed and have the same facts.
+type Uninstalled struct {
+	Patch baseline.Patch
+	Count int
+}
+
+// InventoryRequest says what an inventory is for.
+type InventoryRequest struct {
+	Platform Platform
+	Sources  []baseline.Source // those that apply to the node's product; they replace the node's repositories
+	Now      time.Time
+	Dates    bool // release times matter: the baseline has delays
+}
+
+// RefreshReport says what a refresh of metadata could not do.
+type RefreshReport struct {
+	Failed []string // one line per repository that was not refreshed, in the manager's words
+}
+
+// PackageManager is the seam between the engine and one package manager.
+type PackageManager interface {
+	// Name is the program's name: "apt".
+	Name() string
+	// Platform identifies the node.
+	Platform(ctx context.Context) (Platform, error)
+	// Refresh fetches the metadata of the repositories that req uses. Partial failure is in the report.
+	Refresh(ctx context.Context, req InventoryRequest) (RefreshReport, error)
+	// Inventory reads what is installed and offered.
+	Inventory(ctx context.Context, req InventoryRequest) (*Inventory, error)
+	// Check says which targets cannot be installed together, and why. Keys are Package.Key. rejected may be nil.
+	Check(ctx context.Context, inv *Inventory, targets []Target, rejected func(baseline.Patch) bool) (map[string]Block, error)
+	// Evidence collects signs that a reboot or restarts are due, and other updaters that run on the node.
+	Evidence(ctx context.Context, inv *Inventory) (compliance.Reboot, []string, error)
+}
+
+// Error codes of the engine's step that Scan and Install end with.
+const (
+	CodeFailed      = 1
+	CodeDependency  = 2
+	CodeUnsupported = 146
+)
+
+// Error is a failure of the engine: a reason that operators and machines can go by, and the step's exit code.
+type Error struct {
+	Reason string // LOCKED, DISK, UNSUPPORTED_OS, REPO_METADATA, OVERRIDE, PARAM_CONFLICT, STATE_FILE, DEPENDENCY, INTERRUPTED, FAILED
+	Code   int
+	Err    error
+	Hint   string // what to do about it; may be empty
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Line is the first line of a failed step's stderr.
+func (e *Error) Line() string {
+	return fmt.Sprintf("OAKUM %s: %s (engine code %d)", e.Reason, e.Err, e.Code)
+}
+
+// Fail makes an Error with code 1.
+func Fail(reason, format string, args ...any) *Error {
+	return &Error{Reason: reason, Code: CodeFailed, Err: fmt.Errorf(format, args...)}
+}
