@@ -81,12 +81,20 @@ func (p *Path) Member(name string) *Path { return &Path{parent: p, name: name} }
 
 // Elem returns the path of element i, from 0, of the list in a member.
 func (p *Path) Elem(name string, i int) *Path {
-	return &Path{parent: p, name: name + "." + strconv.Itoa(i+1) + ".member"}
+	return &Path{parent: p, name: dotted(name, strconv.Itoa(i+1)) + ".member"}
 }
 
 // Entry returns the path of a value in the map in a member.
 func (p *Path) Entry(name, key string) *Path {
-	return &Path{parent: p, name: name + "." + shown(key) + ".member"}
+	return &Path{parent: p, name: dotted(name, shown(key)) + ".member"}
+}
+
+// dotted joins a member's name, empty for a list or map inside another, with a place in it.
+func dotted(name, place string) string {
+	if name == "" {
+		return place
+	}
+	return name + "." + place
 }
 
 func (p *Path) text(name string) string {

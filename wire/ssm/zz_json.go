@@ -285,6 +285,8 @@ func (v *AssociationDescription) DecodeJSON(d *codec.Decoder) error {
 			return v.AlarmConfiguration.DecodeJSON(d)
 		case "TriggeredAlarms":
 			return codec.ReadList(d, &v.TriggeredAlarms, (*AlarmStateInformation).DecodeJSON)
+		case "AssociationDispatchAssumeRole":
+			return codec.ReadString(d, &v.AssociationDispatchAssumeRole)
 		}
 		return d.Skip()
 	})
@@ -381,6 +383,9 @@ func (v *AssociationDescription) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.TriggeredAlarms != nil && e.Key("TriggeredAlarms") {
 		codec.WriteList(e, v.TriggeredAlarms, (*AlarmStateInformation).EncodeJSON)
+	}
+	if v.AssociationDispatchAssumeRole != nil && e.Key("AssociationDispatchAssumeRole") {
+		e.String(*v.AssociationDispatchAssumeRole)
 	}
 	e.End()
 }
@@ -4554,6 +4559,8 @@ func (v *InstanceInformation) DecodeJSON(d *codec.Decoder) error {
 			return codec.ReadString(d, &v.SourceId)
 		case "SourceType":
 			return codec.ReadString(d, &v.SourceType)
+		case "SourceLocation":
+			return codec.ReadString(d, &v.SourceLocation)
 		}
 		return d.Skip()
 	})
@@ -4624,6 +4631,9 @@ func (v *InstanceInformation) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.SourceType != nil && e.Key("SourceType") {
 		e.String(*v.SourceType)
+	}
+	if v.SourceLocation != nil && e.Key("SourceLocation") {
+		e.String(*v.SourceLocation)
 	}
 	e.End()
 }
@@ -4911,6 +4921,10 @@ func (v *InstanceProperty) DecodeJSON(d *codec.Decoder) error {
 			return codec.ReadString(d, &v.SourceId)
 		case "SourceType":
 			return codec.ReadString(d, &v.SourceType)
+		case "AvailabilityZone":
+			return codec.ReadString(d, &v.AvailabilityZone)
+		case "SourceLocation":
+			return codec.ReadString(d, &v.SourceLocation)
 		}
 		return d.Skip()
 	})
@@ -4996,6 +5010,12 @@ func (v *InstanceProperty) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.SourceType != nil && e.Key("SourceType") {
 		e.String(*v.SourceType)
+	}
+	if v.AvailabilityZone != nil && e.Key("AvailabilityZone") {
+		e.String(*v.AvailabilityZone)
+	}
+	if v.SourceLocation != nil && e.Key("SourceLocation") {
+		e.String(*v.SourceLocation)
 	}
 	e.End()
 }
@@ -7678,6 +7698,16 @@ func (v *TargetLocation) DecodeJSON(d *codec.Decoder) error {
 		case "TargetLocationAlarmConfiguration":
 			v.TargetLocationAlarmConfiguration = new(AlarmConfiguration)
 			return v.TargetLocationAlarmConfiguration.DecodeJSON(d)
+		case "IncludeChildOrganizationUnits":
+			return codec.ReadBool(d, &v.IncludeChildOrganizationUnits)
+		case "ExcludeAccounts":
+			return codec.ReadList(d, &v.ExcludeAccounts, codec.ElemString)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "TargetsMaxConcurrency":
+			return codec.ReadString(d, &v.TargetsMaxConcurrency)
+		case "TargetsMaxErrors":
+			return codec.ReadString(d, &v.TargetsMaxErrors)
 		}
 		return d.Skip()
 	})
@@ -7703,6 +7733,21 @@ func (v *TargetLocation) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.TargetLocationAlarmConfiguration != nil && e.Key("TargetLocationAlarmConfiguration") {
 		v.TargetLocationAlarmConfiguration.EncodeJSON(e)
+	}
+	if v.IncludeChildOrganizationUnits != nil && e.Key("IncludeChildOrganizationUnits") {
+		e.Bool(*v.IncludeChildOrganizationUnits)
+	}
+	if v.ExcludeAccounts != nil && e.Key("ExcludeAccounts") {
+		codec.WriteList(e, v.ExcludeAccounts, codec.PutString)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.TargetsMaxConcurrency != nil && e.Key("TargetsMaxConcurrency") {
+		e.String(*v.TargetsMaxConcurrency)
+	}
+	if v.TargetsMaxErrors != nil && e.Key("TargetsMaxErrors") {
+		e.String(*v.TargetsMaxErrors)
 	}
 	e.End()
 }

@@ -82,6 +82,7 @@ type AssociationDescription struct {
 	TargetMaps                    []map[string][]string              `json:"TargetMaps,omitzero"`
 	AlarmConfiguration            *AlarmConfiguration                `json:"AlarmConfiguration,omitzero"`
 	TriggeredAlarms               []AlarmStateInformation            `json:"TriggeredAlarms,omitzero"`
+	AssociationDispatchAssumeRole *string                            `json:"AssociationDispatchAssumeRole,omitzero"`
 }
 
 // AssociationOverview is a structure of the ssm API.
@@ -1031,6 +1032,7 @@ type InstanceInformation struct {
 	AssociationOverview                    *InstanceAggregatedAssociationOverview `json:"AssociationOverview,omitzero"`
 	SourceId                               *string                                `json:"SourceId,omitzero"`
 	SourceType                             *string                                `json:"SourceType,omitzero"`
+	SourceLocation                         *string                                `json:"SourceLocation,omitzero"`
 }
 
 // InstanceInformationFilter is a structure of the ssm API.
@@ -1107,6 +1109,8 @@ type InstanceProperty struct {
 	AssociationOverview                    *InstanceAggregatedAssociationOverview `json:"AssociationOverview,omitzero"`
 	SourceId                               *string                                `json:"SourceId,omitzero"`
 	SourceType                             *string                                `json:"SourceType,omitzero"`
+	AvailabilityZone                       *string                                `json:"AvailabilityZone,omitzero"`
+	SourceLocation                         *string                                `json:"SourceLocation,omitzero"`
 }
 
 // InstancePropertyFilter is a structure of the ssm API.
@@ -1723,6 +1727,11 @@ type TargetLocation struct {
 	TargetLocationMaxErrors          *string             `json:"TargetLocationMaxErrors,omitzero"`
 	ExecutionRoleName                *string             `json:"ExecutionRoleName,omitzero"`
 	TargetLocationAlarmConfiguration *AlarmConfiguration `json:"TargetLocationAlarmConfiguration,omitzero"`
+	IncludeChildOrganizationUnits    *bool               `json:"IncludeChildOrganizationUnits,omitzero"`
+	ExcludeAccounts                  []string            `json:"ExcludeAccounts,omitzero"`
+	Targets                          []Target            `json:"Targets,omitzero"`
+	TargetsMaxConcurrency            *string             `json:"TargetsMaxConcurrency,omitzero"`
+	TargetsMaxErrors                 *string             `json:"TargetsMaxErrors,omitzero"`
 }
 
 // UpdateAssociationStatusInput is the input of UpdateAssociationStatus.
