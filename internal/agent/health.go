@@ -55,11 +55,11 @@ func (a *Agent) ping(ctx context.Context, full bool) error {
 	id, name, platform := a.InstanceID(), Name, string(a.self.Type)
 	in := &ssm.UpdateInstanceInformationInput{InstanceId: &id, AgentName: &name, AgentVersion: &a.cfg.Version, PlatformType: &platform}
 	if full {
-		a.self = readPlatform(a.sys)
+		self := readPlatform(a.sys) // the name, address or release may have changed
 		empty := ""
 		in.AgentStatus, in.AvailabilityZone, in.AvailabilityZoneId = new("Active"), &empty, &empty
-		in.ComputerName, in.IPAddress = &a.self.Computer, &a.self.IPAddress
-		in.PlatformName, in.PlatformVersion = &a.self.Name, &a.self.Version
+		in.ComputerName, in.IPAddress = &self.Computer, &self.IPAddress
+		in.PlatformName, in.PlatformVersion = &self.Name, &self.Version
 		in.SSMConnectionChannel = new("ec2messages")
 	}
 	err := a.client.once(ctx, a.timing.RequestTimeout, "ssm", "UpdateInstanceInformation", in, nil)
@@ -73,7 +73,8 @@ func (a *Agent) ping(ctx context.Context, full bool) error {
 	return err
 }
 
-// logCredentials logs the outcome of a token request, an ongoing refusal once.
+// logCredentials logs the outcome of a token request, an ongoing failure once. The credential source calls it
+// while it holds its state.
 func (a *Agent) logCredentials(err error) {
 	switch {
 	case err == nil:
@@ -82,7 +83,7 @@ func (a *Agent) logCredentials(err error) {
 		if !a.deniedLogged.Swap(true) {
 			a.log.LogAttrs(context.Background(), slog.LevelError, "the server refuses this node; it may have been deregistered", slog.Any("err", err))
 		}
-	default:
+	case a.creds.failures == 0:
 		a.log.LogAttrs(context.Background(), slog.LevelWarn, "credentials not renewed", slog.Any("err", err))
 	}
 	if err != nil {

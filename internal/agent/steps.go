@@ -193,11 +193,11 @@ func (c *command) stepReply(i int, step document.Step) stepReply {
 	status, code := flow.Finish(step.Bind(c.values), st.status, st.code)
 	dir := c.stepDir(i, step.Name)
 	stdout, stderr := readHead(filepath.Join(dir, "stdout")), readHead(filepath.Join(dir, "stderr"))
-	message := st.message
-	if message != "" && stderr != "" && !strings.HasSuffix(stderr, "\n") {
-		message = "\n" + message
+	stderr = st.notice + cut(stderr, maxStream-len(st.notice)-len(st.message)-1, streamCut)
+	if st.message != "" && stderr != "" && !strings.HasSuffix(stderr, "\n") {
+		stderr += "\n"
 	}
-	stderr = st.notice + cut(stderr, maxStream-len(st.notice)-len(message), streamCut) + message
+	stderr += st.message
 	r := stepReply{
 		Status: status, Code: code, Name: step.Action, Output: join(stdout, stderr),
 		StandardOutput: cut(stdout, maxStream, streamCut), StandardError: cut(stderr, maxStream, streamCut),
