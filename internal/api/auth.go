@@ -214,8 +214,8 @@ func (c *call) verifyKey(a *sigv4.Authorization, payload string) error {
 func (c *call) matches(a *sigv4.Authorization, payload string, equal func(stringToSign string) bool) bool {
 	m := a.Message(c.r, payload)
 	rules := []sigv4.PathRule{sigv4.Normalized, sigv4.Raw}
-	if c.rest != nil {
-		rules = []sigv4.PathRule{c.rest.Path}
+	if c.rest != nil && c.rest.Path == sigv4.S3 {
+		rules = []sigv4.PathRule{sigv4.S3}
 	}
 	hosts := []string{m.Host}
 	if fwd := c.r.Header.Get("X-Forwarded-Host"); fwd != "" && c.f.proxied(c.r) {

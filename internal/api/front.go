@@ -44,7 +44,7 @@ type REST struct {
 	Stream bool
 	// Unsigned allows UNSIGNED-PAYLOAD and the streaming form with a trailer, over TLS.
 	Unsigned bool
-	// Path is how this service's signers write the path.
+	// Path is sigv4.S3 where the path is signed as it is sent; else both other rules are tried.
 	Path sigv4.PathRule
 	// WriteError answers a refusal of the front in the service's own form; nil for JSON.
 	WriteError func(w http.ResponseWriter, r *http.Request, code, message string, status int, requestID string)

@@ -152,15 +152,15 @@ func newPayload(r *http.Request) (*payload, error) {
 		}
 		p.length = n
 	}
-	for name, make := range digests {
+	for name, sum := range digests {
 		if v := r.Header.Get(name); v != "" {
-			p.want[name], p.sums[name] = v, make()
+			p.want[name], p.sums[name] = v, sum()
 		}
 	}
 	for name := range strings.SplitSeq(r.Header.Get("X-Amz-Trailer"), ",") {
 		name = http.CanonicalHeaderKey(strings.TrimSpace(name))
-		if make := digests[name]; make != nil {
-			p.sums[name] = make()
+		if sum := digests[name]; sum != nil {
+			p.sums[name] = sum()
 		}
 	}
 	return p, nil

@@ -31,6 +31,8 @@ type Handler struct {
 	// MaxObject bounds one object, 5 GiB if 0.
 	MaxObject int64
 	Log       *slog.Logger
+	// Now is the clock, time.Now if nil.
+	Now func() time.Time
 }
 
 const maxObject = 5 << 30

@@ -173,7 +173,11 @@ func (c *call) serveUpload(q url.Values) {
 	id := q.Get("uploadId")
 	switch {
 	case c.r.Method == http.MethodPost && q.Has("uploads"):
-		id, err := c.Store.Begin(c.p.Account, c.bucket, c.key, time.Now())
+		now := time.Now
+		if c.Now != nil {
+			now = c.Now
+		}
+		id, err := c.Store.Begin(c.p.Account, c.bucket, c.key, now())
 		if err != nil {
 			c.fail(err)
 			return
