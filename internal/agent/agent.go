@@ -126,7 +126,7 @@ func New(cfg Config) (*Agent, error) {
 		running: map[string]*command{}, slots: make(chan struct{}, cfg.Commands),
 	}
 	a.creds.onChange = a.logCredentials
-	if a.lock, err = lockState(node.paths.lock); err != nil {
+	if a.lock, err = lockState(node.paths.lock, false); err != nil {
 		return nil, err
 	}
 	if err := a.openState(); err != nil {

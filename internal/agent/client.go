@@ -67,7 +67,7 @@ func (c *Client) once(ctx context.Context, timeout time.Duration, service, op st
 		}
 		switch {
 		case c.clockMoved(skew, err):
-		case refusedSession(err) && c.creds.refused(creds):
+		case refusedSession(err) && c.creds.refused(ctx, creds):
 		default:
 			return err
 		}

@@ -264,9 +264,10 @@ func (c *command) started() bool {
 	return c.state.started
 }
 
-// tidy removes the files of commands that finished long ago, once a day.
+// tidy removes the files of commands that finished long ago, an hour after the start at
+// most and then once a day.
 func (a *Agent) tidy(ctx context.Context) {
-	for wait(ctx, 24*time.Hour+a.sys.jitter(time.Hour)) {
+	for pause := a.sys.jitter(time.Hour); wait(ctx, pause); pause = 24*time.Hour + a.sys.jitter(time.Hour) {
 		entries, err := os.ReadDir(a.paths.commands)
 		if err != nil {
 			continue

@@ -78,9 +78,13 @@ func (s *credentialSource) get(ctx context.Context) (session, error) {
 }
 
 // refused drops credentials the server did not accept, unless they are so new that asking again is no use.
-func (s *credentialSource) refused(old session) bool {
-	s.sem <- struct{}{}
-	defer func() { <-s.sem }()
+func (s *credentialSource) refused(ctx context.Context, old session) bool {
+	select {
+	case s.sem <- struct{}{}:
+		defer func() { <-s.sem }()
+	case <-ctx.Done():
+		return false
+	}
 	if s.cur.AccessKeyID != old.AccessKeyID {
 		return true // somebody else renewed them meanwhile
 	}
@@ -135,7 +139,8 @@ func deniedForGood(err error) bool {
 // requestToken gets new credentials, saves them, and rotates the node's key when the server asks for it.
 func (n *Node) requestToken(ctx context.Context, s *credentialSource) error {
 	var out ssm.RequestManagedInstanceRoleTokenOutput
-	in := &ssm.RequestManagedInstanceRoleTokenInput{Fingerprint: &n.reg.Fingerprint}
+	fingerprint := n.fingerprint()
+	in := &ssm.RequestManagedInstanceRoleTokenInput{Fingerprint: &fingerprint}
 	err := n.client.callAsNode(ctx, n.reg.InstanceID, n.key, "RequestManagedInstanceRoleToken", in, &out)
 	if err != nil && len(n.reg.NextKey) > 0 && awserr.Code(err) != "" && !temporary(err) {
 		// The answer of a rotation was lost: exactly one of the two keys is the server's.

@@ -157,7 +157,7 @@ func Status(stateDir string) (State, error) {
 			s.ClockSkew = time.Duration(c.ClockSkewMS) * time.Millisecond
 		}
 	}
-	if lock, err := lockState(p.lock); err != nil {
+	if lock, err := lockState(p.lock, true); err != nil {
 		s.Running = true
 	} else {
 		lock.release()

@@ -90,6 +90,16 @@ func (n *Node) StateDir() string { return n.paths.dir }
 // Profile returns ProfileFull or ProfilePatchOnly.
 func (n *Node) Profile() string { return n.reg.Profile }
 
+// fingerprint is the one of the registration as long as the machine has the machine-id it registered with. A clone
+// or an image gets another one, which the server refuses until the node is registered again.
+func (n *Node) fingerprint() string {
+	now := n.sys.readLine("etc/machine-id")
+	if now == n.reg.MachineID || now == "" || n.reg.MachineID == "" || n.reg.MachineID == "uninitialized" {
+		return n.reg.Fingerprint
+	}
+	return replyID(n.reg.Fingerprint, now)
+}
+
 // Client returns the client that signs as the node.
 func (n *Node) Client() *Client { return n.client }
 

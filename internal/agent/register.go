@@ -49,7 +49,7 @@ func Register(ctx context.Context, o Options) (string, error) {
 	if err := makeDir(o.StateDir); err != nil {
 		return "", fmt.Errorf("state directory: %w", err)
 	}
-	lock, err := lockState(pathsOf(o.StateDir).lock)
+	lock, err := lockState(pathsOf(o.StateDir).lock, false)
 	if err != nil {
 		return "", err
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"oakum.dev/awserr"
 	"oakum.dev/wire/ssm"
 )
 
@@ -386,5 +387,37 @@ func TestInstallUnit(t *testing.T) {
 	sys.UID = 1000
 	if _, err := InstallUnit(t.Context(), sys, ""); err == nil || !strings.Contains(err.Error(), "root") {
 		t.Errorf("InstallUnit as a user = %v", err)
+	}
+}
+
+func TestCloneIsRefused(t *testing.T) {
+	t.Parallel()
+	f := newFakeServer(t, false)
+	root := t.TempDir()
+	id := func(s string) {
+		if err := os.MkdirAll(filepath.Join(root, "etc"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, "etc/machine-id"), []byte(s+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sys := RealSystem()
+	sys.Root = root
+	id("aaaa")
+	dir := registered(t, f, func(o *Options) { o.System = sys })
+	for _, tc := range []struct {
+		machine string
+		refused bool
+	}{{"bbbb", true}, {"aaaa", false}} {
+		id(tc.machine)
+		n, err := loadNode(dir, sys, "", quickTiming())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.impatient = true
+		if _, err := n.Credentials(t.Context()); (awserr.Code(err) == "MachineFingerprintDoesNotMatch") != tc.refused {
+			t.Errorf("machine %s: Credentials = %v", tc.machine, err)
+		}
 	}
 }

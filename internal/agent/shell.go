@@ -153,7 +153,7 @@ func (r *stepRun) environment(inputs map[string]any) []string {
 	set("OAKUM_STATE_DIR", a.paths.dir)
 	set("OAKUM_ENDPOINT", a.Endpoint())
 	for name, value := range r.command.values {
-		if text := document.Text(value); len(text) < 32<<10 && !strings.Contains(text, "\x00") && isScalar(value) {
+		if text := document.Text(value); len(text) < 32<<10 && !strings.ContainsAny(name, "=\x00") && !strings.Contains(text, "\x00") && isScalar(value) {
 			set("SSM_"+name, text)
 		}
 	}

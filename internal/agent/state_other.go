@@ -18,7 +18,7 @@ func verifyOwned(path string, dir bool) error {
 	return nil
 }
 
-func lockState(path string) (*stateLock, error) {
+func lockState(path string, _ bool) (*stateLock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err

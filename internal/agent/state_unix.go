@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 )
 
 // verifyOwned refuses a path that is a symbolic link, belongs to someone else, or that group or others can write;
@@ -33,12 +34,19 @@ func verifyOwned(path string, dir bool) error {
 	return nil
 }
 
-func lockState(path string) (*stateLock, error) {
+// lockState takes the lock of a state directory. It tries for a second, because `oakum agent status` holds the lock
+// for a moment when it looks; probe tries once.
+func lockState(path string, probe bool) (*stateLock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for tries := 0; !probe && errors.Is(err, syscall.EWOULDBLOCK) && tries < 10; tries++ {
+		time.Sleep(100 * time.Millisecond)
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err != nil {
 		_ = f.Close() // the lock's error is the one to report
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("another agent is using %s", path)
