@@ -63,6 +63,7 @@ func (j *Judgement) Judge(inv *Inventory, blocks map[string]Block) (items []comp
 }
 
 func (j *Judgement) verdict(p *Package) verdict {
+	settled := false
 	v := verdict{pkg: p, best: make(map[*Version]judged, len(p.Versions))}
 	for i := len(p.Versions) - 1; i >= 0; i-- {
 		ver := &p.Versions[i]
@@ -84,7 +85,8 @@ func (j *Judgement) verdict(p *Package) verdict {
 			if v.kept == nil {
 				v.kept = ver
 			}
-		case v.target == nil:
+			settled = settled || ver.Settled
+		case v.target == nil && !settled:
 			v.target = ver
 		}
 	}
@@ -167,6 +169,7 @@ func (j *Judgement) missing(it *compliance.Item, v verdict, want *Version, block
 	switch {
 	case p.Held != "":
 		it.Reason, it.Detail = ReasonHeld, p.Held
+	case blocked && b.Reason == "": // the manager's own solver takes it after all
 	case want.Kept != "":
 		it.Reason, it.Detail = want.Kept, want.Detail
 	case blocked:

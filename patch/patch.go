@@ -72,6 +72,7 @@ type Version struct {
 	Kept       string // ReasonPinned, ReasonPhased: the node's manager keeps it away; missing all the same
 	Unusable   string // ReasonNotTrusted, ReasonNotAutomatic: never a target
 	Detail     string // why, in words
+	Settled    bool   // kept away, and the manager would take no older version instead
 }
 
 // Target is a version that should be installed.
@@ -131,7 +132,8 @@ type PackageManager interface {
 	Refresh(ctx context.Context, req InventoryRequest) (RefreshReport, error)
 	// Inventory reads what is installed and offered.
 	Inventory(ctx context.Context, req InventoryRequest) (*Inventory, error)
-	// Check says which targets cannot be installed together, and why. Keys are Package.Key. rejected may be nil.
+	// Check says which targets cannot be installed together, and why. Keys are Package.Key. A Block without reason
+	// says that a version that the node keeps away goes in all the same. rejected may be nil.
 	Check(ctx context.Context, inv *Inventory, targets []Target, rejected func(baseline.Patch) bool) (map[string]Block, error)
 	// Evidence collects signs that a reboot or restarts are due, and other updaters that run on the node.
 	Evidence(ctx context.Context, inv *Inventory) (compliance.Reboot, []string, error)

@@ -60,6 +60,12 @@ func (s *solver) settle(plan *plan) {
 			s.blocked[p] = patch.Block{Reason: patch.ReasonSolver, Detail: "apt-get -s dist-upgrade keeps it back"}
 		}
 	}
+	// A phased update goes in all the same when only it makes the rest fit.
+	for _, p := range s.n.order {
+		if c := p.candidate; c != nil && s.goal[p] == nil && c != p.installed && plan.installs[planKey(s, p)] == c.Version {
+			s.blocked[p] = patch.Block{}
+		}
+	}
 }
 
 func installName(p *pkg, v *version) string { return p.name + ":" + p.arch + "=" + v.Version }

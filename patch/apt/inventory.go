@@ -66,6 +66,7 @@ func (n *node) describe(p *pkg, dates *dates) patch.Package {
 		}
 		if order > 0 {
 			ver.Kept, ver.Unusable, ver.Detail = n.away(p, v)
+			ver.Settled = v == p.candidate && ver.Kept != ""
 		}
 		ver.Patches = []baseline.Patch{fact}
 		out.Versions = append(out.Versions, ver)

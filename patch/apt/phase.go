@@ -13,21 +13,30 @@ type phasing struct {
 	machineID string
 	always    bool // everything is taken: configured so, or no machine id, or a chroot
 	never     bool
-	wide      bool // apt before 2.7 draws from 0..100 and compares with >, later ones from 0..99 with >=
+	wide      bool // older ones draw from 0..100 and compare with >, later ones from 0..99 with >=
+	pins      bool // the phase lowers the version's priority to 1, instead of keeping the upgrade back
 }
 
 func newPhasing(c conf, machineID, aptVersion string, chroot bool) phasing {
 	p := phasing{machineID: strings.TrimSpace(machineID), wide: aptVersion != "" && pkgver.Dpkg(aptVersion, phaseNarrow) < 0}
 	p.always = c.bool("APT::Get::Always-Include-Phased-Updates", c.bool("Update-Manager::Always-Include-Phased-Updates", false))
 	p.never = c.bool("APT::Get::Never-Include-Phased-Updates", c.bool("Update-Manager::Never-Include-Phased-Updates", false))
+	p.pins = aptVersion != "" && pkgver.Dpkg(aptVersion, phaseKeeps) < 0
+	if aptVersion != "" && pkgver.Dpkg(aptVersion, phaseKnown) < 0 {
+		p.always = true
+	}
 	if !p.always && !p.never && (p.machineID == "" || chroot) {
 		p.always = true
 	}
 	return p
 }
 
-// phaseNarrow is the first version of apt that draws from 0..99.
-const phaseNarrow = "2.7.1~"
+// Versions of apt at which its treatment of phases changed.
+const (
+	phaseKnown  = "2.1.16~" // the first that knows them
+	phaseKeeps  = "2.3~"    // keeps upgrades back; before it lowered priorities
+	phaseNarrow = "2.7.1~"  // draws from 0..99
+)
 
 // ignores reports whether the node leaves this version for later.
 func (p *phasing) ignores(v *deb.Package) bool {

@@ -216,6 +216,13 @@ func (n *node) pinVersion(p *deb.Pin, v *version) bool {
 
 // priority is the priority of a version, as apt-cache policy shows it.
 func (n *node) priority(v *version) int {
+	if n.phase.pins && n.phase.ignores(v.Package) {
+		return 1 // whatever pins say
+	}
+	return n.plainPriority(v)
+}
+
+func (n *node) plainPriority(v *version) int {
 	usable := v.installed
 	for _, i := range v.indexes {
 		usable = usable || !i.never
@@ -270,6 +277,8 @@ func (n *node) away(p *pkg, v *version) (kept, unusable, detail string) {
 		return "", "notTrusted", "offered only by " + v.indexes[0].name() + ", which has no accepted signature"
 	case prio < 0:
 		return "pinned", "", fmt.Sprintf("priority %d by %s", prio, pinWhere(v))
+	case n.phase.pins && n.phase.ignores(v.Package) && p.candidate != v:
+		return "phased", "", phasedText(v)
 	case p.candidate == nil || pkgver.Dpkg(p.candidate.Version, v.Version) < 0:
 		if where := n.pinBetween(p, v); where != "" {
 			return "pinned", "", fmt.Sprintf("priority %d, candidate is %s: %s", prio, candidateText(p), where)
@@ -277,10 +286,14 @@ func (n *node) away(p *pkg, v *version) (kept, unusable, detail string) {
 		return "", "notAutomatic", v.indexes[0].name() + " is used on request only"
 	case p.candidate != v && v.pin == nil && !slices.ContainsFunc(v.indexes, func(i *index) bool { return i.pinned || i.priority >= 500 }):
 		return "", "notAutomatic", v.indexes[0].name() + " is used on request only"
-	case n.phased(v):
-		return "phased", "", fmt.Sprintf("rolled out to %d %% of machines, not yet to this one", v.Phased)
+	case !n.phase.pins && n.phased(v):
+		return "phased", "", phasedText(v)
 	}
 	return "", "", ""
+}
+
+func phasedText(v *version) string {
+	return fmt.Sprintf("rolled out to %d %% of machines, not yet to this one", v.Phased)
 }
 
 func candidateText(p *pkg) string {

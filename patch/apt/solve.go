@@ -75,6 +75,8 @@ func (m *Manager) Check(ctx context.Context, _ *patch.Inventory, targets []patch
 	for p, b := range s.blocked {
 		if k, ok := byKey[p]; ok {
 			out[k] = b
+		} else if b.Reason == "" && p.installed != nil {
+			out[p.name+"."+p.installed.Arch] = b
 		}
 	}
 	return out, nil
