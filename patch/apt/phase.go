@@ -14,6 +14,7 @@ type phasing struct {
 	always    bool // everything is taken: configured so, or no machine id, or a chroot
 	never     bool
 	wide      bool // older ones draw from 0..100 and compare with >, later ones from 0..99 with >=
+	own       bool // see phaseOwn
 	pins      bool // the phase lowers the version's priority to 1, instead of keeping the upgrade back
 }
 
@@ -21,6 +22,7 @@ func newPhasing(c conf, machineID, aptVersion string, chroot bool) phasing {
 	p := phasing{machineID: strings.TrimSpace(machineID), wide: aptVersion != "" && pkgver.Dpkg(aptVersion, phaseNarrow) < 0}
 	p.always = c.bool("APT::Get::Always-Include-Phased-Updates", c.bool("Update-Manager::Always-Include-Phased-Updates", false))
 	p.never = c.bool("APT::Get::Never-Include-Phased-Updates", c.bool("Update-Manager::Never-Include-Phased-Updates", false))
+	p.own = aptVersion == "" || pkgver.Dpkg(aptVersion, phaseOwn) >= 0
 	p.pins = aptVersion != "" && pkgver.Dpkg(aptVersion, phaseKeeps) < 0
 	if aptVersion != "" && pkgver.Dpkg(aptVersion, phaseKnown) < 0 {
 		p.always = true
@@ -36,6 +38,7 @@ const (
 	phaseKnown  = "2.1.16~" // the first that knows them
 	phaseKeeps  = "2.3~"    // keeps upgrades back; before it lowered priorities
 	phaseNarrow = "2.7.1~"  // draws from 0..99
+	phaseOwn    = "2.7.1~"  // a copy of the same version in a security archive counts, not only of an older one
 )
 
 // ignores reports whether the node leaves this version for later.

@@ -286,7 +286,7 @@ func (n *node) away(p *pkg, v *version) (kept, unusable, detail string) {
 		return "", "notAutomatic", v.indexes[0].name() + " is used on request only"
 	case p.candidate != v && v.pin == nil && !slices.ContainsFunc(v.indexes, func(i *index) bool { return i.pinned || i.priority >= 500 }):
 		return "", "notAutomatic", v.indexes[0].name() + " is used on request only"
-	case !n.phase.pins && n.phased(v):
+	case !n.phase.pins && n.phased(p, v):
 		return "phased", "", phasedText(v)
 	}
 	return "", "", ""
@@ -336,14 +336,24 @@ func (n *node) pinBetween(p *pkg, v *version) string {
 	return ""
 }
 
-// phased reports whether apt leaves the version for later. Copies in a security archive are not phased.
-func (n *node) phased(v *version) bool {
+// phased reports whether apt leaves the version for later. It does not when a version on the way to it, above the
+// installed one, is in a security archive.
+func (n *node) phased(p *pkg, v *version) bool {
 	if v.Phased >= 100 {
 		return false
 	}
-	for _, i := range v.indexes {
-		if strings.HasSuffix(i.rel.Suite, "-security") {
-			return false
+	for _, x := range p.versions {
+		if x.installed {
+			break
+		}
+		c := pkgver.Dpkg(x.Version, v.Version)
+		if c > 0 || c == 0 && !n.phase.own {
+			continue
+		}
+		for _, i := range x.indexes {
+			if strings.HasSuffix(i.rel.Suite, "-security") {
+				return false
+			}
 		}
 	}
 	return n.phase.ignores(v.Package)

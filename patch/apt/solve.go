@@ -344,9 +344,12 @@ func (s *solver) fix(f flaw) fixResult {
 	}) {
 		return fixMoved
 	}
-	for _, a := range f.relation {
+	for i, a := range f.relation {
 		ok, rejected := s.bring(f.p, a)
 		if ok {
+			if i > 0 { // apt may insist on an earlier alternative and give up
+				s.unsure[f.p] = true
+			}
 			return fixMoved
 		}
 		rejectedOnly = rejectedOnly || rejected
