@@ -295,7 +295,11 @@ func (s *Service) outputURL(c store.Command, v store.Invocation, st stepInfo, st
 	if c.OutputBucket == "" {
 		return ""
 	}
-	key := strings.Join([]string{c.ID, v.NodeID, strings.ReplaceAll(st.Plugin, ":", ""), strings.ReplaceAll(st.Name, ":", ""), stream}, "/")
+	step := strings.ReplaceAll(st.Name, ":", "")
+	if st.Name == st.Plugin { // a document of schema 1.2: the agent numbers the plugin's properties
+		step = "0." + step
+	}
+	key := strings.Join([]string{c.ID, v.NodeID, strings.ReplaceAll(st.Plugin, ":", ""), step, stream}, "/")
 	if c.OutputPrefix != "" {
 		key = strings.TrimSuffix(c.OutputPrefix, "/") + "/" + key
 	}

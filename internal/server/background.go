@@ -1,0 +1,139 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"oakum.dev/internal/command"
+	"oakum.dev/internal/store"
+)
+
+// Periods of the background work.
+const (
+	flushEvery   = 5 * time.Second
+	workEvery    = time.Second
+	workLease    = time.Minute
+	workBatch    = 50
+	retainEvery  = time.Hour
+	reloadEvery  = 2 * time.Second // of waiting messages, beside other servers
+	maxAttempts  = 3               // after that an item waits for an operator, out of the others' way
+	quarantine   = 24 * time.Hour
+	sweepPerTurn = 2000
+)
+
+// Retention of what grows. Source: AWS Systems Manager keeps command history 30 days, snapshots 3 days.
+const (
+	keepCommands  = 30 * 24 * time.Hour
+	keepSnapshots = 4 * 24 * time.Hour
+	keepTokens    = 48 * time.Hour
+	keepHistory   = 90 * 24 * time.Hour
+	keepAudit     = 400 * 24 * time.Hour
+	keepContent   = 24 * time.Hour // of blobs that nothing refers to
+)
+
+func (s *Server) background(ctx context.Context, g *errgroup.Group) {
+	every := func(period time.Duration, name string, fn func(context.Context) error) {
+		g.Go(func() error {
+			t := time.NewTicker(period)
+			defer t.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-t.C:
+					if err := fn(ctx); err != nil && ctx.Err() == nil {
+						s.log.Error("background work failed", "work", name, "err", err)
+					}
+				}
+			}
+		})
+	}
+	every(flushEvery, "heartbeats", s.nodes.Flush)
+	every(workEvery, "due work", s.work)
+	every(retainEvery, "retention", s.retain)
+	if s.store.Engine() == "postgres" {
+		every(reloadEvery, "messages", s.hub.Load)
+	}
+}
+
+// work does what is due. An item whose handling fails comes back after its lease; one that has failed three
+// times is put aside for a day, so that the queue behind it goes on.
+func (s *Server) work(ctx context.Context) error {
+	for {
+		var items []store.WorkItem
+		err := s.store.Update(ctx, func(tx *store.Tx) (err error) { items, err = tx.ClaimWork(workLease, workBatch); return err })
+		if err != nil || len(items) == 0 {
+			return err
+		}
+		for _, w := range items {
+			if err := s.handle(ctx, w); err != nil {
+				s.log.Error("work item failed", "kind", w.Kind, "subject", w.Subject, "attempt", w.Attempts, "err", err)
+				if w.Attempts >= maxAttempts {
+					err := s.store.Update(ctx, func(tx *store.Tx) error {
+						_, err := tx.PostponeWork(w, tx.Now().Add(quarantine))
+						return err
+					})
+					if err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+}
+
+func (s *Server) handle(ctx context.Context, w store.WorkItem) error {
+	switch w.Kind {
+	case command.WorkExpire:
+		return s.commands.Expire(ctx, w)
+	}
+	s.log.Error("unknown kind of work", "kind", w.Kind)
+	return s.store.Update(ctx, func(tx *store.Tx) error {
+		_, err := tx.PostponeWork(w, tx.Now().Add(quarantine))
+		return err
+	})
+}
+
+// retain removes what is older than its retention, in pieces that do not hold up others.
+func (s *Server) retain(ctx context.Context) error {
+	now := s.cfg.Now()
+	for _, sweep := range []func(*store.Tx) (int64, error){
+		func(tx *store.Tx) (int64, error) { return tx.DeleteOldSnapshots(now.Add(-keepSnapshots), sweepPerTurn) },
+		func(tx *store.Tx) (int64, error) { return tx.DeleteOldTokens(now.Add(-keepTokens), sweepPerTurn) },
+		func(tx *store.Tx) (int64, error) { return tx.DeleteOldHistory(now.Add(-keepHistory), sweepPerTurn) },
+		func(tx *store.Tx) (int64, error) { return tx.DeleteOldAudit(now.Add(-keepAudit), sweepPerTurn) },
+		func(tx *store.Tx) (int64, error) { return tx.DeleteExpiredMessages(sweepPerTurn) },
+		func(tx *store.Tx) (int64, error) { return deleteOldCommands(tx, now.Add(-keepCommands)) },
+		func(tx *store.Tx) (int64, error) { return tx.SweepContent(now.Add(-keepContent), sweepPerTurn) },
+	} {
+		for ctx.Err() == nil {
+			var n int64
+			if err := s.store.Update(ctx, func(tx *store.Tx) (err error) { n, err = sweep(tx); return err }); err != nil {
+				return err
+			}
+			if n < sweepPerTurn {
+				break
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+func deleteOldCommands(tx *store.Tx, before time.Time) (int64, error) {
+	const perTurn = 50 // a command may have many invocations
+	list, err := tx.OldCommands(before, perTurn)
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range list {
+		if err := tx.DeleteCommand(store.Scope{Account: c.Account, Region: c.Region}, c.ID); err != nil {
+			return 0, err
+		}
+	}
+	if len(list) == perTurn {
+		return sweepPerTurn, nil // there is more
+	}
+	return 0, nil
+}

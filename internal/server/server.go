@@ -1,0 +1,443 @@
+// Package server builds a whole Oakum server from a Config and runs it: store, services, API front, node
+// channels, TLS, background work. It is the only package that knows all others. Start with New and Run.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"oakum.dev/iam"
+	"oakum.dev/internal/account"
+	"oakum.dev/internal/api"
+	"oakum.dev/internal/audit"
+	"oakum.dev/internal/bucket"
+	"oakum.dev/internal/channel"
+	"oakum.dev/internal/command"
+	"oakum.dev/internal/node"
+	"oakum.dev/internal/page"
+	"oakum.dev/internal/patchbaseline"
+	"oakum.dev/internal/report"
+	"oakum.dev/internal/store"
+	"oakum.dev/wire/codec"
+	"oakum.dev/wire/oakum"
+	"oakum.dev/wire/sigv4"
+	"oakum.dev/wire/ssm"
+	"oakum.dev/wire/sts"
+)
+
+// Server is a running installation. Make it with New; Close it when Run has not been called.
+type Server struct {
+	cfg       Config
+	log       *slog.Logger
+	store     *store.Store
+	accounts  *account.Service
+	nodes     *node.Service
+	commands  *command.Service
+	reports   *report.Service
+	baselines *patchbaseline.Service
+	buckets   *bucket.Store
+	hub       *channel.Hub
+	metrics   *metrics
+	auth      *authority
+	certs     *certificates
+	urls      []*url.URL
+	listeners []*listener
+	proxies   []netip.Prefix
+	handler   http.Handler
+	binaries  binaries
+	draining  atomic.Bool
+	first     bool // this start made the account
+}
+
+// New opens or creates the data directory, the database and the listeners. Nothing is served before Run.
+func New(ctx context.Context, cfg Config) (s *Server, err error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Region == "" {
+		cfg.Region = DefaultRegion
+	}
+	s = &Server{cfg: cfg, log: cfg.Log, metrics: newMetrics()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	for _, text := range cfg.Listen {
+		u, err := parseListen(text, cfg.InsecureHTTP)
+		if err != nil {
+			return s, err
+		}
+		s.urls = append(s.urls, u)
+	}
+	for _, p := range cfg.BehindProxy {
+		prefix, err := parsePrefix(p)
+		if err != nil {
+			return s, err
+		}
+		s.proxies = append(s.proxies, prefix)
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return s, fmt.Errorf("data directory: %w", err)
+	}
+	if err := s.openStore(ctx); err != nil {
+		return s, err
+	}
+	if err := s.openTLS(); err != nil {
+		return s, err
+	}
+	if err := s.build(ctx); err != nil {
+		return s, err
+	}
+	s.listeners, err = listen(s.urls, s.certs)
+	return s, err
+}
+
+func parsePrefix(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("proxy address %q: %w", text, err)
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// openStore opens the database and the master key, and makes the account on first start.
+func (s *Server) openStore(ctx context.Context) (err error) {
+	s.store, err = store.Open(ctx, store.Config{Path: filepath.Join(s.cfg.DataDir, "oakum.db"), URL: s.cfg.DatabaseURL, Log: s.log, Now: s.cfg.Now})
+	if err != nil {
+		return err
+	}
+	var existing []store.Account
+	if err := s.store.View(ctx, func(tx *store.Tx) (err error) { existing, err = tx.Accounts(); return err }); err != nil {
+		return err
+	}
+	master, made, err := account.LoadMasterKey(s.cfg.DataDir, len(existing) == 0, rand.Reader)
+	if err != nil {
+		return err
+	}
+	if made {
+		s.log.Info("made the master key", "path", filepath.Join(s.cfg.DataDir, "master.key"), "note", "copies made by backup leave it out: keep one")
+	}
+	s.accounts = account.New(s.store, master, rand.Reader, s.cfg.Now)
+	id := s.cfg.Account
+	if id == "" {
+		id = DefaultAccount
+		if len(existing) > 0 {
+			id = existing[0].ID
+		}
+	}
+	s.cfg.Account = id
+	if s.first, err = s.accounts.Ensure(ctx, id); err != nil {
+		return err
+	}
+	return s.ensureAdministrator(ctx)
+}
+
+// CredentialsFile is the file that holds the first administrator's key, in AWS's shared-credentials format.
+func CredentialsFile(dataDir string) string { return filepath.Join(dataDir, "admin.credentials") }
+
+// ensureAdministrator makes the first access key. A crash between the key and its file leaves a key that nobody
+// knows: the next start then makes another.
+func (s *Server) ensureAdministrator(ctx context.Context) error {
+	path := CredentialsFile(s.cfg.DataDir)
+	_, err := os.Stat(path)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var keys int64
+	err = s.store.View(ctx, func(tx *store.Tx) (err error) {
+		keys, err = tx.AccessKeyCount(s.cfg.Account, string(iam.Administrator))
+		return err
+	})
+	if err != nil || keys > 0 && !s.first {
+		return err // the file was taken away on purpose: oakum admin new-key makes another key
+	}
+	id, secret, err := s.accounts.NewKey(ctx, s.cfg.Account, "admin", iam.Administrator)
+	if err != nil {
+		return err
+	}
+	return writeFile(path, CredentialsText("default", id, secret), 0o600)
+}
+
+// CredentialsText is a key as a profile of AWS's shared-credentials format.
+func CredentialsText(profile, id, secret string) []byte {
+	return fmt.Appendf(nil, "[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", profile, id, secret)
+}
+
+func (s *Server) openTLS() error {
+	var hosts []string
+	needed := false
+	for _, u := range s.urls {
+		hosts = append(hosts, u.Hostname())
+		needed = needed || u.Scheme == "https"
+	}
+	if !needed {
+		return nil
+	}
+	s.certs = &certificates{names: serverNames(hosts), now: s.cfg.Now}
+	if s.cfg.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(s.cfg.TLSCert, s.cfg.TLSKey)
+		if err != nil {
+			return fmt.Errorf("read the certificate: %w", err)
+		}
+		s.certs.given = &pair
+		return nil
+	}
+	var err error
+	if s.auth, err = loadAuthority(s.cfg.DataDir, s.cfg.Now()); err != nil {
+		return err
+	}
+	s.certs.auth = s.auth
+	return nil
+}
+
+// build makes the services in the order in which they depend on each other.
+func (s *Server) build(ctx context.Context) error {
+	pageKey, err := s.accounts.Derive("page tokens")
+	if err != nil {
+		return err
+	}
+	linkKey, err := s.accounts.Derive("snapshot links")
+	if err != nil {
+		return err
+	}
+	pages := page.Book{Pager: &codec.Pager{Key: pageKey}}
+	now := s.cfg.Now
+	s.nodes = node.New(s.store, s.accounts, pages, rand.Reader, now)
+	s.commands = command.New(s.store, pages, rand.Reader, now, s.log)
+	s.reports = report.New(s.store, pages, s.nodes, now)
+	s.baselines = patchbaseline.New(s.store, pages, s.nodes, linkKey, rand.Reader, now)
+	s.hub = channel.NewHub(s.commands, s.nodes.Seen, now, s.log)
+	s.commands.Wake = s.hub.Wake
+	s.nodes.OnDeregister = s.hub.Drop
+	if s.buckets, err = bucket.Open(filepath.Join(s.cfg.DataDir, "buckets")); err != nil {
+		return err
+	}
+	s.binaries = binaries{self: s.cfg.Binary, dir: filepath.Join(s.cfg.DataDir, "binaries")}
+	front := api.New(api.Config{
+		Credentials: s.accounts, Operations: s.operations(), Landing: http.HandlerFunc(s.landing), AuditLog: s.auditLog, Observe: s.metrics.observe,
+		Log: s.log, Now: now, ClientIP: s.clientIP, TrustedProxy: s.trustedProxy,
+		REST: map[string]api.REST{"s3": {
+			Handler: &bucket.Handler{Store: s.buckets, Hosts: s.hostNames(), Log: s.log}, Stream: true, Unsigned: true, Path: sigv4.S3, WriteError: bucket.WriteError,
+		}},
+	})
+	s.handler = s.routes(front)
+	return s.hub.Load(ctx)
+}
+
+func (s *Server) hostNames() []string {
+	var out []string
+	for _, u := range s.urls {
+		out = append(out, u.Hostname())
+	}
+	if h, err := os.Hostname(); err == nil {
+		out = append(out, h)
+	}
+	return out
+}
+
+// operations is the table of everything that can be called.
+func (s *Server) operations() []codec.Operation {
+	systemsManager := &ssm.Handlers{
+		AddTagsToResource: s.nodes.AddTagsToResource, CancelCommand: s.commands.CancelCommand, CreateActivation: s.nodes.CreateActivation,
+		CreatePatchBaseline: s.baselines.CreatePatchBaseline, DeleteActivation: s.nodes.DeleteActivation, DeletePatchBaseline: s.baselines.DeletePatchBaseline,
+		DeregisterManagedInstance:                s.nodes.DeregisterManagedInstance,
+		DeregisterPatchBaselineForPatchGroup:     s.baselines.DeregisterPatchBaselineForPatchGroup,
+		DescribeActivations:                      s.nodes.DescribeActivations,
+		DescribeAvailablePatches:                 s.baselines.DescribeAvailablePatches,
+		DescribeDocument:                         s.commands.DescribeDocument,
+		DescribeEffectivePatchesForPatchBaseline: s.baselines.DescribeEffectivePatchesForPatchBaseline,
+		DescribeInstanceInformation:              s.nodes.DescribeInstanceInformation,
+		DescribeInstancePatchStates:              s.reports.DescribeInstancePatchStates,
+		DescribeInstancePatchStatesForPatchGroup: s.reports.DescribeInstancePatchStatesForPatchGroup,
+		DescribeInstancePatches:                  s.reports.DescribeInstancePatches,
+		DescribePatchBaselines:                   s.baselines.DescribePatchBaselines,
+		DescribePatchGroupState:                  s.reports.DescribePatchGroupState,
+		DescribePatchGroups:                      s.baselines.DescribePatchGroups,
+		DescribePatchProperties:                  s.baselines.DescribePatchProperties,
+		GetCommandInvocation:                     s.commands.GetCommandInvocation,
+		GetConnectionStatus:                      s.nodes.GetConnectionStatus,
+		GetDefaultPatchBaseline:                  s.baselines.GetDefaultPatchBaseline,
+		GetDeployablePatchSnapshotForInstance:    s.baselines.GetDeployablePatchSnapshotForInstance,
+		GetDocument:                              s.commands.GetDocument,
+		GetPatchBaseline:                         s.baselines.GetPatchBaseline,
+		GetPatchBaselineForPatchGroup:            s.baselines.GetPatchBaselineForPatchGroup,
+		ListCommandInvocations:                   s.commands.ListCommandInvocations,
+		ListCommands:                             s.commands.ListCommands,
+		ListComplianceItems:                      s.reports.ListComplianceItems,
+		ListComplianceSummaries:                  s.reports.ListComplianceSummaries,
+		ListDocuments:                            s.commands.ListDocuments,
+		ListInstanceAssociations:                 noAssociations,
+		ListInventoryEntries:                     s.reports.ListInventoryEntries,
+		ListResourceComplianceSummaries:          s.reports.ListResourceComplianceSummaries,
+		ListTagsForResource:                      s.nodes.ListTagsForResource,
+		PutComplianceItems:                       s.reports.PutComplianceItems,
+		PutInventory:                             s.reports.PutInventory,
+		RegisterDefaultPatchBaseline:             s.baselines.RegisterDefaultPatchBaseline,
+		RegisterManagedInstance:                  s.nodes.RegisterManagedInstance,
+		RegisterPatchBaselineForPatchGroup:       s.baselines.RegisterPatchBaselineForPatchGroup,
+		RemoveTagsFromResource:                   s.nodes.RemoveTagsFromResource,
+		RequestManagedInstanceRoleToken:          s.nodes.RequestManagedInstanceRoleToken,
+		SendCommand:                              s.commands.SendCommand,
+		UpdateInstanceInformation:                s.nodes.UpdateInstanceInformation,
+		UpdateManagedInstancePublicKey:           s.nodes.UpdateManagedInstancePublicKey,
+		UpdateManagedInstanceRole:                s.nodes.UpdateManagedInstanceRole,
+		UpdatePatchBaseline:                      s.baselines.UpdatePatchBaseline,
+	}
+	ours := &oakum.Handlers{
+		PutPatchResult: s.reports.PutPatchResult, GetPatchResult: s.reports.GetPatchResult, DescribeNodes: s.reports.DescribeNodes, GetFleetSummary: s.reports.GetFleetSummary,
+	}
+	tokens := &sts.Handlers{GetCallerIdentity: s.accounts.GetCallerIdentity}
+	var all []codec.Operation
+	all = append(all, systemsManager.Operations()...)
+	all = append(all, ours.Operations()...)
+	all = append(all, tokens.Operations()...)
+	return append(all, s.hub.Handlers().Operations()...)
+}
+
+// noAssociations answers agents that ask for their associations: there are none before State Manager exists.
+// An error would make the AWS agent fall back to older calls.
+func noAssociations(context.Context, *ssm.ListInstanceAssociationsInput) (*ssm.ListInstanceAssociationsOutput, error) {
+	return &ssm.ListInstanceAssociationsOutput{}, nil
+}
+
+// auditLog keeps the record of a call that changed nothing: a read, a denied or a failed one.
+func (s *Server) auditLog(ctx context.Context, r *audit.Record) error {
+	if !r.Claim() {
+		return nil
+	}
+	err := s.store.Update(audit.WithPending(ctx, nil), func(tx *store.Tx) error { return tx.AppendAudit(r) })
+	if err != nil {
+		r.Release()
+		return err
+	}
+	r.Written()
+	return nil
+}
+
+func (s *Server) trustedProxy(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	for _, p := range s.proxies {
+		if p.Contains(ip.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// clientIP is the peer's address, or what a trusted proxy says of its own peer.
+func (s *Server) clientIP(r *http.Request) string {
+	if s.trustedProxy(r) {
+		if list := strings.Split(r.Header.Get("X-Forwarded-For"), ","); list[len(list)-1] != "" {
+			return strings.TrimSpace(list[len(list)-1])
+		}
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// Addresses are the URLs under which clients on this machine reach the server.
+func (s *Server) Addresses() []string {
+	var out []string
+	for _, l := range s.listeners {
+		out = append(out, l.address())
+	}
+	return out
+}
+
+// Account is the account of this installation.
+func (s *Server) Account() string { return s.cfg.Account }
+
+// Close releases what New took.
+func (s *Server) Close() error {
+	var errs []error
+	for _, l := range s.listeners {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if s.buckets != nil {
+		errs = append(errs, s.buckets.Close())
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// drainTime bounds how long a stopping server waits for calls under way.
+const drainTime = 10 * time.Second
+
+// Run serves until ctx ends, then lets calls under way finish, writes what is in memory and closes everything.
+func (s *Server) Run(ctx context.Context) error {
+	hs := &http.Server{
+		Handler: s.handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	g, gctx := errgroup.WithContext(work)
+	for _, l := range s.listeners {
+		g.Go(func() error {
+			if err := hs.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+	}
+	s.background(gctx, g)
+	select {
+	case <-ctx.Done():
+	case <-gctx.Done(): // a listener failed
+	}
+	s.draining.Store(true)
+	s.hub.Close()
+	shut, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	err := hs.Shutdown(shut)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("calls were cut off at the end of the drain time")
+		err = hs.Close()
+	}
+	stopWork()
+	if werr := g.Wait(); !errors.Is(werr, context.Canceled) {
+		err = errors.Join(err, werr)
+	}
+	if ferr := s.nodes.Flush(shut); ferr != nil {
+		s.log.Warn("the last heartbeats were not written", "err", ferr)
+	}
+	return errors.Join(err, s.Close())
+}
