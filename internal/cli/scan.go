@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -75,6 +76,8 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 	if runtime.GOOS != "linux" && o.root == "/" {
 		return &ExitError{exitFailed, hinted("this build scans Debian and Ubuntu systems only", "give a mounted one with --root")}
 	}
+	// A scan lives for a moment and needs little memory: collecting garbage would take a sixth of its time.
+	debug.SetGCPercent(400)
 	engine, platform, live, err := scanEngine(ctx, s, o)
 	if err != nil {
 		return &ExitError{exitFailed, err}

@@ -27,10 +27,36 @@ type extraction struct {
 	file   string // of the cache; empty: none
 	key    [sha256.Size]byte
 	dirty  bool
+	memos  map[string]string // results that follow from the lists and other files named in their keys
+	used   map[string]bool
+}
+
+// maxMemos bounds what is kept for baselines and states of the node that were not of use this time.
+const maxMemos = 8
+
+// memo returns what remember stored under a key.
+func (e *extraction) memo(key string) (string, bool) {
+	v, ok := e.memos[key]
+	if ok {
+		e.used[key] = true
+	}
+	return v, ok
+}
+
+func (e *extraction) remember(key, value string) {
+	if e.file == "" {
+		return
+	}
+	for k := range e.memos {
+		if len(e.memos) >= maxMemos && !e.used[k] {
+			delete(e.memos, k)
+		}
+	}
+	e.memos[key], e.used[key], e.dirty = value, true, true
 }
 
 func extract(ctx context.Context, n *node) (*extraction, error) {
-	e := &extraction{node: n, looked: map[string]struct{}{}}
+	e := &extraction{node: n, looked: map[string]struct{}{}, memos: map[string]string{}, used: map[string]bool{}}
 	if n.cfg.CacheDir != "" {
 		where := sha256.Sum256([]byte(n.cfg.Root))
 		if n.sourced {
@@ -133,6 +159,10 @@ func (e *extraction) done() {
 		b = appendString(b, n)
 	}
 	b = appendHits(b, e.extra)
+	b = binary.AppendUvarint(b, uint64(len(e.memos)))
+	for k, v := range e.memos {
+		b = appendString(appendString(b, k), v)
+	}
 	sum := sha256.Sum256(b)
 	b = append(b, sum[:]...)
 	if os.MkdirAll(filepath.Dir(e.file), 0o755) != nil {
@@ -144,7 +174,7 @@ func (e *extraction) done() {
 	}
 }
 
-const cacheMagic = "oakum apt lists 1\n"
+const cacheMagic = "oakum apt lists 2\n"
 
 var errCache = errors.New("damaged cache")
 
@@ -164,8 +194,12 @@ func (e *extraction) read() bool {
 		e.looked[r.str()] = struct{}{}
 	}
 	e.extra = r.hits(len(e.node.indexes))
+	for range r.count() {
+		k := r.str()
+		e.memos[k] = r.str()
+	}
 	if r.err != nil {
-		e.hits, e.extra, e.looked = nil, nil, map[string]struct{}{}
+		e.hits, e.extra, e.looked, e.memos = nil, nil, map[string]struct{}{}, map[string]string{}
 	}
 	return r.err == nil
 }

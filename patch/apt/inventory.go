@@ -2,6 +2,7 @@ package apt
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -29,11 +30,12 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 	}
 	var broken []string
 	dates := newDates(ctx, n, req)
-	for _, p := range n.order {
+	times := n.installedTimes()
+	for i, p := range n.order {
 		if p.installed.Broken() {
 			broken = append(broken, p.name)
 		}
-		inv.Packages = append(inv.Packages, n.describe(p, dates))
+		inv.Packages = append(inv.Packages, n.describe(p, times[i], dates))
 	}
 	dates.save()
 	if len(broken) > 0 {
@@ -42,9 +44,9 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 	return inv, nil
 }
 
-func (n *node) describe(p *pkg, dates *dates) patch.Package {
+func (n *node) describe(p *pkg, at time.Time, dates *dates) patch.Package {
 	arch := p.installed.Arch
-	out := patch.Package{Name: p.name, Arch: arch, Installed: p.installed.Version, InstalledTime: n.installedTime(p)}
+	out := patch.Package{Name: p.name, Arch: arch, Installed: p.installed.Version, InstalledTime: at}
 	if p.installed.Held() {
 		out.Held = "held by dpkg's selection (apt-mark hold)"
 	}
@@ -85,9 +87,43 @@ func (v *version) best() *index {
 	return best
 }
 
-// installedTime is when dpkg last wrote the package's list of files.
+// installedTimes are when dpkg last wrote each package's list of files. They change with the status file only.
+func (n *node) installedTimes() []time.Time {
+	out := make([]time.Time, len(n.order))
+	key := "times " + n.statusID
+	if memo, ok := n.lists.memo(key); ok {
+		b := []byte(memo)
+		for i := range out {
+			sec, size := binary.Varint(b)
+			if size <= 0 {
+				break
+			}
+			b = b[size:]
+			if sec != 0 {
+				out[i] = time.Unix(sec, 0).UTC()
+			}
+		}
+		return out
+	}
+	var b []byte
+	for i, p := range n.order {
+		out[i] = n.installedTime(p)
+		sec := int64(0)
+		if !out[i].IsZero() {
+			sec = out[i].Unix()
+		}
+		b = binary.AppendVarint(b, sec)
+	}
+	n.lists.remember(key, string(b))
+	return out
+}
+
 func (n *node) installedTime(p *pkg) time.Time {
-	for _, name := range []string{p.name, p.name + ":" + p.installed.Arch} {
+	names := []string{p.name, p.name + ":" + p.installed.Arch}
+	if p.installed.MultiArch == "same" {
+		slices.Reverse(names)
+	}
+	for _, name := range names {
 		if info, err := fs.Stat(n.cfg.FS, "var/lib/dpkg/info/"+name+".list"); err == nil {
 			return info.ModTime().UTC().Truncate(time.Second)
 		}

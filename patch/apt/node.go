@@ -91,6 +91,7 @@ type node struct {
 	phase    phasing
 	lists    *extraction
 	degraded []string
+	statusID string          // changes when the status file does
 	looked   map[string]bool // names that were looked up as dependencies
 	sourced  bool            // the lists are those of a baseline's sources
 }
@@ -146,6 +147,9 @@ func (n *node) readStatus() error {
 		return fmt.Errorf("read what is installed: %w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil {
+		n.statusID = fmt.Sprintf("%d %d %d", info.Size(), info.ModTime().UnixNano(), inode(info))
+	}
 	err = deb.ReadStatus(f, func(p *deb.Package) error {
 		if !p.Present() || p.Version == "" {
 			return nil

@@ -2,7 +2,10 @@ package apt
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -42,6 +45,15 @@ func (m *Manager) Check(ctx context.Context, _ *patch.Inventory, targets []patch
 		ctx: ctx, n: n, rejected: rejected, links: linkCache{}, byName: map[string][]*pkg{}, provides: map[string][]*pkg{}, known: map[*pkg]bool{},
 		goal: map[*pkg]*version{}, blocked: map[*pkg]patch.Block{}, unsure: map[*pkg]bool{},
 	}
+	memo := n.checkID(targets, rejected != nil, m.cfg.Exec != nil)
+	if rejected == nil {
+		if text, ok := n.lists.memo(memo); ok {
+			var out map[string]patch.Block
+			if json.Unmarshal([]byte(text), &out) == nil {
+				return out, nil
+			}
+		}
+	}
 	full := true
 	byKey := map[*pkg]string{}
 	for _, t := range targets {
@@ -66,8 +78,10 @@ func (m *Manager) Check(ctx context.Context, _ *patch.Inventory, targets []patch
 	if err := s.run(); err != nil {
 		return nil, err
 	}
+	failed := false
 	if len(s.unsure) > 0 && m.cfg.Exec != nil && !n.sourced {
 		if err := s.ask(m, full && rejected == nil); err != nil {
+			failed = true
 			n.cfg.Note("apt-get could not be asked about dependencies: " + err.Error())
 		}
 	}
@@ -79,7 +93,27 @@ func (m *Manager) Check(ctx context.Context, _ *patch.Inventory, targets []patch
 			out[p.name+"."+p.installed.Arch] = b
 		}
 	}
+	if text, err := json.Marshal(out); err == nil && rejected == nil && !failed {
+		n.lists.remember(memo, string(text))
+	}
 	return out, nil
+}
+
+// checkID names everything that a Check's answer follows from beyond the lists: what is installed, what is wanted,
+// and what configuration makes of both.
+func (n *node) checkID(targets []patch.Target, rejects, asks bool) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s %v %v %s\n", n.statusID, rejects, asks, n.aptVer)
+	for _, t := range targets {
+		io.WriteString(h, t.Package.Key()+" "+t.Version.Text+"\n")
+	}
+	for _, p := range n.order {
+		if p.candidate != nil && p.candidate != p.installed {
+			kept, unusable, _ := n.away(p, p.candidate)
+			io.WriteString(h, p.name+":"+p.arch+" "+p.candidate.Version+" "+kept+unusable+"\n")
+		}
+	}
+	return "check " + string(h.Sum(nil))
 }
 
 // take adds looked-up stanzas and chooses candidates of packages that were not known.
