@@ -68,6 +68,8 @@ func (a *Agent) ping(ctx context.Context, full bool) error {
 	}
 	if err != nil {
 		a.log.LogAttrs(ctx, slog.LevelWarn, "health report refused", slog.Any("err", err))
+	} else {
+		a.flushReports(ctx, a.log)
 	}
 	a.saveStatus(err)
 	return err

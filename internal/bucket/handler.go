@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"oakum.dev/arn"
 	"oakum.dev/iam"
 	"oakum.dev/wire/sigv4"
 )
@@ -122,12 +123,26 @@ func (c *call) allowed() bool {
 			return false
 		case c.key != "":
 			upload := c.r.URL.Query().Has("uploads") || c.r.URL.Query().Has("uploadId")
-			return own(c.key) && (read || c.r.Method == http.MethodPut || upload)
+			if read && !upload {
+				return !othersKey(c.key, c.p.NodeID)
+			}
+			return own(c.key) && (c.r.Method == http.MethodPut || upload)
 		case c.r.Method == http.MethodHead:
 			return true // the agent asks for the bucket's region before every upload
 		}
 		q := c.r.URL.Query()
 		return c.r.Method == http.MethodGet && (q.Has("encryption") || q.Has("location") || own(q.Get("prefix")))
+	}
+	return false
+}
+
+// othersKey reports whether a key has the folder of another managed node in it: what one node uploads, no other
+// one reads. Other objects, such as lists that a document names, are for every node of the account.
+func othersKey(key, nodeID string) bool {
+	for part := range strings.SplitSeq(key, "/") {
+		if arn.IsNodeID(part) && part != nodeID {
+			return true
+		}
 	}
 	return false
 }

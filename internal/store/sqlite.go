@@ -27,13 +27,13 @@ func sqliteDSN(path string, pragmas ...string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 }
 
-func (s *Store) openSQLite(ctx context.Context, path string, readOnly bool) error {
+func (s *Store) openSQLite(ctx context.Context, path string, beside bool) error {
 	s.d = sqlite
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return fmt.Errorf("database path: %w", err)
 	}
-	if readOnly {
+	if beside {
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("open database: %w", err)
 		}

@@ -23,6 +23,8 @@ type Config struct {
 	Log  *slog.Logger
 	Now  func() time.Time
 
+	// Beside opens an existing database for a short write beside a running server: no lock, no migration.
+	Beside bool
 	// ReadOnly opens an existing database beside a running server, for copies: no lock, no migration, no writes.
 	ReadOnly bool
 }
@@ -69,7 +71,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.URL != "" {
 		err = s.openPostgres(ctx, c.URL)
 	} else {
-		err = s.openSQLite(ctx, c.Path, c.ReadOnly)
+		err = s.openSQLite(ctx, c.Path, c.ReadOnly || c.Beside)
 	}
 	if err != nil {
 		return nil, err
@@ -77,8 +79,10 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.ReadOnly {
 		return s, nil
 	}
-	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
+	if !c.Beside {
+		if err := s.migrate(ctx); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
 	}
 	if s.d == sqlite {
 		if s.writer, err = newWriter(ctx, s); err != nil {

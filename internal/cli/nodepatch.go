@@ -1,0 +1,357 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/spf13/cobra"
+
+	"oakum.dev/arn"
+	"oakum.dev/awserr"
+	"oakum.dev/baseline"
+	"oakum.dev/compliance"
+	"oakum.dev/internal/agent"
+	"oakum.dev/patch"
+	"oakum.dev/wire/codec"
+	"oakum.dev/wire/oakum"
+	"oakum.dev/wire/sigv4"
+	"oakum.dev/wire/ssm"
+)
+
+// nodePatch is one run of AWS-RunPatchBaseline on a node: the payload of the document's step.
+type nodePatch struct {
+	operation, snapshotID, rebootOption, installList, override, associationID string
+	stateDir                                                                  string
+}
+
+// newNodePatchCommand makes the hidden command that documents run. It is not part of the command-line contract.
+func newNodePatchCommand(s *Streams) *cobra.Command {
+	var o nodePatch
+	cmd := &cobra.Command{
+		Use:    "node-patch",
+		Short:  "Run the patch engine for a document",
+		Hidden: true,
+		Args:   noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.run(cmd.Context(), s); err != nil {
+				e, ok := errors.AsType[*patch.Error](err)
+				if !ok {
+					e = patch.Fail("FAILED", "%v", err)
+				}
+				fmt.Fprintln(s.Err, e.Line())
+				return &ExitError{Code: exitFailed} // the step ends with 0, 1 or 194; the engine's code stands in the line
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.operation, "operation", "", "Scan or Install")
+	f.StringVar(&o.snapshotID, "snapshot-id", "", "id of the snapshot that all nodes of the operation judge by")
+	f.StringVar(&o.rebootOption, "reboot-option", "", "")
+	f.StringVar(&o.installList, "install-override-list", "", "")
+	f.StringVar(&o.override, "baseline-override", "", "")
+	f.StringVar(&o.associationID, "association-id", "", "")
+	stateDirFlag(cmd, &o.stateDir)
+	return cmd
+}
+
+// coded is a failure with the engine's code.
+func coded(reason string, code int, format string, args ...any) error {
+	e := patch.Fail(reason, format, args...)
+	e.Code = code
+	return e
+}
+
+func (o *nodePatch) run(ctx context.Context, s *Streams) error {
+	switch {
+	case o.override != "" && o.installList != "":
+		return coded("PARAM_CONFLICT", 167, "BaselineOverride and InstallOverrideList cannot be given together")
+	case o.operation == "Install":
+		return coded("NOT_SUPPORTED", 1, "this version of Oakum scans; Operation=Install comes with the next one. Nothing was changed")
+	case o.operation != "Scan":
+		return coded("PARAM_CONFLICT", 1, "Operation is Scan or Install, not %q", o.operation)
+	}
+	node, err := agent.LoadNode(o.stateDir)
+	if err != nil {
+		return agentError(err, o.stateDir)
+	}
+	if o.snapshotID == "" {
+		if o.snapshotID, err = arn.NewUUID(rand.Reader); err != nil {
+			return err
+		}
+	}
+	engine, platform, live, err := scanEngine(ctx, s, &scanOptions{root: "/"})
+	if err != nil {
+		return err
+	}
+	override, err := o.loadOverride(ctx, node, platform)
+	if err != nil {
+		return err
+	}
+	snap, err := o.snapshot(ctx, node, override)
+	if err != nil {
+		return err
+	}
+	req := patch.ScanRequest{
+		Baseline: &snap.Baseline, EvaluatedAt: snap.EvaluatedAt, SnapshotID: o.snapshotID, PatchGroup: snap.PatchGroup, ExecutionType: "Command",
+		ExecutionID: os.Getenv("SSM_COMMAND_ID"), RebootOption: o.rebootOption, Refresh: live && os.Geteuid() == 0, Record: os.Geteuid() == 0,
+	}
+	if override != nil && o.associationID != "" {
+		req.ExecutionType = "PatchPolicy"
+	}
+	res, err := engine.Scan(ctx, req)
+	if err != nil {
+		return err
+	}
+	if !req.Refresh {
+		sayAge(s, res, engine.Now())
+		res.Header.Degraded = append(res.Header.Degraded, "the package lists were not refreshed: the agent does not run as root")
+	}
+	for _, d := range res.Header.Degraded {
+		fmt.Fprintf(s.Err, "oakum: warning: %s\n", d)
+	}
+	writeStepSummary(s, node.InstanceID(), res)
+	if override != nil && o.associationID == "" {
+		writeNonCompliant(s, res)
+		return nil // with a plain override the node's stored compliance is not replaced
+	}
+	return deliver(ctx, s, node, res)
+}
+
+// snapshot fetches the frozen baseline of the operation.
+func (o *nodePatch) snapshot(ctx context.Context, node *agent.Node, override *ssm.BaselineOverride) (*baseline.Snapshot, error) {
+	id := node.InstanceID()
+	in := &ssm.GetDeployablePatchSnapshotForInstanceInput{InstanceId: &id, SnapshotId: &o.snapshotID, BaselineOverride: override}
+	var out ssm.GetDeployablePatchSnapshotForInstanceOutput
+	if err := node.Client().Call(ctx, "ssm", "GetDeployablePatchSnapshotForInstance", in, &out); err != nil {
+		switch awserr.Code(err) {
+		case "UnsupportedOperatingSystem":
+			return nil, coded("UNSUPPORTED_OS", 146, "%v", err)
+		case "AccessDeniedException":
+			return nil, coded("SNAPSHOT", 145, "%v", err)
+		}
+		return nil, coded("SNAPSHOT", 143, "%v", err)
+	}
+	body, err := download(ctx, node.HTTPClient(), codec.Value(out.SnapshotDownloadUrl))
+	if err != nil {
+		return nil, coded("SNAPSHOT", 147, "download the snapshot: %v", err)
+	}
+	snap, err := baseline.ParseSnapshot(body)
+	if err != nil {
+		return nil, coded("SNAPSHOT", 150, "read the snapshot: %v", err)
+	}
+	return snap, nil
+}
+
+// maxDownload bounds snapshots and override lists.
+const maxDownload = 8 << 20
+
+func download(ctx context.Context, c *http.Client, address string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	return fetch(c, req)
+}
+
+func fetch(c *http.Client, req *http.Request) ([]byte, error) {
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, &statusError{resp.StatusCode, resp.Status}
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxDownload+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxDownload {
+		return nil, fmt.Errorf("more than %d bytes", maxDownload)
+	}
+	return b, nil
+}
+
+// statusError is an answer other than 200.
+type statusError struct {
+	code int
+	text string
+}
+
+func (e *statusError) Error() string { return "the server answered " + e.text }
+
+// loadOverride reads the BaselineOverride of the document: an https URL, or an object in a bucket of the server
+// that is fetched with the node's own credentials.
+func (o *nodePatch) loadOverride(ctx context.Context, node *agent.Node, p patch.Platform) (*ssm.BaselineOverride, error) {
+	if o.override == "" {
+		return nil, nil
+	}
+	b, err := fetchObject(ctx, node, o.override)
+	if err != nil {
+		if st, ok := errors.AsType[*statusError](err); ok && st.code == http.StatusForbidden {
+			return nil, coded("OVERRIDE", 160, "%s: %v", o.override, err)
+		}
+		return nil, coded("OVERRIDE", 162, "%s: %v", o.override, err)
+	}
+	bl, err := baseline.ParseOverrides(b, p.Node.OS)
+	if err != nil {
+		code := 161
+		if c, ok := errors.AsType[*baseline.CodedError](err); ok {
+			code = c.Code
+		}
+		return nil, coded("OVERRIDE", code, "%s: %v", o.override, err)
+	}
+	return overrideShape(bl), nil
+}
+
+func fetchObject(ctx context.Context, node *agent.Node, address string) ([]byte, error) {
+	rest, ok := strings.CutPrefix(address, "s3://")
+	if !ok {
+		return download(ctx, &http.Client{Timeout: time.Minute}, address)
+	}
+	bucketName, key, _ := strings.Cut(rest, "/")
+	u, err := url.Parse(node.Endpoint())
+	if err != nil {
+		return nil, err
+	}
+	u = u.JoinPath(bucketName, key)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	creds, err := node.Credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("X-Amz-Content-Sha256", sigv4.EmptyHash)
+	sigv4.Sign(req, sigv4.EmptyHash, creds, node.Region(), "s3", time.Now())
+	return fetch(node.HTTPClient(), req)
+}
+
+// overrideShape is a baseline in the form in which the API takes an override.
+func overrideShape(b *baseline.Baseline) *ssm.BaselineOverride {
+	group := func(g baseline.FilterGroup) *ssm.PatchFilterGroup {
+		out := &ssm.PatchFilterGroup{PatchFilters: []ssm.PatchFilter{}}
+		for _, f := range g.PatchFilters {
+			out.PatchFilters = append(out.PatchFilters, ssm.PatchFilter{Key: &f.Key, Values: f.Values})
+		}
+		return out
+	}
+	out := &ssm.BaselineOverride{
+		OperatingSystem: new(string(b.OperatingSystem)), GlobalFilters: group(b.GlobalFilters), ApprovedPatches: b.ApprovedPatches,
+		ApprovedPatchesEnableNonSecurity: &b.ApprovedPatchesEnableNonSecurity, RejectedPatches: b.RejectedPatches, ApprovalRules: &ssm.PatchRuleGroup{PatchRules: []ssm.PatchRule{}},
+	}
+	if b.ApprovedPatchesComplianceLevel != "" {
+		out.ApprovedPatchesComplianceLevel = new(string(b.ApprovedPatchesComplianceLevel))
+	}
+	if b.RejectedPatchesAction != "" {
+		out.RejectedPatchesAction = new(string(b.RejectedPatchesAction))
+	}
+	for _, r := range b.ApprovalRules.PatchRules {
+		w := ssm.PatchRule{PatchFilterGroup: group(r.PatchFilterGroup), EnableNonSecurity: &r.EnableNonSecurity}
+		if r.ComplianceLevel != "" {
+			w.ComplianceLevel = new(string(r.ComplianceLevel))
+		}
+		if r.ApproveAfterDays != nil {
+			w.ApproveAfterDays = new(int64(*r.ApproveAfterDays))
+		}
+		if r.ApproveUntilDate != "" {
+			w.ApproveUntilDate = &r.ApproveUntilDate
+		}
+		out.ApprovalRules.PatchRules = append(out.ApprovalRules.PatchRules, w)
+	}
+	for _, src := range b.Sources {
+		out.Sources = append(out.Sources, ssm.PatchSource{Name: &src.Name, Products: src.Products, Configuration: &src.Configuration})
+	}
+	return out
+}
+
+// deliver uploads the result, hashes first. A result that cannot be delivered is kept on disk, and the agent sends
+// it when the server is back.
+func deliver(ctx context.Context, s *Streams, node *agent.Node, res *compliance.Result) error {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	items, available := compliance.EncodeItems(res.Items), compliance.EncodeAvailable(res.Available)
+	id, head := node.InstanceID(), string(compliance.EncodeHeader(&res.Header))
+	in := &oakum.PutPatchResultInput{
+		InstanceId: &id, Header: &head, ItemsHash: new(compliance.Hash(items)), Items: z.EncodeAll(items, nil),
+		AvailableHash: new(compliance.Hash(available)), Available: z.EncodeAll(available, nil),
+	}
+	if c := os.Getenv("SSM_COMMAND_ID"); c != "" {
+		in.CommandId = &c
+	}
+	queued, err := node.DeliverReport(ctx, in)
+	if queued {
+		fmt.Fprintf(s.Err, "oakum: warning: the report could not be delivered (%v); it is kept and sent later\n", err)
+		return nil
+	}
+	if err != nil {
+		return coded("REPORT", 149, "%v", err)
+	}
+	return nil
+}
+
+// writeStepSummary prints the block with which the output of AWS-RunPatchBaseline begins; other tools look for
+// its keys.
+func writeStepSummary(s *Streams, nodeID string, res *compliance.Result) {
+	h, c := &res.Header, res.Header.Counts
+	stamp := func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0000000Z") }
+	fmt.Fprintf(s.Out, "Patch Summary for %s\n", nodeID)
+	for _, l := range [][2]string{
+		{"PatchGroup", h.PatchGroup},
+		{"BaselineId", h.BaselineID},
+		{"SnapshotId", h.SnapshotID},
+		{"RebootOption", h.RebootOption},
+		{"OwnerInformation", ""},
+		{"OperationType", h.Operation},
+		{"OperationStartTime", stamp(h.StartedAt)},
+		{"OperationEndTime", stamp(h.EndedAt)},
+	} {
+		fmt.Fprintf(s.Out, "%-20s: %s\n", l[0], l[1])
+	}
+	for _, l := range []struct {
+		name string
+		n    int
+	}{
+		{"InstalledCount", c.Installed},
+		{"InstalledOtherCount", c.InstalledOther},
+		{"InstalledRejectedCount", c.InstalledRejected},
+		{"InstalledPendingRebootCount", c.InstalledPendingReboot},
+		{"FailedCount", c.Failed},
+		{"MissingCount", c.Missing},
+		{"NotApplicableCount", c.NotApplicable},
+		{"UnreportedNotApplicableCount", c.UnreportedNotApplicable},
+	} {
+		fmt.Fprintf(s.Out, "%s : %d\n", l.name, l.n)
+	}
+	fmt.Fprintf(s.Out, "ComplianceStatus : %s\n", h.Status)
+}
+
+// writeNonCompliant lists what is not fine: the only result of a run with a plain BaselineOverride.
+func writeNonCompliant(s *Streams, res *compliance.Result) {
+	fmt.Fprintln(s.Out, "\nNon-compliant patches (judged by the BaselineOverride; the stored compliance is unchanged):")
+	n := 0
+	for i := range res.Items {
+		it := &res.Items[i]
+		if it.Status() != compliance.NonCompliant {
+			continue
+		}
+		n++
+		fmt.Fprintf(s.Out, "%-24s %s\n", it.State, it.Title)
+	}
+	if n == 0 {
+		fmt.Fprintln(s.Out, "none")
+	}
+}
