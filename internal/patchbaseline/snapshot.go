@@ -124,7 +124,7 @@ func fromOverride(o *ssm.BaselineOverride, os baseline.OS) (*baseline.Baseline, 
 func (s *Service) link(ctx context.Context, sc store.Scope, group string, os baseline.OS, id string) string {
 	base, _ := ctx.Value(baseURLKey{}).(string)
 	expires := strconv.FormatInt(s.now().Add(linkLife).Unix(), 10)
-	path := SnapshotPath + strings.Join([]string{sc.Account, sc.Region, base64.RawURLEncoding.EncodeToString([]byte(group)), string(os), id}, "/")
+	path := SnapshotPath + strings.Join([]string{sc.Account, sc.Region, "g" + base64.RawURLEncoding.EncodeToString([]byte(group)), string(os), id}, "/")
 	q := url.Values{"expires": {expires}, "signature": {s.sign(path, expires)}}
 	return base + path + "?" + q.Encode()
 }
@@ -148,7 +148,7 @@ func (s *Service) ServeSnapshot(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the link has expired", http.StatusForbidden)
 		return
 	}
-	group, err := base64.RawURLEncoding.DecodeString(parts[2])
+	group, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(parts[2], "g"))
 	if err != nil {
 		http.Error(w, "the link is not valid", http.StatusForbidden)
 		return
