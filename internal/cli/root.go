@@ -81,11 +81,6 @@ func noArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// usage is a mistake in the command line.
-func usage(format string, args ...any) error {
-	return &ExitError{exitUsage, fmt.Errorf(format, args...)}
-}
-
 // envOr is a flag's default: the environment's value, else def.
 func envOr(name, def string) string {
 	if v, ok := os.LookupEnv(name); ok {

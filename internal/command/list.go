@@ -36,8 +36,8 @@ func (s *Service) wireCommand(c store.Command) ssm.Command {
 
 // filters of ListCommands and ListCommandInvocations.
 type filters struct {
-	after, before                    time.Time
-	status, document, stage, details string
+	after, before           time.Time
+	status, document, stage string
 }
 
 func parseFilters(in []ssm.CommandFilter, stage bool) (f filters, err error) {

@@ -212,6 +212,7 @@ func (s *Server) openTLS() error {
 		return err
 	}
 	s.certs.auth = s.auth
+	s.log.Info("the server's certificates are signed by its own authority", "ca_file", filepath.Join(s.cfg.DataDir, "ca.pem"), "ca_pin", s.auth.fingerprint())
 	return nil
 }
 

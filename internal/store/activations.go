@@ -21,7 +21,10 @@ type Activation struct {
 func (a *Activation) fields() []any {
 	return []any{
 		&a.Account, &a.Region, &a.ID, &a.CodeHash, &a.IamRole, &a.Description, &a.DefaultInstanceName, &a.RegistrationLimit,
-		&a.RegistrationsCount, &a.Tags, instant{&a.CreatedAt}, instant{&a.ExpiresAt}, &a.Deleted,
+		&a.RegistrationsCount, &a.Tags,
+		instant{&a.CreatedAt},
+		instant{&a.ExpiresAt},
+		&a.Deleted,
 	}
 }
 

@@ -48,7 +48,10 @@ type Command struct {
 func (c *Command) fields() []any {
 	return []any{
 		&c.Account, &c.Region, &c.ID, &c.DocumentName, &c.DocumentVersion, &c.PayloadHash, &c.Steps, &c.Comment, &c.Parameters,
-		&c.InstanceIDs, &c.Targets, &c.TimeoutSeconds, instant{&c.RequestedAt}, instant{&c.DeliverByAt}, instant{&c.ExpiresAt},
+		&c.InstanceIDs, &c.Targets, &c.TimeoutSeconds,
+		instant{&c.RequestedAt},
+		instant{&c.DeliverByAt},
+		instant{&c.ExpiresAt},
 		&c.OutputBucket, &c.OutputPrefix, &c.OutputRegion, &c.ServiceRole, &c.MaxConcurrency, &c.MaxErrors, &c.ConcurrencyLimit, &c.ErrorLimit,
 		&c.TargetCount, &c.ClaimedCount, &c.DeliveredCount, &c.InFlight, &c.CompletedCount, &c.ErrorCount, &c.DeliveryTimedOutCount,
 		&c.SuccessCount, &c.ExecutionTimedOutCount, &c.IgnoredCount, &c.LostCount, &c.CancelRequested, &c.Status, &c.StatusDetails, &c.RequestedBy,
@@ -118,8 +121,12 @@ type Invocation struct {
 
 func (v *Invocation) fields() []any {
 	return []any{
-		&v.Account, &v.Region, &v.CommandID, &v.NodeID, &v.Position, instant{&v.RequestedAt}, &v.Status, &v.StatusDetails, &v.Claimed,
-		&v.Delivered, instant{&v.EndedAt}, &v.Plugins, &v.Trace, &v.LateResult,
+		&v.Account, &v.Region, &v.CommandID, &v.NodeID, &v.Position,
+		instant{&v.RequestedAt},
+		&v.Status, &v.StatusDetails, &v.Claimed,
+		&v.Delivered,
+		instant{&v.EndedAt},
+		&v.Plugins, &v.Trace, &v.LateResult,
 	}
 }
 

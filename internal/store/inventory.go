@@ -107,7 +107,8 @@ type AvailablePatch struct {
 func (p *AvailablePatch) fields() []any {
 	return []any{
 		&p.OperatingSystem, &p.Product, &p.Name, &p.Version, &p.Arch, &p.Repository, &p.Classification, &p.Severity, &p.Priority, &p.Section,
-		instant{&p.ReleasedAt}, instant{&p.FirstSeenAt},
+		instant{&p.ReleasedAt},
+		instant{&p.FirstSeenAt},
 	}
 }
 

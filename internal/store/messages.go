@@ -29,8 +29,11 @@ type Message struct {
 
 func (m *Message) fields() []any {
 	return []any{
-		&m.Account, &m.Region, &m.NodeID, &m.ID, &m.Kind, &m.CommandID, instant{&m.CreatedAt}, instant{&m.FirstOfferedAt},
-		instant{&m.VisibleAt}, instant{&m.NotAfterAt},
+		&m.Account, &m.Region, &m.NodeID, &m.ID, &m.Kind, &m.CommandID,
+		instant{&m.CreatedAt},
+		instant{&m.FirstOfferedAt},
+		instant{&m.VisibleAt},
+		instant{&m.NotAfterAt},
 	}
 }
 

@@ -32,7 +32,11 @@ type Node struct {
 func (n *Node) fields() []any {
 	return []any{
 		&n.Account, &n.Region, &n.ID, &n.Num, &n.ActivationID, &n.Name, &n.IamRole, &n.PublicKey, &n.PublicKeyType, &n.Fingerprint,
-		&n.KeyEpoch, instant{&n.RegisteredAt}, instant{&n.DeregisteredAt}, instant{&n.LastPingAt}, &n.AgentName, &n.AgentVersion,
+		&n.KeyEpoch,
+		instant{&n.RegisteredAt},
+		instant{&n.DeregisteredAt},
+		instant{&n.LastPingAt},
+		&n.AgentName, &n.AgentVersion,
 		&n.PlatformType, &n.PlatformName, &n.PlatformVersion, &n.ComputerName, &n.IPAddress, &n.PatchGroup,
 	}
 }

@@ -54,9 +54,14 @@ type NodeState struct {
 
 func (s *NodeState) fields() []any {
 	f := []any{
-		&s.Account, &s.Region, &s.NodeID, &s.BootID, &s.ScanSeq, &s.Operation, instant{&s.StartedAt}, instant{&s.EndedAt}, instant{&s.PublishedAt},
-		instant{&s.StaleAt}, &s.BaselineID, &s.SnapshotID, &s.PatchGroup, &s.ExecutionID, &s.ExecutionType, &s.RebootOption, &s.InstallOverrideList,
-		instant{&s.LastNoRebootInstallAt}, &s.RebootRequired, &s.Status, &s.Severity,
+		&s.Account, &s.Region, &s.NodeID, &s.BootID, &s.ScanSeq, &s.Operation,
+		instant{&s.StartedAt},
+		instant{&s.EndedAt},
+		instant{&s.PublishedAt},
+		instant{&s.StaleAt},
+		&s.BaselineID, &s.SnapshotID, &s.PatchGroup, &s.ExecutionID, &s.ExecutionType, &s.RebootOption, &s.InstallOverrideList,
+		instant{&s.LastNoRebootInstallAt},
+		&s.RebootRequired, &s.Status, &s.Severity,
 	}
 	f = append(f, s.Counts.fields()...)
 	return append(f, &s.SeverityCounts, &s.Header, &s.ResultHash, &s.AvailableHash)

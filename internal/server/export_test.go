@@ -1,0 +1,19 @@
+package server
+
+import (
+	"context"
+
+	"oakum.dev/wire/codec"
+)
+
+// Operations is the table of everything that can be called.
+func (s *Server) Operations() []codec.Operation { return s.operations() }
+
+// Retain runs the hourly removal of what is old.
+func (s *Server) Retain(ctx context.Context) error { return s.retain(ctx) }
+
+// Work does what is due.
+func (s *Server) Work(ctx context.Context) error { return s.work(ctx) }
+
+// Flush writes the heartbeats.
+func (s *Server) Flush(ctx context.Context) error { return s.nodes.Flush(ctx) }
