@@ -6,7 +6,6 @@ package awserr
 import (
 	"errors"
 	"fmt"
-	"net/http"
 )
 
 // Error is a failure that is part of the API's contract.
@@ -17,6 +16,9 @@ type Error struct {
 	Fields  map[string]string // further members of the error shape, such as TypeName
 	Cause   error             // logged, never shown
 }
+
+// badRequest is the HTTP status of nearly every error of the caller.
+const badRequest = 400
 
 // New returns an error with a code and a status. Without args the format is the message, verbatim.
 func New(code string, status int, format string, args ...any) *Error {
@@ -36,7 +38,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 // HTTPStatus returns the status to answer with, 400 unless another is set.
 func (e *Error) HTTPStatus() int {
 	if e.Status == 0 {
-		return http.StatusBadRequest
+		return badRequest
 	}
 	return e.Status
 }
