@@ -33,8 +33,6 @@ type Config struct {
 	MaxReboots int
 	// Scope runs steps in their own systemd scope. nil: when systemd runs here and the agent is root.
 	Scope *bool
-	// Fresh sends the first full report at once, as after registration or under `oakum up`.
-	Fresh bool
 
 	beforeRecord, afterRecord func(record) // tests stop the process here
 }
@@ -42,7 +40,6 @@ type Config struct {
 // Timing holds the agent's periods and limits. They are there to be shortened in tests.
 type Timing struct {
 	Health          time.Duration // full health report; 5 min
-	FirstHealth     time.Duration // longest wait before the first one; 30 s
 	Poll            time.Duration // limit of one poll; 65 s
 	IdlePoll        time.Duration // wait after an empty answer that came at once; 2 s
 	BackoffBase     time.Duration // 1 s
@@ -62,7 +59,7 @@ type Timing struct {
 // DefaultTiming returns the periods of a node in service.
 func DefaultTiming() Timing {
 	return Timing{
-		Health: 5 * time.Minute, FirstHealth: 30 * time.Second, Poll: 65 * time.Second, IdlePoll: 2 * time.Second,
+		Health: 5 * time.Minute, Poll: 65 * time.Second, IdlePoll: 2 * time.Second,
 		BackoffBase: time.Second, BackoffCap: time.Minute, Denied: 25 * time.Minute,
 		KillWait: 10 * time.Second, CancelGrace: 5 * time.Minute, InventoryWait: 30 * time.Second,
 		RebootWait: 10 * time.Minute, ReplyKeep: 48 * time.Hour, CommandKeep: 14 * 24 * time.Hour,
@@ -121,7 +118,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		Node: node, cfg: cfg, timing: cfg.Timing, self: readPlatform(cfg.System), fresh: cfg.Fresh,
+		Node: node, cfg: cfg, timing: cfg.Timing, self: readPlatform(cfg.System),
 		log:     cfg.Log.With(slog.String("node", node.InstanceID())),
 		running: map[string]*command{}, slots: make(chan struct{}, cfg.Commands),
 	}
@@ -185,7 +182,6 @@ func (t Timing) withDefaults() Timing {
 	d := DefaultTiming()
 	for _, m := range []struct{ v, def *time.Duration }{
 		{&t.Health, &d.Health},
-		{&t.FirstHealth, &d.FirstHealth},
 		{&t.Poll, &d.Poll},
 		{&t.IdlePoll, &d.IdlePoll},
 		{&t.BackoffBase, &d.BackoffBase},

@@ -47,7 +47,7 @@ func helperAgent(args []string) {
 			}
 		}
 	}
-	cfg := Config{StateDir: dir, Version: "1.2.3", Timing: quickTiming(), Scope: &no, Fresh: true, System: RealSystem(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	cfg := Config{StateDir: dir, Version: "1.2.3", Timing: quickTiming(), Scope: &no, System: RealSystem(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	cfg.System.BootID = func() string { return boot }
 	cfg.System.Reboot = func(context.Context) error {
 		return os.WriteFile(reboots, append([]byte(readHead(reboots)), "reboot\n"...), 0o600)

@@ -428,7 +428,7 @@ func (f *fakeServer) steps(id string) map[string]stepReply {
 
 func quickTiming() Timing {
 	return Timing{
-		Health: time.Hour, FirstHealth: time.Millisecond, IdlePoll: 10 * time.Millisecond, BackoffBase: 10 * time.Millisecond, BackoffCap: 100 * time.Millisecond,
+		Health: time.Hour, IdlePoll: 10 * time.Millisecond, BackoffBase: 10 * time.Millisecond, BackoffCap: 100 * time.Millisecond,
 		Denied: 300 * time.Millisecond, KillWait: 2 * time.Second, CancelGrace: 300 * time.Millisecond, InventoryWait: time.Nanosecond,
 		RebootWait: 200 * time.Millisecond, RequestTimeout: 5 * time.Second, UploadTimeout: 5 * time.Second, ReattachPolling: 20 * time.Millisecond,
 	}
@@ -475,7 +475,7 @@ func run(t testing.TB, dir string, change ...func(*Config)) *running {
 	t.Helper()
 	logs := &logBuffer{}
 	no := false
-	cfg := Config{StateDir: dir, Version: "1.2.3", Timing: quickTiming(), Scope: &no, Fresh: true, System: RealSystem(), Log: slog.New(slog.NewTextHandler(logs, nil))}
+	cfg := Config{StateDir: dir, Version: "1.2.3", Timing: quickTiming(), Scope: &no, System: RealSystem(), Log: slog.New(slog.NewTextHandler(logs, nil))}
 	cfg.System.BootID = func() string { return "boot-1" }
 	cfg.System.Reboot = func(context.Context) error { return nil }
 	for _, c := range change {

@@ -13,17 +13,14 @@ import (
 	"oakum.dev/wire/ssm"
 )
 
-// reportHealth sends the short report at once, the full one soon after, and then every Health period at the
-// node's own phase, with a little jitter.
+// reportHealth sends the short report and the full one at once, as the agent of AWS does, and then the full one every
+// Health period at the node's own phase, with a little jitter.
 func (a *Agent) reportHealth(ctx context.Context) {
 	b := a.newBackoff()
 	for a.ping(ctx, false) != nil {
 		if !wait(ctx, b.next()) {
 			return
 		}
-	}
-	if !a.fresh && !wait(ctx, a.sys.jitter(a.timing.FirstHealth)) {
-		return
 	}
 	for {
 		b.reset()

@@ -76,7 +76,6 @@ func newAgentRun(s *Streams) *cobra.Command {
 				return agentError(err, stateDir)
 			}
 			defer func() { err = errors.Join(err, a.Close()) }()
-			log.Info("agent started", "node", a.InstanceID(), "endpoint", a.Endpoint(), "version", Version)
 			return a.Run(cmd.Context())
 		},
 	}

@@ -87,7 +87,7 @@ func firstNode(ctx context.Context, s *Streams, srv *server.Server, cfg server.C
 	if err != nil {
 		return err
 	}
-	a, err := agent.New(agent.Config{StateDir: stateDir, Version: Version, Log: log, Fresh: true})
+	a, err := agent.New(agent.Config{StateDir: stateDir, Version: Version, Log: log})
 	if err != nil {
 		return err
 	}

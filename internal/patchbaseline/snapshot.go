@@ -53,6 +53,9 @@ func (s *Service) GetDeployablePatchSnapshotForInstance(ctx context.Context, in 
 		list := []store.Node{n}
 		s.presence.Lay(list)
 		n = list[0]
+		if n.PlatformName == "" {
+			return ssm.UnsupportedOperatingSystem("Instance %s has not reported its operating system yet.", id)
+		}
 		var ok bool
 		if where, ok = baseline.Detect(n.PlatformName, n.PlatformVersion); !ok {
 			return ssm.UnsupportedOperatingSystem("The operating system %q %s of %s is not supported by patch baselines.", n.PlatformName, n.PlatformVersion, id)

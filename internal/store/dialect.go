@@ -49,10 +49,11 @@ func (d dialect) viewIsolation() sql.IsolationLevel {
 	return sql.LevelDefault
 }
 
-// retryable reports whether the transaction may be run again as it is.
+// retryable reports whether the transaction may be run again as it is. A unique violation is: another transaction
+// has inserted the row after this one looked for it, and the next run sees it.
 func (d dialect) retryable(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return pg.Code == "40001" || pg.Code == "40P01"
+		return pg.Code == "40001" || pg.Code == "40P01" || pg.Code == "23505"
 	}
 	if lite, ok := errors.AsType[*moderncsqlite.Error](err); ok {
 		return lite.Code()&0xff == sqliteBusy

@@ -51,13 +51,14 @@ func (tx *Tx) InsertMessage(m Message) error {
 	return err
 }
 
-// OfferMessages hands out the node's visible messages and hides them for the visibility time.
+// OfferMessages hands out the node's visible messages and hides them for the visibility time. Visibility is asked
+// for twice: PostgreSQL looks again at a row that a poll beside this one has just taken.
 func (tx *Tx) OfferMessages(sc Scope, nodeID string, visibility time.Duration, limit int) ([]Message, error) {
 	now := at(tx.now)
 	return all[Message](tx, `UPDATE node_message SET visible_at = $1, first_offered_at = CASE WHEN first_offered_at = 0 THEN $2 ELSE first_offered_at END
 		WHERE account = $3 AND region = $4 AND node_id = $5 AND message_id IN (
 			SELECT message_id FROM node_message WHERE account = $3 AND region = $4 AND node_id = $5 AND visible_at <= $2 AND not_after_at > $2
-			AND (first_offered_at = 0 OR first_offered_at > $6) ORDER BY created_at, message_id LIMIT $7)
+			AND (first_offered_at = 0 OR first_offered_at > $6) ORDER BY created_at, message_id LIMIT $7) AND visible_at <= $2
 		RETURNING `+messageColumns, at(tx.now.Add(visibility)), now, sc.Account, sc.Region, nodeID, at(tx.now.Add(-redeliverFor)), limit)
 }
 

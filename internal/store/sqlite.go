@@ -37,8 +37,18 @@ func (s *Store) openSQLite(ctx context.Context, path string, beside bool) error 
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("open database: %w", err)
 		}
-	} else if s.unlock, err = lockFile(path + ".lock"); err != nil {
-		return err
+	} else {
+		if s.unlock, err = lockFile(path + ".lock"); err != nil {
+			return err
+		}
+		// The engine gives its other files the mode of this one: for the owner only.
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return fmt.Errorf("open database: %w", err)
+		}
+		if err := f.Close(); err != nil {
+			return fmt.Errorf("open database: %w", err)
+		}
 	}
 	if s.write, err = sql.Open("sqlite", sqliteDSN(path, "cache_size(-16384)")); err != nil {
 		return fmt.Errorf("open %s: %w", path, err)

@@ -17,7 +17,7 @@ func (tx *Tx) Tags(sc Scope, resourceType, id string) ([]Tag, error) {
 // PutTag adds a tag or changes its value; its place in the order stays.
 func (tx *Tx) PutTag(sc Scope, resourceType, id string, t Tag) error {
 	_, err := tx.exec(`INSERT INTO tag (account, region, resource_type, resource_id, tag_key, tag_value, position)
-		VALUES ($1, $2, $3, $4, $5, $6, (SELECT count(*) FROM tag WHERE account = $1 AND region = $2 AND resource_type = $3 AND resource_id = $4))
+		VALUES ($1, $2, $3, $4, $5, $6, (SELECT coalesce(max(position), 0) + 1 FROM tag WHERE account = $1 AND region = $2 AND resource_type = $3 AND resource_id = $4))
 		ON CONFLICT (account, region, resource_type, resource_id, tag_key) DO UPDATE SET tag_value = excluded.tag_value`,
 		sc.Account, sc.Region, resourceType, id, t.Key, t.Value)
 	return err
