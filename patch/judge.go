@@ -55,8 +55,11 @@ func (j *Judgement) Judge(inv *Inventory, blocks map[string]Block) (items []comp
 	}
 	for i := range inv.NotApplicable {
 		u := &inv.NotApplicable[i]
-		if j.Baseline.Evaluate(j.Node, &u.Patch, j.Now).Approved {
-			notApplicable += u.Count
+		for k := range u.Patches {
+			if j.Baseline.Evaluate(j.Node, &u.Patches[k], j.Now).Approved {
+				notApplicable += u.Count
+				break
+			}
 		}
 	}
 	return items, notApplicable

@@ -63,8 +63,8 @@ func workedRPM() *patch.Inventory {
 			rpmPackage("libbad", "1-1", none("libbad", "1-1"), rpmVersion("libbad", "2-1", 1, "", "", "")),
 		},
 		NotApplicable: []patch.Uninstalled{{
-			Patch: baseline.Patch{Name: "nginx", Arch: "x86_64", Classification: "Security", Severity: "Critical", Security: true, HasNotice: true, Released: at("2026-06-01")},
-			Count: 1,
+			Patches: []baseline.Patch{{Name: "nginx", Arch: "x86_64", Classification: "Security", Severity: "Critical", Security: true, HasNotice: true, Released: at("2026-06-01")}},
+			Count:   1,
 		}},
 	}
 }

@@ -103,10 +103,11 @@ type Inventory struct {
 	Degraded      []string
 }
 
-// Uninstalled counts packages that are not installed and have the same facts.
+// Uninstalled counts packages that are not installed and are offered with the same facts. One approved version of
+// such a package is enough for it to count as not applicable.
 type Uninstalled struct {
-	Patch baseline.Patch
-	Count int
+	Patches []baseline.Patch
+	Count   int
 }
 
 // InventoryRequest says what an inventory is for.

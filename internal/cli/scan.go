@@ -77,7 +77,7 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 		return &ExitError{exitFailed, hinted("this build scans Debian and Ubuntu systems only", "give a mounted one with --root")}
 	}
 	// A scan lives for a moment and needs little memory: collecting garbage would take a sixth of its time.
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(200)
 	engine, platform, live, err := scanEngine(ctx, s, o)
 	if err != nil {
 		return &ExitError{exitFailed, err}

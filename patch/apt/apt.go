@@ -35,6 +35,8 @@ type Config struct {
 type Manager struct {
 	cfg  Config
 	node *node // what the last Inventory read
+	// failed are the complaints of the last Refresh.
+	failed []string
 }
 
 // New returns a manager. FS and Root are required.

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"oakum.dev/patch"
+	"oakum.dev/pkgver"
 )
 
 // dates knows when versions were released. A value once found for a version never moves later, so it is kept.
@@ -92,6 +94,27 @@ func (d *dates) of(v *version, newer bool) time.Time {
 		d.fresh[k] = t.Unix()
 	}
 	return t
+}
+
+// keep carries over times of versions that were not offered this time, by other sources or by a mirror that lags:
+// they stay of use until the version, or a newer one, is installed or the package is gone.
+func (d *dates) keep(n *node) {
+	for k, s := range d.known {
+		if _, ok := d.fresh[k]; ok {
+			continue
+		}
+		w := strings.Split(k, " ")
+		if len(w) != 3 {
+			continue
+		}
+		arch := w[2]
+		if arch == "all" {
+			arch = n.native
+		}
+		if p := n.pkgs[key(w[0], arch)]; p != nil && p.installed != nil && pkgver.Dpkg(w[1], p.installed.Version) > 0 {
+			d.fresh[k] = s
+		}
+	}
 }
 
 // save keeps the times of the versions seen. Like the lists' cache it fails without a word: the next scan finds

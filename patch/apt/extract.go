@@ -19,6 +19,7 @@ import (
 type extraction struct {
 	node   *node
 	hits   []deb.Hit
+	others []deb.Other         // packages that are not installed
 	looked map[string]struct{} // names that extra answers for
 	extra  []deb.Hit
 	lists  []deb.List // open while a scan of them may be needed
@@ -73,6 +74,7 @@ func extract(ctx context.Context, n *node) (*extraction, error) {
 		return nil, err
 	}
 	e.hits, e.dirty = hits, true
+	e.others = e.finder.Others(func(list int) bool { a := n.indexes[list].arch; return a != n.native && a != "all" && a != "" })
 	return e, nil
 }
 
@@ -159,6 +161,7 @@ func (e *extraction) done() {
 		b = appendString(b, n)
 	}
 	b = appendHits(b, e.extra)
+	b = appendOthers(b, e.others)
 	b = binary.AppendUvarint(b, uint64(len(e.memos)))
 	for k, v := range e.memos {
 		b = appendString(appendString(b, k), v)
@@ -174,7 +177,7 @@ func (e *extraction) done() {
 	}
 }
 
-const cacheMagic = "oakum apt lists 2\n"
+const cacheMagic = "oakum apt lists 3\n"
 
 var errCache = errors.New("damaged cache")
 
@@ -194,6 +197,7 @@ func (e *extraction) read() bool {
 		e.looked[r.str()] = struct{}{}
 	}
 	e.extra = r.hits(len(e.node.indexes))
+	e.others = r.others(len(e.node.indexes))
 	for range r.count() {
 		k := r.str()
 		e.memos[k] = r.str()
@@ -230,6 +234,38 @@ func appendHits(b []byte, hits []deb.Hit) []byte {
 		}
 	}
 	return b
+}
+
+func appendOthers(b []byte, others []deb.Other) []byte {
+	b = binary.AppendUvarint(b, uint64(len(others)))
+	for _, o := range others {
+		b = binary.AppendUvarint(b, uint64(o.Count))
+		b = binary.AppendUvarint(b, uint64(len(o.In)))
+		for _, f := range o.In {
+			b = binary.AppendUvarint(b, uint64(f.List))
+			b = appendString(appendString(b, f.Fact.Priority), f.Fact.Section)
+		}
+	}
+	return b
+}
+
+func (r *cacheReader) others(lists int) []deb.Other {
+	out := make([]deb.Other, r.count())
+	for i := range out {
+		out[i].Count = int(r.uvarint())
+		out[i].In = make([]deb.ListFact, r.count())
+		for k := range out[i].In {
+			f := &out[i].In[k]
+			f.List, f.Fact.Priority, f.Fact.Section = int(r.uvarint()), r.str(), r.str()
+			if f.List >= lists {
+				r.err = errCache
+			}
+		}
+		if r.err != nil {
+			return nil
+		}
+	}
+	return out
 }
 
 // cacheReader cuts strings out of one text, so that reading allocates little.

@@ -22,9 +22,9 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 		return nil, err
 	}
 	m.node = n
-	inv := &patch.Inventory{Repositories: n.repositories(req.Now), Degraded: n.degraded, Packages: make([]patch.Package, 0, len(n.order))}
+	inv := &patch.Inventory{Repositories: n.repositories(req.Now, m.failed), Degraded: n.degraded, Packages: make([]patch.Package, 0, len(n.order))}
 	for _, r := range inv.Repositories {
-		if r.Stale {
+		if r.Stale && !slices.Contains(m.failed, r.Detail) { // those are in the report of the refresh
 			inv.Degraded = append(inv.Degraded, fmt.Sprintf("%s %s: %s", r.URI, r.Suite, r.Detail))
 		}
 	}
@@ -37,7 +37,9 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 		}
 		inv.Packages = append(inv.Packages, n.describe(p, times[i], dates))
 	}
+	dates.keep(n)
 	dates.save()
+	inv.NotApplicable = n.uninstalled()
 	if len(broken) > 0 {
 		inv.Degraded = append(inv.Degraded, "dpkg left half way: "+strings.Join(broken, " "))
 	}
@@ -72,6 +74,30 @@ func (n *node) describe(p *pkg, at time.Time, dates *dates) patch.Package {
 		}
 		ver.Patches = []baseline.Patch{fact}
 		out.Versions = append(out.Versions, ver)
+	}
+	return out
+}
+
+// uninstalled describes what trusted lists offer beyond what is installed. Their names are not kept, so a rule or
+// list that asks for one does not count them; no rule of an apt system can.
+func (n *node) uninstalled() []patch.Uninstalled {
+	var out []patch.Uninstalled
+	for _, o := range n.lists.others {
+		u := patch.Uninstalled{Count: o.Count}
+		for _, f := range o.In {
+			i := n.indexes[f.List]
+			if !i.trusted {
+				continue
+			}
+			fact := baseline.Patch{Priority: f.Fact.Priority, Section: f.Fact.Section, Released: i.rel.Date}
+			if i.security() {
+				fact.Security, fact.Classification = true, "Security"
+			}
+			u.Patches = append(u.Patches, fact)
+		}
+		if len(u.Patches) > 0 {
+			out = append(out, u)
+		}
 	}
 	return out
 }
@@ -131,7 +157,7 @@ func (n *node) installedTime(p *pkg) time.Time {
 	return time.Time{}
 }
 
-func (n *node) repositories(now time.Time) []compliance.Repository {
+func (n *node) repositories(now time.Time, failed []string) []compliance.Repository {
 	var out []compliance.Repository
 	for _, r := range n.releases {
 		i := slices.IndexFunc(n.indexes, func(i *index) bool { return i.rel == r })
@@ -144,6 +170,11 @@ func (n *node) repositories(now time.Time) []compliance.Repository {
 		}
 		if !r.ValidUntil.IsZero() && r.ValidUntil.Before(now) {
 			rep.Stale, rep.Detail = true, "its Release file was valid until "+r.ValidUntil.Format(time.RFC3339)
+		}
+		for _, f := range failed { // apt names the address of what it could not fetch
+			if strings.Contains(f, strings.TrimSuffix(x.base, "/")) && strings.Contains(f, x.suite) {
+				rep.Stale, rep.Detail = true, f
+			}
 		}
 		out = append(out, rep)
 	}

@@ -52,6 +52,7 @@ func (m *Manager) Refresh(ctx context.Context, req patch.InventoryRequest) (patc
 			report.Failed = append(report.Failed, fmt.Sprintf("%s went back in time: %s, before %s", uri, now.Format(time.RFC3339), old.Format(time.RFC3339)))
 		}
 	}
+	m.failed = report.Failed
 	return report, nil
 }
 

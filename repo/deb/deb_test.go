@@ -259,3 +259,31 @@ func FuzzSmallFiles(f *testing.F) {
 		_, _ = deb.ReadPreferences(bytes.NewReader(b), "f")
 	})
 }
+
+// TestOthersCountsEachPackageOnce has a package in two lists, a wanted one, and one of another architecture.
+func TestOthersCountsEachPackageOnce(t *testing.T) {
+	t.Parallel()
+	one := "Package: a\nArchitecture: amd64\nPriority: optional\nSection: net\n\nPackage: b\nArchitecture: amd64\nPriority: optional\nSection: net\nProvides: a\n\n" +
+		"Package: c\nArchitecture: all\nPriority: extra\n"
+	two := "Package: a\nArchitecture: amd64\nPriority: important\nSection: net\n\nPackage: w\nArchitecture: amd64\n"
+	three := "Package: a\nArchitecture: i386\nPriority: optional\nSection: net\n\nPackage: c\nArchitecture: all\nPriority: extra\n"
+	var lists []deb.List
+	for i, text := range []string{one, two, three} {
+		lists = append(lists, deb.List{ID: i, Size: int64(len(text)), At: strings.NewReader(text)})
+	}
+	l := deb.Lists{Want: map[string]struct{}{"w": {}}, Index: true}
+	if _, err := l.Scan(context.Background(), lists); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, o := range l.Others(func(list int) bool { return list == 2 }) {
+		got[fmt.Sprint(o.In)] += o.Count
+	}
+	want := map[string]int{
+		"[{0 {optional net false}} {1 {important net false}}]": 1, "[{0 {optional net false}}]": 1, "[{0 {extra  true}} {2 {extra  true}}]": 1,
+		"[{2 {optional net false}}]": 1,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Others (-want +got):\n%s", diff)
+	}
+}

@@ -10,11 +10,11 @@ import (
 // Find returns the stanzas whose package is, or that provide, one of names. Scan with Index set must have been
 // called with the same lists before. Plain lists are read only where something is; compressed ones up to there.
 func (l *Lists) Find(lists []List, names map[string]struct{}) ([]Hit, error) {
-	hashes := make(map[uint32]struct{}, len(names))
+	hashes := make(map[uint64]struct{}, len(names))
 	for n := range names {
 		hashes[hash([]byte(n))] = struct{}{}
 	}
-	byList := make(map[int32][]uint32)
+	byList := make(map[uint16][]uint32)
 	for _, m := range l.marks {
 		if _, ok := hashes[m.hash]; ok {
 			byList[m.list] = append(byList[m.list], m.offset)
@@ -22,7 +22,7 @@ func (l *Lists) Find(lists []List, names map[string]struct{}) ([]Hit, error) {
 	}
 	var hits []Hit
 	for _, list := range lists {
-		offsets := byList[int32(list.ID)]
+		offsets := byList[uint16(list.ID)]
 		if len(offsets) == 0 {
 			continue
 		}

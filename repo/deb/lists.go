@@ -2,10 +2,13 @@ package deb
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -35,19 +38,34 @@ type Lists struct {
 
 	mu    sync.Mutex
 	marks []mark
+	facts []Fact
+	ids   map[Fact]uint16
 }
 
 // mark says that the stanza at offset of list names or provides something whose name hashes to hash.
 type mark struct {
-	hash   uint32
-	list   int32
+	hash   uint64
 	offset uint32
+	list   uint16
+	fact   uint16 // of the stanza that names it; provided for a provided name
+}
+
+const (
+	provided = 1<<16 - 1
+	maxFacts = provided - 1 // later ones are counted as the last
+)
+
+// Fact is what rules ask about a package that is not installed.
+type Fact struct {
+	Priority, Section string
+	All               bool // Architecture: all
 }
 
 // segment is how much of a plain file one goroutine takes at a time.
 const segment = 6 << 20
 
-// Scan walks the lists with up to GOMAXPROCS goroutines and returns the stanzas of wanted packages, in no order.
+// Scan walks the lists with up to GOMAXPROCS goroutines and returns the stanzas of wanted packages, sorted
+// by list, name, version and architecture.
 func (l *Lists) Scan(ctx context.Context, lists []List) ([]Hit, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(2, min(4, runtime.GOMAXPROCS(0))))
@@ -58,7 +76,7 @@ func (l *Lists) Scan(ctx context.Context, lists []List) ([]Hit, error) {
 			return err
 		}
 		buf := bufs.Get().(*[]byte)
-		w := walker{lists: l, list: int32(list.ID), buf: *buf, r: r, offset: from, to: to}
+		w := walker{lists: l, list: uint16(list.ID), buf: *buf, r: r, offset: from, to: to, ids: map[string]uint16{}}
 		if from > 0 {
 			w.align = true
 		}
@@ -70,7 +88,7 @@ func (l *Lists) Scan(ctx context.Context, lists []List) ([]Hit, error) {
 		}
 		l.mu.Lock()
 		hits = append(hits, w.hits...)
-		l.marks = append(l.marks, w.marks...)
+		l.merge(&w)
 		l.mu.Unlock()
 		return nil
 	}
@@ -98,13 +116,46 @@ func (l *Lists) Scan(ctx context.Context, lists []List) ([]Hit, error) {
 		}
 	}
 	err := g.Wait()
+	slices.SortFunc(hits, func(a, b Hit) int {
+		return cmp.Or(cmp.Compare(a.List, b.List), strings.Compare(a.Package.Name, b.Package.Name), strings.Compare(a.Package.Version, b.Package.Version),
+			strings.Compare(a.Package.Arch, b.Package.Arch))
+	})
 	return hits, err
+}
+
+// merge takes over what a walker marked; its facts get the numbers that they have here.
+func (l *Lists) merge(w *walker) {
+	if l.ids == nil {
+		l.ids = map[Fact]uint16{}
+	}
+	numbers := make([]uint16, len(w.facts))
+	for i, f := range w.facts {
+		id, ok := l.ids[f]
+		if !ok {
+			id = uint16(min(len(l.facts), maxFacts))
+			if len(l.facts) <= maxFacts {
+				l.facts = append(l.facts, f)
+			}
+			l.ids[f] = id
+		}
+		numbers[i] = id
+	}
+	l.marks = slices.Grow(l.marks, len(w.marks))
+	for _, m := range w.marks {
+		if m.fact != provided {
+			m.fact = numbers[m.fact]
+		}
+		l.marks = append(l.marks, m)
+	}
 }
 
 // walker reads one stretch of a list.
 type walker struct {
 	lists  *Lists
-	list   int32
+	list   uint16
+	ids    map[string]uint16 // facts, by their bytes in key
+	facts  []Fact
+	key    []byte
 	r      io.Reader
 	buf    []byte
 	offset int64 // of buf[0] in the list
@@ -176,7 +227,27 @@ func (w *walker) walk() error {
 var (
 	packageKey  = []byte("Package: ")
 	providesKey = []byte("Provides: ")
+	priorityKey = []byte("Priority: ")
+	sectionKey  = []byte("Section: ")
+	allLine     = []byte("Architecture: all")
 )
+
+// fact numbers the facts of a stanza. Archives have a few hundred different ones.
+func (w *walker) fact(priority, section []byte, all bool) uint16 {
+	w.key = append(append(append(w.key[:0], priority...), '\n'), section...)
+	if all {
+		w.key = append(w.key, '\n')
+	}
+	id, ok := w.ids[string(w.key)]
+	if !ok {
+		id = uint16(min(len(w.facts), maxFacts))
+		if len(w.facts) <= maxFacts {
+			w.facts = append(w.facts, Fact{string(priority), string(section), all})
+		}
+		w.ids[string(w.key)] = id
+	}
+	return id
+}
 
 // stanza handles the stanza at the start of b and returns its length with the blank line, or false when b ends
 // before it does.
@@ -197,7 +268,8 @@ func (w *walker) stanza(b []byte, offset int64, eof bool) (int, bool) {
 		}
 		return n, true
 	}
-	var name, provides []byte
+	var name, provides, priority, section []byte
+	all := false
 	at := 0
 	for at < len(b) && b[at] != '\n' {
 		n := bytes.IndexByte(b[at:], '\n')
@@ -207,14 +279,22 @@ func (w *walker) stanza(b []byte, offset int64, eof bool) (int, bool) {
 			}
 			n = len(b) - at
 		}
-		if b[at] == 'P' {
-			line := b[at : at+n]
+		switch line := b[at : at+n]; b[at] {
+		case 'P':
 			switch {
 			case len(line) > 9 && line[7] == ':' && bytes.HasPrefix(line, packageKey):
 				name = line[9:]
 			case len(line) > 10 && line[8] == ':' && bytes.HasPrefix(line, providesKey):
 				provides = line[10:]
+			case len(line) > 10 && line[8] == ':' && bytes.HasPrefix(line, priorityKey):
+				priority = line[10:]
 			}
+		case 'S':
+			if bytes.HasPrefix(line, sectionKey) {
+				section = line[len(sectionKey):]
+			}
+		case 'A':
+			all = all || len(line) == len(allLine) && bytes.Equal(line, allLine)
 		}
 		at = min(at+n+1, len(b))
 	}
@@ -224,11 +304,11 @@ func (w *walker) stanza(b []byte, offset int64, eof bool) (int, bool) {
 	if name != nil {
 		w.keep(name, b[:at])
 		if offset <= 1<<32-1 {
-			w.marks = append(w.marks, mark{hash(name), w.list, uint32(offset)})
+			w.marks = append(w.marks, mark{hash(name), uint32(offset), w.list, w.fact(priority, section, all)})
 			for len(provides) > 0 {
 				var one []byte
 				one, provides = cutProvide(provides)
-				w.marks = append(w.marks, mark{hash(one), w.list, uint32(offset)})
+				w.marks = append(w.marks, mark{hash(one), uint32(offset), w.list, provided})
 			}
 		}
 	}
@@ -275,11 +355,11 @@ func cutProvide(b []byte) (name, rest []byte) {
 	return name, nil
 }
 
-// hash is FNV-1a; a collision costs one needless look, never a wrong answer.
-func hash(b []byte) uint32 {
-	h := uint32(2166136261)
+// hash is FNV-1a of 64 bits.
+func hash(b []byte) uint64 {
+	h := uint64(14695981039346656037)
 	for _, c := range b {
-		h = (h ^ uint32(c)) * 16777619
+		h = (h ^ uint64(c)) * 1099511628211
 	}
 	return h
 }
