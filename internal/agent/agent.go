@@ -77,7 +77,6 @@ type Agent struct {
 	outbox *outbox
 	known  *known
 	lock   *stateLock
-	fresh  bool
 
 	mu       sync.Mutex
 	running  map[string]*command // by command id, accepted and not done
