@@ -22,6 +22,14 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 		return nil, err
 	}
 	m.node = n
+	if len(n.indexes) == 0 { // without lists nothing would be missing, which would be no more than not knowing
+		e := patch.Fail("REPO_METADATA", "there are no package lists of the %d configured sources: newer versions are not known", len(n.sources))
+		e.Hint = "run apt-get update, or scan as root without --no-refresh"
+		if len(m.failed) > 0 {
+			e.Hint = "apt-get update says: " + m.failed[0]
+		}
+		return nil, e
+	}
 	inv := &patch.Inventory{Repositories: n.repositories(req.Now, m.failed), Degraded: n.degraded, Packages: make([]patch.Package, 0, len(n.order))}
 	for _, r := range inv.Repositories {
 		if r.Stale && !slices.Contains(m.failed, r.Detail) { // those are in the report of the refresh

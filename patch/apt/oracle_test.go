@@ -44,10 +44,11 @@ type oracle struct {
 	installs   map[string]string // Inst lines that put a newer version in place of an installed one
 	upgradable map[string]string
 	plan       string
+	refused    bool // apt-get -s dist-upgrade ended with an error
 }
 
 // run is how apt is started: on this machine or inside a node.
-type runner func(args ...string) []byte
+type runner func(args ...string) ([]byte, error)
 
 func askApt(t *testing.T, run runner, installed map[string]string) oracle {
 	t.Helper()
@@ -58,7 +59,15 @@ func askApt(t *testing.T, run runner, installed map[string]string) oracle {
 	}
 	slices.Sort(names)
 	name := ""
-	for line := range bytes.Lines(run(append([]string{"apt-cache", "policy"}, names...)...)) {
+	must := func(args ...string) []byte {
+		t.Helper()
+		out, err := run(args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	for line := range bytes.Lines(must(append([]string{"apt-cache", "policy"}, names...)...)) {
 		s := strings.TrimRight(string(line), "\n")
 		switch {
 		case !strings.HasPrefix(s, " "):
@@ -67,14 +76,15 @@ func askApt(t *testing.T, run runner, installed map[string]string) oracle {
 			o.candidates[name] = strings.TrimPrefix(s, "  Candidate: ")
 		}
 	}
-	out := run("apt-get", "-s", "-q", "dist-upgrade")
+	out, err := run("apt-get", "-s", "-q", "dist-upgrade")
+	o.refused = err != nil
 	o.plan = string(out)
 	for name, v := range parsePlan(out).installs {
 		if old, ok := installed[name]; ok && pkgver.Dpkg(v, old) > 0 {
 			o.installs[name] = v
 		}
 	}
-	for line := range bytes.Lines(run("apt", "list", "--upgradable")) {
+	for line := range bytes.Lines(must("apt", "list", "--upgradable")) {
 		w := strings.Fields(string(line))
 		if len(w) < 3 || !strings.Contains(w[0], "/") {
 			continue
@@ -105,6 +115,10 @@ func compare(t *testing.T, res *compliance.Result, m *Manager, run runner) (rows
 		if got := candidateText(p); got != strings.Trim(o.candidates[name], "()") {
 			t.Errorf("candidate of %s = %s, apt-cache policy says %s", name, got, o.candidates[name])
 		}
+	}
+	if o.refused { // its solver gave up, which says nothing about single packages
+		t.Log("apt-get -s dist-upgrade gives up")
+		return len(o.upgradable)
 	}
 	installable := map[string]string{}
 	reasons := map[string]string{}
@@ -180,9 +194,9 @@ func debNode(t *testing.T, bed string, args ...string) string {
 var debianSuites = []string{"bullseye", "bookworm", "trixie"}
 
 // oracleNode makes a node of a suite. apt in it believes that it is no chroot, so that it phases updates.
-func oracleNode(t *testing.T, bed, suite string, args ...string) (name, root string) {
+func oracleNode(t *testing.T, bed, purpose, suite string, args ...string) (name, root string) {
 	t.Helper()
-	name = "oracle-" + suite
+	name = "oracle-" + purpose + "-" + suite
 	t.Cleanup(func() { debNode(t, bed, "destroy", name) })
 	root = debNode(t, bed, append([]string{"create", name, "--suite", suite}, args...)...)
 	if err := os.Remove(filepath.Join(root, "usr/bin/ischroot")); err != nil && !os.IsNotExist(err) {
@@ -195,13 +209,12 @@ func oracleNode(t *testing.T, bed, suite string, args ...string) (name, root str
 }
 
 func inNode(t *testing.T, bed, node string, env ...string) runner {
-	return func(args ...string) []byte {
-		t.Helper()
+	return func(args ...string) ([]byte, error) {
 		cmd := []string{"exec", node}
 		for _, e := range env {
 			cmd = append(cmd, "--env", e)
 		}
-		return []byte(debNode(t, bed, append(append(cmd, "--"), args...)...) + "\n")
+		return exec.Command(filepath.Join(bed, "deb-node"), append(append(cmd, "--"), args...)...).Output()
 	}
 }
 
@@ -210,7 +223,7 @@ func TestAgreesWithAptOnRealNodes(t *testing.T) {
 	bed := testbed(t)
 	for _, suite := range debianSuites {
 		t.Run(suite, func(t *testing.T) {
-			node, root := oracleNode(t, bed, suite, "--packages", "openssl,rsync,xz-utils,ca-certificates,curl,git,python3,nginx,vim-tiny")
+			node, root := oracleNode(t, bed, "real", suite, "--packages", "openssl,rsync,xz-utils,ca-certificates,curl,git,python3,nginx,vim-tiny")
 			debNode(t, bed, "exec", node, "--", "apt-mark", "hold", "curl", "libc-bin")
 			res, m := scanRoot(t, root, everything(baseline.Debian))
 			rows := compare(t, res, m, inNode(t, bed, node))
@@ -231,7 +244,7 @@ func TestAgreesWithAptOnRandomRoots(t *testing.T) {
 	}
 	for _, suite := range debianSuites {
 		t.Run(suite, func(t *testing.T) {
-			node, root := oracleNode(t, bed, suite)
+			node, root := oracleNode(t, bed, "random", suite)
 			version := debNode(t, bed, "exec", node, "--", "dpkg-query", "-W", "-f", "${Version}", "apt")
 			rows := 0
 			for seed := first; seed < first+seeds; seed++ {

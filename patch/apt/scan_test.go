@@ -2,6 +2,7 @@ package apt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -439,5 +440,19 @@ func TestTrap_R5_DeletedFiles(t *testing.T) {
 	}
 	if got := unitOf("0::/user.slice/user-0.slice/session-1.scope"); got != "" {
 		t.Errorf("unitOf = %q", got)
+	}
+}
+
+// TestNoListsIsNotCompliant: not knowing newer versions must never read as having none.
+func TestNoListsIsNotCompliant(t *testing.T) {
+	t.Parallel()
+	r := &synthRoot{}
+	r.install("foo", "1.0", "")
+	dir := t.TempDir()
+	r.write(t, dir)
+	e := patch.Engine{Manager: New(Config{FS: os.DirFS(dir), Root: dir}), Now: func() time.Time { return november }}
+	_, err := e.Scan(context.Background(), patch.ScanRequest{Baseline: everything(baseline.Debian)})
+	if pe, ok := errors.AsType[*patch.Error](err); !ok || pe.Reason != "REPO_METADATA" || pe.Hint == "" {
+		t.Errorf("Scan without lists: %v", err)
 	}
 }
