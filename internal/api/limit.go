@@ -30,10 +30,10 @@ func (r Rates) withDefaults() Rates {
 		p *Rate
 		v Rate
 	}{
-		{&r.Read, Rate{500, 1000}},
-		{&r.Change, Rate{200, 400}},
-		{&r.Node, Rate{20, 100}},
-		{&r.Anonymous, Rate{10, 50}},
+		{&r.Read, Rate{5000, 10000}},
+		{&r.Change, Rate{2000, 4000}},
+		{&r.Node, Rate{50, 200}},
+		{&r.Anonymous, Rate{50, 200}},
 	} {
 		if d.p.PerSecond == 0 {
 			*d.p = d.v

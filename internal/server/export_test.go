@@ -17,3 +17,6 @@ func (s *Server) Work(ctx context.Context) error { return s.work(ctx) }
 
 // Flush writes the heartbeats.
 func (s *Server) Flush(ctx context.Context) error { return s.nodes.Flush(ctx) }
+
+// Parked is the number of polls that wait.
+func (s *Server) Parked() int { return s.hub.Parked() }

@@ -129,3 +129,6 @@ func (s *Server) summary(ctx context.Context, nodeID string) (*ScanSummary, erro
 		Security: h.Counts.SecurityNonCompliant, Installed: h.Counts.Installed + h.Counts.InstalledOther, RebootRequired: h.Reboot.Required, RebootReasons: h.Reboot.Reasons,
 	}, nil
 }
+
+// DatabaseBytes is the size of the embedded database's used pages, or of the whole PostgreSQL database.
+func (s *Server) DatabaseBytes(ctx context.Context) (int64, error) { return s.store.Bytes(ctx) }

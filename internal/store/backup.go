@@ -193,8 +193,13 @@ func (tx *Tx) forgetWaiting() error {
 		trace = 'not sent: the server was restored from a copy' WHERE ended_at = 0 AND claimed = FALSE`, at(tx.now)); err != nil {
 		return err
 	}
-	_, err := tx.exec(`UPDATE command SET completed_count = (SELECT count(*) FROM invocation v WHERE v.account = command.account
+	if _, err := tx.exec(`UPDATE command SET completed_count = (SELECT count(*) FROM invocation v WHERE v.account = command.account
 		AND v.region = command.region AND v.command_id = command.id AND v.ended_at <> 0), claimed_count = target_count
-		WHERE status IN ('Pending', 'InProgress', 'Cancelling')`)
+		WHERE status IN ('Pending', 'InProgress', 'Cancelling')`); err != nil {
+		return err
+	}
+	_, err := tx.exec(`UPDATE command SET status = CASE WHEN cancel_requested THEN 'Cancelled' ELSE 'Failed' END,
+		status_details = CASE WHEN cancel_requested THEN 'Cancelled' ELSE 'Incomplete' END
+		WHERE status IN ('Pending', 'InProgress', 'Cancelling') AND completed_count = target_count`)
 	return err
 }

@@ -65,6 +65,11 @@ func (tx *Tx) Node(sc Scope, id string) (Node, error) {
 	return one[Node](tx, `SELECT `+nodeColumns+` FROM node WHERE account = $1 AND region = $2 AND id = $3 AND deregistered_at = 0`, sc.Account, sc.Region, id)
 }
 
+// LockNode is Node for a change that rests on what the node's other rows hold.
+func (tx *Tx) LockNode(sc Scope, id string) (Node, error) {
+	return one[Node](tx, `SELECT `+nodeColumns+` FROM node WHERE account = $1 AND region = $2 AND id = $3 AND deregistered_at = 0`+tx.s.d.forUpdate(), sc.Account, sc.Region, id)
+}
+
 // NodesByID reads the registered nodes among ids, in the order of their ids.
 func (tx *Tx) NodesByID(sc Scope, ids []string) ([]Node, error) {
 	if len(ids) == 0 {

@@ -71,7 +71,13 @@ const stateColumns = `account, region, node_id, boot_id, scan_seq, operation, st
 	stale_at, baseline_id, snapshot_id, patch_group, execution_id, execution_type, reboot_option, install_override_list,
 	last_no_reboot_install_at, reboot_required, status, severity, ` + countColumns + `, severity_counts, header, result_hash, available_hash`
 
-// PutNodeState publishes a node's scan, unless the published one ended later (R-21). It reports whether it did.
+// clockSlack is how far a node's clock may be ahead before its scans count as taken with a wrong clock.
+const clockSlack = 5 * time.Minute
+
+// PutNodeState publishes a node's scan, unless the published one is newer (R-21). It reports whether it did. Scans
+// of one boot are ordered by their number, others by their end. A lower number of the same boot comes from a node
+// that lost its count if it ended after the published scan came in; a published scan of the future was taken with
+// a wrong clock, and any other takes its place.
 func (tx *Tx) PutNodeState(s NodeState) (bool, error) {
 	c := s.Counts
 	n, err := tx.exec(`INSERT INTO node_state (`+stateColumns+`) VALUES (`+placeholders(1, 37)+`)
@@ -86,14 +92,16 @@ func (tx *Tx) PutNodeState(s NodeState) (bool, error) {
 		available_security_update = excluded.available_security_update, critical_non_compliant = excluded.critical_non_compliant,
 		security_non_compliant = excluded.security_non_compliant, other_non_compliant = excluded.other_non_compliant,
 		severity_counts = excluded.severity_counts, header = excluded.header, result_hash = excluded.result_hash, available_hash = excluded.available_hash
-		WHERE node_state.ended_at < excluded.ended_at
-		OR (excluded.boot_id <> node_state.boot_id AND node_state.boot_id <> '' AND excluded.boot_id <> '')`,
+		WHERE CASE WHEN node_state.ended_at > $38 THEN TRUE
+			WHEN excluded.boot_id = '' OR excluded.boot_id <> node_state.boot_id OR excluded.scan_seq = node_state.scan_seq THEN excluded.ended_at > node_state.ended_at
+			WHEN excluded.scan_seq > node_state.scan_seq THEN TRUE
+			ELSE excluded.ended_at > node_state.published_at END`,
 		s.Account, s.Region, s.NodeID, s.BootID, s.ScanSeq, s.Operation, at(s.StartedAt), at(s.EndedAt), at(s.PublishedAt), at(s.StaleAt),
 		s.BaselineID, s.SnapshotID, s.PatchGroup, s.ExecutionID, s.ExecutionType, s.RebootOption, s.InstallOverrideList,
 		at(s.LastNoRebootInstallAt), s.RebootRequired, s.Status, s.Severity,
 		c.Installed, c.InstalledOther, c.InstalledPendingReboot, c.InstalledRejected, c.Missing, c.Failed, c.NotApplicable,
 		c.UnreportedNotApplicable, c.AvailableSecurityUpdate, c.CriticalNonCompliant, c.SecurityNonCompliant, c.OtherNonCompliant,
-		s.SeverityCounts, s.Header, s.ResultHash, s.AvailableHash)
+		s.SeverityCounts, s.Header, s.ResultHash, s.AvailableHash, at(tx.now.Add(clockSlack)))
 	return n == 1, err
 }
 
@@ -167,15 +175,17 @@ func (f *FleetSummary) fields() []any {
 	return []any{&f.Managed, &f.Compliant, &f.NonCompliant, &f.Stale, &f.Unknown, &f.Online}
 }
 
-// FleetSummary counts each state by a positive predicate, in one query.
+// FleetSummary counts each state by a positive predicate, in one query. A scan is stale when its time is over or
+// its baseline was changed after it began (R-22).
 func (tx *Tx) FleetSummary(sc Scope, onlineSince time.Time) (FleetSummary, error) {
 	return one[FleetSummary](tx, `SELECT count(*),
-		count(*) FILTER (WHERE s.status = 'COMPLIANT' AND s.stale_at > $1),
-		count(*) FILTER (WHERE s.status = 'NON_COMPLIANT' AND s.stale_at > $1),
-		count(*) FILTER (WHERE s.node_id IS NOT NULL AND s.stale_at <= $1),
+		count(*) FILTER (WHERE s.status = 'COMPLIANT' AND s.stale_at > $1 AND (b.id IS NULL OR b.modified_at <= s.started_at)),
+		count(*) FILTER (WHERE s.status = 'NON_COMPLIANT' AND s.stale_at > $1 AND (b.id IS NULL OR b.modified_at <= s.started_at)),
+		count(*) FILTER (WHERE s.node_id IS NOT NULL AND (s.stale_at <= $1 OR b.modified_at > s.started_at)),
 		count(*) FILTER (WHERE s.node_id IS NULL),
 		count(*) FILTER (WHERE n.last_ping_at > $2)
 		FROM node n LEFT JOIN node_state s ON s.account = n.account AND s.region = n.region AND s.node_id = n.id
+		LEFT JOIN patch_baseline b ON b.account = s.account AND b.region = s.region AND b.id = s.baseline_id
 		WHERE n.account = $3 AND n.region = $4 AND n.deregistered_at = 0`, at(tx.now), at(onlineSince), sc.Account, sc.Region)
 }
 

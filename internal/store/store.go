@@ -185,3 +185,15 @@ func (r readQuerier) query(ctx context.Context, q string, args ...any) (*sql.Row
 func (r readQuerier) exec(context.Context, string, ...any) (sql.Result, error) {
 	return nil, errors.New("a view cannot write")
 }
+
+// Bytes is the size of the data: SQLite's pages in use, or the PostgreSQL database.
+func (s *Store) Bytes(ctx context.Context) (int64, error) {
+	q := `SELECT (SELECT page_count FROM pragma_page_count()) * (SELECT page_size FROM pragma_page_size())
+		- (SELECT freelist_count FROM pragma_freelist_count()) * (SELECT page_size FROM pragma_page_size())`
+	if s.d == postgres {
+		q = `SELECT pg_database_size(current_database())`
+	}
+	var n int64
+	err := s.read.QueryRowContext(ctx, q).Scan(&n)
+	return n, err
+}
