@@ -3,6 +3,8 @@ package baseline
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
+	"sync"
 )
 
 // Predefined is a baseline that every installation has, cannot change, and starts with as default.
@@ -15,7 +17,9 @@ type Predefined struct {
 // PredefinedBaselines returns all predefined baselines. BaselineID is the bare id, stable over releases; the API
 // shows it as arn:aws:ssm:REGION:ACCOUNT:patchbaseline/ID.
 // Source: AWS Systems Manager User Guide, "About predefined patch baselines".
-func PredefinedBaselines() []Predefined {
+func PredefinedBaselines() []Predefined { return slices.Clone(predefinedBaselines()) }
+
+var predefinedBaselines = sync.OnceValue(func() []Predefined {
 	seven, zero := 7, 0
 	security := func(severities ...string) Rule {
 		return Rule{
@@ -57,7 +61,7 @@ func PredefinedBaselines() []Predefined {
 		notDefault(predefined("AWS-WindowsPredefinedPatchBaseline-OS", Windows, "Windows", []Rule{windowsOS})),
 		notDefault(predefined("AWS-WindowsPredefinedPatchBaseline-OS-Applications", Windows, "Windows", []Rule{windowsOS, applications})),
 	}
-}
+})
 
 func predefined(name string, os OS, title string, rules []Rule, aliases ...string) Predefined {
 	sum := sha256.Sum256([]byte("oakum predefined patch baseline " + name))
@@ -85,7 +89,7 @@ func (g FilterGroup) and(key string, values ...string) FilterGroup {
 
 // DefaultFor returns the predefined default baseline of an operating system.
 func DefaultFor(os OS) (Predefined, bool) {
-	for _, p := range PredefinedBaselines() {
+	for _, p := range predefinedBaselines() {
 		if p.OperatingSystem == os && p.Default {
 			return p, true
 		}
@@ -95,7 +99,7 @@ func DefaultFor(os OS) (Predefined, bool) {
 
 // FindPredefined returns the predefined baseline with the given bare id, name or alias.
 func FindPredefined(idOrName string) (Predefined, bool) {
-	for _, p := range PredefinedBaselines() {
+	for _, p := range predefinedBaselines() {
 		if p.BaselineID == idOrName || p.Name == idOrName {
 			return p, true
 		}

@@ -30,9 +30,9 @@ func (r Rates) withDefaults() Rates {
 		p *Rate
 		v Rate
 	}{
-		{&r.Read, Rate{5000, 10000}},
+		{&r.Read, Rate{20000, 40000}},
 		{&r.Change, Rate{2000, 4000}},
-		{&r.Node, Rate{50, 200}},
+		{&r.Node, Rate{200, 400}},
 		{&r.Anonymous, Rate{50, 200}},
 	} {
 		if d.p.PerSecond == 0 {
