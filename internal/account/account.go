@@ -32,9 +32,10 @@ type Service struct {
 	random io.Reader
 	now    func() time.Time
 
-	mu    sync.Mutex
-	keys  map[string]cachedKey
-	nodes map[string]cachedNode
+	mu      sync.Mutex
+	keys    map[string]cachedKey
+	nodes   map[string]cachedNode
+	changes uint64 // calls of Forget: a lookup that one has overtaken is not cached
 }
 
 type cachedKey struct {
@@ -189,6 +190,7 @@ func (s *Service) node(ctx context.Context, id string) (store.Node, error) {
 	now := s.now()
 	s.mu.Lock()
 	c, ok := s.nodes[id]
+	changes := s.changes
 	s.mu.Unlock()
 	if ok && now.Before(c.until) {
 		return c.node, c.err
@@ -211,7 +213,9 @@ func (s *Service) node(ctx context.Context, id string) (store.Node, error) {
 	if len(s.nodes) > 200000 {
 		clear(s.nodes)
 	}
-	s.nodes[id] = c
+	if changes == s.changes {
+		s.nodes[id] = c
+	}
 	return c.node, c.err
 }
 
@@ -220,6 +224,7 @@ func (s *Service) Forget(nodeID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.nodes, nodeID)
+	s.changes++
 }
 
 // NodeKey finds the public key (PKIX DER) and the principal of a registered node.

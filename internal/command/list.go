@@ -112,6 +112,9 @@ func (s *Service) ListCommands(ctx context.Context, in *ssm.ListCommandsInput) (
 	if err != nil {
 		return nil, err
 	}
+	if codec.Value(in.InstanceId) != "" && f.status == Pending {
+		return nil, ssm.InvalidFilterKey("The status Pending cannot be asked for together with an instance id")
+	}
 	pg, err := s.pages.Open(ctx, "ListCommands", in, in.NextToken, in.MaxResults, 50)
 	if err != nil {
 		return nil, err

@@ -91,9 +91,6 @@ func Step(c store.Command, v store.Invocation, e Event, now time.Time) (store.Co
 	case Replied:
 		deliver(&c, &v, &fx)
 		v.Plugins = mergePlugins(v.Plugins, e.Plugins)
-		if e.Trace != "" && !Ended(v.Status) {
-			v.Trace = e.Trace
-		}
 		if !Ended(coarse[e.Details]) {
 			break
 		}
@@ -103,6 +100,7 @@ func Step(c store.Command, v store.Invocation, e Event, now time.Time) (store.Co
 			}
 			break
 		}
+		v.Trace = e.Trace // only the end's, so that the order of replies does not matter
 		end(&c, &v, &fx, e.Details, now)
 	case Refused:
 		deliver(&c, &v, &fx)

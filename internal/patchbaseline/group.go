@@ -61,7 +61,7 @@ func (s *Service) RegisterDefaultPatchBaseline(ctx context.Context, in *ssm.Regi
 		return nil, err
 	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		b, _, err := load(tx, sc, r, msgGone)
+		b, _, err := loadInUse(tx, sc, r, msgGone)
 		if err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func (s *Service) RegisterPatchBaselineForPatchGroup(ctx context.Context, in *ss
 		return nil, err
 	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		b, _, err := load(tx, sc, r, strings.Replace(msgGoneOnGroup, "%s", codec.Value(in.BaselineId), 1))
+		b, _, err := loadInUse(tx, sc, r, strings.Replace(msgGoneOnGroup, "%s", codec.Value(in.BaselineId), 1))
 		if err != nil {
 			return err
 		}

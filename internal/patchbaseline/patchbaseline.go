@@ -93,6 +93,19 @@ func load(tx *store.Tx, sc store.Scope, r ref, missing string) (*baseline.Baseli
 		return &r.predefined.Baseline, store.PatchBaseline{ID: r.id, Name: r.predefined.Name, OperatingSystem: string(r.predefined.OperatingSystem), CreatedAt: shipped, ModifiedAt: shipped}, nil
 	}
 	row, err := tx.Baseline(sc, r.id)
+	return decoded(row, err, missing)
+}
+
+// loadInUse is load for a transaction that makes something refer to the baseline: it cannot be deleted meanwhile.
+func loadInUse(tx *store.Tx, sc store.Scope, r ref, missing string) (*baseline.Baseline, store.PatchBaseline, error) {
+	if r.predefined != nil {
+		return load(tx, sc, r, missing)
+	}
+	row, err := tx.LockBaseline(sc, r.id)
+	return decoded(row, err, missing)
+}
+
+func decoded(row store.PatchBaseline, err error, missing string) (*baseline.Baseline, store.PatchBaseline, error) {
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, row, ssm.DoesNotExistException("%s", missing)
 	}

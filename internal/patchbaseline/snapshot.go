@@ -60,13 +60,24 @@ func (s *Service) GetDeployablePatchSnapshotForInstance(ctx context.Context, in 
 		if where, ok = baseline.Detect(n.PlatformName, n.PlatformVersion); !ok {
 			return ssm.UnsupportedOperatingSystem("The operating system %q %s of %s is not supported by patch baselines.", n.PlatformName, n.PlatformVersion, id)
 		}
-		return s.freeze(tx, sc, n.PatchGroup, where, codec.Value(in.SnapshotId), in.BaselineOverride)
+		return s.freeze(tx, sc, n.PatchGroup, where, snapshotKey(in), in.BaselineOverride)
 	})
 	if err != nil {
 		return nil, err
 	}
-	link := s.link(ctx, sc, n.PatchGroup, where.OS, codec.Value(in.SnapshotId))
+	link := s.link(ctx, sc, n.PatchGroup, where.OS, snapshotKey(in))
 	return &ssm.GetDeployablePatchSnapshotForInstanceOutput{InstanceId: &id, SnapshotId: in.SnapshotId, SnapshotDownloadUrl: &link, Product: &where.Product}, nil
+}
+
+// snapshotKey is the id under which a snapshot is kept. One made of a caller's own rules never stands in for that of
+// the group: a node must not decide what the others judge by.
+func snapshotKey(in *ssm.GetDeployablePatchSnapshotForInstanceInput) string {
+	id := codec.Value(in.SnapshotId)
+	if in.BaselineOverride == nil {
+		return id
+	}
+	only := ssm.GetDeployablePatchSnapshotForInstanceInput{BaselineOverride: in.BaselineOverride}
+	return id + "-" + store.Hash(codec.Marshal(&only))[:16]
 }
 
 func (s *Service) freeze(tx *store.Tx, sc store.Scope, group string, where baseline.Node, snapshotID string, override *ssm.BaselineOverride) error {

@@ -81,6 +81,7 @@ func putSet(tx *store.Tx, sc store.Scope, id, kind string, in *ssm.PutCompliance
 		if err != nil {
 			return err
 		}
+		types = slices.DeleteFunc(types, func(t string) bool { return !strings.HasPrefix(t, "Custom:") })
 		if !slices.Contains(types, kind) && len(types) >= maxSetTypes {
 			return ssm.ComplianceTypeCountLimitExceededException("There are %d custom compliance types already.", len(types))
 		}
@@ -240,12 +241,17 @@ func summaries(tx *store.Tx, sc store.Scope, n store.Node) ([]summary, error) {
 	return out, nil
 }
 
-// eachSummary calls fn for the summaries of all nodes, by node and type, until fn says stop.
-func eachSummary(tx *store.Tx, sc store.Scope, afterNode string, presence Presence, fn func(summary) (bool, error)) error {
-	for {
-		nodes, err := tx.Nodes(sc, afterNode, 200)
-		if err != nil || len(nodes) == 0 {
-			return err
+// eachSummary calls fn for the summaries of all nodes from the given one on, by node and type, until fn says stop.
+func eachSummary(tx *store.Tx, sc store.Scope, from string, presence Presence, fn func(summary) (bool, error)) error {
+	nodes, err := tx.NodesByID(sc, []string{from}) // a page may have ended between two of its types
+	if err != nil {
+		return err
+	}
+	for afterNode, first := from, true; ; first = false {
+		if !first || len(nodes) == 0 {
+			if nodes, err = tx.Nodes(sc, afterNode, 200); err != nil || len(nodes) == 0 {
+				return err
+			}
 		}
 		presence.Lay(nodes)
 		for _, n := range nodes {
@@ -294,7 +300,7 @@ func (s *Service) ListResourceComplianceSummaries(ctx context.Context, in *ssm.L
 	out := &ssm.ListResourceComplianceSummariesOutput{ResourceComplianceSummaryItems: []ssm.ResourceComplianceSummaryItem{}}
 	err = s.store.View(ctx, func(tx *store.Tx) error {
 		var last summary
-		return eachSummary(tx, sc, before(pg.At(0)), s.presence, func(m summary) (bool, error) {
+		return eachSummary(tx, sc, pg.At(0), s.presence, func(m summary) (bool, error) {
 			if m.node.ID == pg.At(0) && m.kind <= pg.At(1) || !m.facts().takes(in.Filters, true) {
 				return true, nil
 			}
@@ -316,15 +322,6 @@ func (s *Service) ListResourceComplianceSummaries(ctx context.Context, in *ssm.L
 		return nil, err
 	}
 	return out, nil
-}
-
-// before returns a key that sorts just before id, so that a listing starts with the node itself: a page may
-// have ended between two of its types.
-func before(id string) string {
-	if id == "" {
-		return ""
-	}
-	return id[:len(id)-1] + string(id[len(id)-1]-1) + "~"
 }
 
 // ListComplianceSummaries lists one summary per compliance type, counting nodes, the non-compliant ones by the
@@ -431,7 +428,7 @@ func (s *Service) ListComplianceItems(ctx context.Context, in *ssm.ListComplianc
 			return true, nil
 		}
 		if len(in.ResourceIds) == 0 {
-			return eachSummary(tx, sc, before(pg.At(0)), s.presence, one)
+			return eachSummary(tx, sc, pg.At(0), s.presence, one)
 		}
 		for _, id := range slices.Compact(slices.Sorted(slices.Values(in.ResourceIds))) {
 			n, err := tx.Node(sc, id)

@@ -43,7 +43,7 @@ func (s *Service) PutInventory(ctx context.Context, in *ssm.PutInventoryInput) (
 		content[i] = b
 	}
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
-		n, err := tx.Node(sc, id)
+		n, err := tx.LockNode(sc, id)
 		if err != nil {
 			return notANode(err, id)
 		}

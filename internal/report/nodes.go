@@ -97,6 +97,10 @@ func (s *Service) DescribeNodes(ctx context.Context, in *oakum.DescribeNodesInpu
 	sc, now := store.ScopeOf(ctx), s.now()
 	out := &oakum.DescribeNodesOutput{Nodes: []oakum.Node{}}
 	err = s.store.View(ctx, func(tx *store.Tx) error {
+		changed, err := baselineChanges(tx, sc)
+		if err != nil {
+			return err
+		}
 		after := pg.At(0)
 		for {
 			rows, err := tx.Nodes(sc, after, 200)
@@ -117,7 +121,7 @@ func (s *Service) DescribeNodes(ctx context.Context, in *oakum.DescribeNodesInpu
 				byID[st.NodeID] = st
 			}
 			for _, n := range rows {
-				w := wireNode(n, byID[n.ID], now)
+				w := wireNode(n, byID[n.ID], changed[byID[n.ID].BaselineID], now)
 				if nodeMatches(in.Filters, w) {
 					if len(out.Nodes) == pg.Size {
 						out.NextToken = pg.Next(after)
@@ -147,22 +151,38 @@ func nodeMatches(filters []oakum.NodeFilter, n oakum.Node) bool {
 	return true
 }
 
-// status is what a node counts as at the given time.
-func status(s store.NodeState, now time.Time) string {
+// status is what a node counts as at the given time. changed is when its baseline was last changed.
+func status(s store.NodeState, changed, now time.Time) string {
 	switch {
 	case s.NodeID == "":
 		return Unknown
-	case !now.Before(s.StaleAt):
+	case !now.Before(s.StaleAt) || changed.After(s.StartedAt):
 		return Stale
 	}
 	return s.Status
 }
 
-func wireNode(n store.Node, s store.NodeState, now time.Time) oakum.Node {
+// baselineChanges tells when each custom baseline was last changed.
+func baselineChanges(tx *store.Tx, sc store.Scope) (map[string]time.Time, error) {
+	out := map[string]time.Time{}
+	after, id := time.Time{}, ""
+	for {
+		rows, err := tx.Baselines(sc, after, id, 500)
+		if err != nil || len(rows) == 0 {
+			return out, err
+		}
+		for _, b := range rows {
+			out[b.ID] = b.ModifiedAt
+			after, id = b.CreatedAt, b.ID
+		}
+	}
+}
+
+func wireNode(n store.Node, s store.NodeState, changed, now time.Time) oakum.Node {
 	w := oakum.Node{
 		InstanceId: &n.ID, Name: &n.Name, ComputerName: &n.ComputerName, IPAddress: &n.IPAddress, PlatformType: &n.PlatformType,
 		PlatformName: &n.PlatformName, PlatformVersion: &n.PlatformVersion, AgentVersion: &n.AgentVersion, PingStatus: ptr(node.PingStatus(n, now)),
-		PatchGroup: &n.PatchGroup, ComplianceStatus: ptr(status(s, now)),
+		PatchGroup: &n.PatchGroup, ComplianceStatus: ptr(status(s, changed, now)),
 	}
 	if !n.LastPingAt.IsZero() {
 		w.LastPingDateTime = codec.NewTime(n.LastPingAt)

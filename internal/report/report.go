@@ -108,7 +108,7 @@ func (s *Service) PutPatchResult(ctx context.Context, in *oakum.PutPatchResultIn
 		if needItems || needAvailable {
 			return nil
 		}
-		n, err := tx.Node(sc, id)
+		n, err := tx.LockNode(sc, id)
 		if err != nil {
 			return notANode(err, id)
 		}
@@ -188,10 +188,10 @@ func publish(tx *store.Tx, sc store.Scope, n store.Node, h *compliance.Header, s
 			return err
 		}
 	}
-	unchanged := old.ResultHash == set.hash && set.hash != ""
+	unchanged := old.ResultHash == set.hash && h.OperatingSystem != baseline.Windows // there, items may count as not applicable
 	state := store.NodeState{
 		Account: sc.Account, Region: sc.Region, NodeID: n.ID, BootID: h.BootID, ScanSeq: h.ScanSeq, Operation: h.Operation, StartedAt: h.StartedAt,
-		EndedAt: h.EndedAt, PublishedAt: tx.Now(), StaleAt: h.EndedAt.Add(staleAfter), BaselineID: h.BaselineID, SnapshotID: h.SnapshotID,
+		EndedAt: h.EndedAt, PublishedAt: tx.Now(), StaleAt: staleAt(h.EndedAt, tx.Now()), BaselineID: h.BaselineID, SnapshotID: h.SnapshotID,
 		PatchGroup: h.PatchGroup, ExecutionID: h.ExecutionID, ExecutionType: h.ExecutionType, RebootOption: h.RebootOption,
 		InstallOverrideList: h.InstallOverrideList, LastNoRebootInstallAt: h.LastNoReboot, RebootRequired: h.Reboot.Required,
 		ResultHash: set.hash, AvailableHash: availableHash,
@@ -225,6 +225,14 @@ func publish(tx *store.Tx, sc store.Scope, n store.Node, h *compliance.Header, s
 		return err
 	}
 	return reindex(tx, sc, n.Num, set.items)
+}
+
+// staleAt is when a scan stops speaking for its node; a clock that is ahead does not make it last longer.
+func staleAt(ended, now time.Time) time.Time {
+	if ended.After(now) {
+		ended = now
+	}
+	return ended.Add(staleAfter)
 }
 
 // judge fills the summary from the items.

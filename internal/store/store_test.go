@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -318,25 +319,71 @@ func TestWorkIsClaimedOnceAndFenced(t *testing.T) {
 func TestOlderReportNeverReplacesNewer(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, s *Store, ck *clock) {
-		state := func(ended time.Time, boot string) NodeState {
-			return NodeState{
-				Account: testScope.Account, Region: testScope.Region, NodeID: "mi-1", BootID: boot, EndedAt: ended, StartedAt: ended,
-				PublishedAt: ck.now(), StaleAt: ck.now().Add(time.Hour), Status: "COMPLIANT", SeverityCounts: "{}", Header: []byte{1},
-			}
-		}
-		put := func(st NodeState) (ok bool) {
-			update(t, s, func(tx *Tx) (err error) { ok, err = tx.PutNodeState(st); return err })
+		put := func(node, boot string, seq int64, ended time.Time) (ok bool) {
+			update(t, s, func(tx *Tx) (err error) {
+				ok, err = tx.PutNodeState(NodeState{
+					Account: testScope.Account, Region: testScope.Region, NodeID: node, BootID: boot, ScanSeq: seq, EndedAt: ended, StartedAt: ended,
+					PublishedAt: tx.Now(), StaleAt: tx.Now().Add(time.Hour), Status: "COMPLIANT", SeverityCounts: "{}", Header: []byte{1},
+				})
+				return err
+			})
 			return ok
 		}
-		t0 := ck.now()
-		if !put(state(t0, "b1")) || put(state(t0.Add(-time.Hour), "b1")) || put(state(t0, "b1")) {
-			t.Error("an older or equal report of the same boot replaced a newer one")
+		t0 := ck.now().Add(-10 * time.Minute)
+		for i, c := range []struct {
+			name string
+			boot string
+			seq  int64
+			at   time.Duration
+			want bool
+		}{
+			{"first", "b1", 5, 0, true},
+			{"same again", "b1", 5, 0, false},
+			{"older", "b1", 4, -time.Hour, false},
+			{"late one of an earlier boot", "b0", 3, -time.Hour, false},
+			{"next, after the clock was set back", "b1", 6, -2 * time.Hour, true},
+			{"late one of before the clock was set back", "b1", 5, 0, false},
+			{"next boot", "b2", 7, time.Minute, true},
+			{"agent that lost its count", "b2", 1, 11 * time.Minute, true},
+			{"clock far ahead", "b2", 2, 5 * time.Hour, true},
+			{"clock right again after a reboot", "b3", 3, 12 * time.Minute, true},
+			{"without a number", "", 0, 13 * time.Minute, true},
+			{"older without a number", "", 0, 12 * time.Minute, false},
+		} {
+			ck.add(time.Second)
+			if got := put("mi-1", c.boot, c.seq, t0.Add(c.at)); got != c.want {
+				t.Errorf("%d, %s: published = %v, want %v", i, c.name, got, c.want)
+			}
 		}
-		if !put(state(t0.Add(time.Second), "b1")) {
-			t.Error("a newer report was refused")
+		// Any order and repetition ends with the newest.
+		type report struct {
+			boot  string
+			seq   int64
+			ended time.Time
 		}
-		if !put(state(t0.Add(-time.Hour), "b0")) {
-			t.Error("a node restored from a snapshot was not heard again")
+		var all []report
+		for b := range 3 {
+			for range 4 {
+				n := len(all)
+				all = append(all, report{fmt.Sprint("boot", b), int64(n), t0.Add(time.Duration(n) * time.Second)})
+			}
+		}
+		seed := time.Now().UnixNano()
+		rnd := rand.New(rand.NewPCG(uint64(seed), 0))
+		for round := range 30 {
+			node := fmt.Sprint("mi-r", round)
+			list := append(append([]report{}, all...), all[rnd.IntN(len(all))], all[rnd.IntN(len(all))])
+			rnd.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+			for _, r := range list {
+				put(node, r.boot, r.seq, r.ended)
+			}
+			view(t, s, func(tx *Tx) error {
+				st, err := tx.NodeState(testScope, node)
+				if want := all[len(all)-1]; !st.EndedAt.Equal(want.ended) || st.BootID != want.boot {
+					t.Errorf("seed %d: after %v the published scan is that of %s %v", seed, list, st.BootID, st.EndedAt)
+				}
+				return err
+			})
 		}
 	})
 }

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Tx is a transaction: the methods of the aggregates' files read and write through it.
@@ -29,11 +31,22 @@ func (tx *Tx) exec(q string, args ...any) (int64, error) {
 	if tx.s.onQuery != nil {
 		tx.s.onQuery(q)
 	}
-	res, err := tx.q.exec(tx.ctx, q, args...)
+	res, err := tx.q.exec(tx.ctx, q, storable(args)...)
 	if err != nil {
 		return 0, tx.s.d.classify(err)
 	}
 	return res.RowsAffected()
+}
+
+// storable replaces what PostgreSQL's TEXT cannot hold, on both engines alike: nodes and callers write what they
+// like, and a NUL must not make a fault of it.
+func storable(args []any) []any {
+	for i, a := range args {
+		if s, ok := a.(string); ok && (strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s)) {
+			args[i] = strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
+		}
+	}
+	return args
 }
 
 // row is what a query's columns are scanned into: fields gives the pointers in the order of the columns.
@@ -100,7 +113,7 @@ func (tx *Tx) each(q string, args []any, fn func(*sql.Rows) error) (err error) {
 	if tx.s.onQuery != nil {
 		tx.s.onQuery(q)
 	}
-	rows, err := tx.q.query(tx.ctx, q, args...)
+	rows, err := tx.q.query(tx.ctx, q, storable(args)...)
 	if err != nil {
 		return tx.s.d.classify(fmt.Errorf("query: %w", err))
 	}
