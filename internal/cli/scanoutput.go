@@ -2,16 +2,10 @@ package cli
 
 import (
 	"bufio"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
-	"unicode/utf8"
-
-	"golang.org/x/term"
 
 	"oakum.dev/compliance"
 )
@@ -114,8 +108,6 @@ func writeScanJSON(s *Streams, res *compliance.Result) error {
 }
 
 func writeScanCSV(s *Streams, res *compliance.Result) error {
-	w := csv.NewWriter(s.Out)
-	w.UseCRLF = true
 	rows := [][]string{{
 		"Id", "Title", "State", "Level", "Classification", "Severity", "InstalledVersion", "AvailableVersion", "InstalledTime", "ReleasedTime",
 		"ApprovalDate", "Reason", "Detail", "Repository", "CVEIds",
@@ -127,14 +119,7 @@ func writeScanCSV(s *Streams, res *compliance.Result) error {
 			x.ApprovalDate, x.Reason, x.Detail, x.Repository, strings.Join(x.CVEIDs, ","),
 		})
 	}
-	for _, row := range rows {
-		for i, cell := range row {
-			if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) { // spreadsheets would take it for a formula
-				row[i] = "'" + cell
-			}
-		}
-	}
-	return w.WriteAll(rows)
+	return writeCSV(s.Out, rows)
 }
 
 func writeScanTable(s *Streams, res *compliance.Result) error {
@@ -155,7 +140,7 @@ func writeScanTable(s *Streams, res *compliance.Result) error {
 		rows = append(rows, []string{x.ID, string(x.State), x.InstalledVersion, available, x.Repository, x.Reason})
 	}
 	if len(rows) > 1 {
-		writeColumns(w, rows, terminalWidth(s.Out))
+		writeColumns(w, rows, terminalWidth(s.Out), nil)
 		fmt.Fprintln(w)
 	}
 	c := h.Counts
@@ -176,52 +161,4 @@ func writeScanTable(s *Streams, res *compliance.Result) error {
 		fmt.Fprintf(w, "restart needed: %s\n", u.Unit)
 	}
 	return w.Flush()
-}
-
-// terminalWidth is the width to fit into; no limit when the output is no terminal.
-func terminalWidth(w io.Writer) int {
-	if f, ok := w.(*os.File); ok {
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
-			return width
-		}
-	}
-	return 1 << 20
-}
-
-// writeColumns aligns rows in columns. Where the line would be too wide, the widest columns are cut.
-func writeColumns(w io.Writer, rows [][]string, width int) {
-	size := make([]int, len(rows[0]))
-	for _, r := range rows {
-		for i, cell := range r {
-			size[i] = max(size[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for {
-		total, widest := 2*(len(size)-1), 0
-		for i, n := range size {
-			total += n
-			if n > size[widest] {
-				widest = i
-			}
-		}
-		if total <= width || size[widest] <= 8 {
-			break
-		}
-		size[widest]--
-	}
-	for _, r := range rows {
-		var line strings.Builder
-		for i, cell := range r {
-			if n := utf8.RuneCountInString(cell); n > size[i] {
-				cell = string([]rune(cell)[:size[i]-1]) + "…"
-			} else if i < len(r)-1 {
-				cell += strings.Repeat(" ", size[i]-n)
-			}
-			if i > 0 {
-				line.WriteString("  ")
-			}
-			line.WriteString(cell)
-		}
-		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
-	}
 }
