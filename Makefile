@@ -33,7 +33,7 @@ bench: build ## the benchmarks, each as a ratio against what a user would use in
 
 generate: ## regenerate the API's shapes and the reference
 	$(GO) generate ./wire
-	$(GO) test ./internal/cli -run TestReference -update
+	$(GO) test ./internal/cli ./internal/server -run TestReference -update
 
 lint: ## go vet on every platform, staticcheck, gofumpt
 	scripts/lint

@@ -105,6 +105,7 @@ func BenchmarkStorage(b *testing.B) {
 		put(round + 1)
 	}
 	later := databaseSize(b, s)
+	b.Logf("%d bytes empty, %d after the first scans, %d after %d more rounds", empty, first, later, rounds)
 	b.ReportMetric(float64(first-empty)/float64(len(nodes)), "bytes/node-first-scan")
 	b.ReportMetric(float64(later-first)/float64(rounds*len(nodes)), "bytes/node-unchanged-scan")
 	b.ReportMetric(0, "ns/op")
