@@ -240,7 +240,7 @@ func newActivationDelete(s *Streams, o *clientOptions) *cobra.Command {
 		}
 		for _, id := range args {
 			if _, err := c.SSM.DeleteActivation(cmd.Context(), &ssm.DeleteActivationInput{ActivationId: &id}); err != nil {
-				if isCode(err, "InvalidActivation", "InvalidActivationId") {
+				if isCode(err, "InvalidActivation", "InvalidActivationId", "ValidationException") {
 					return failed(hinted("there is no activation "+id, `"oakum activation list" lists the activations`))
 				}
 				return c.explain(err)

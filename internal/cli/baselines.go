@@ -136,7 +136,7 @@ func (c *Client) findBaseline(ctx context.Context, ref string) (*ssm.GetPatchBas
 func showBaseline(ctx context.Context, s *Streams, o *clientOptions, c *Client, ref string) error {
 	b, err := c.findBaseline(ctx, ref)
 	if err != nil {
-		if isCode(err, "DoesNotExistException") {
+		if isCode(err, "DoesNotExistException", "ValidationException") { // the latter for what cannot be an id
 			return failed(hinted(fmt.Sprintf("there is no patch baseline %s in region %s", ref, c.Region), `"oakum baselines" lists the baselines`))
 		}
 		return err

@@ -93,7 +93,7 @@ func writeNode(w io.Writer, n *oakum.Node, h *compliance.Header, items []oakum.P
 	t := codec.Value[string]
 	ping := t(n.PingStatus)
 	if at := codec.TimeOf(n.LastPingDateTime); !at.IsZero() {
-		ping += ", last heard of " + ago(at, now)
+		ping += " (last heard of " + ago(at, now) + ")"
 	}
 	fields(w, paint,
 		"Node", t(n.InstanceId), "Name", t(n.Name), "Computer", t(n.ComputerName), "Address", t(n.IPAddress),

@@ -36,7 +36,8 @@ func isTerminal(v any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// writeColumns aligns rows in columns. Where the line would be too wide, the widest columns are cut.
+// writeColumns aligns rows in columns. Where the line would be too wide, the widest columns are cut, the first one,
+// which people copy, last.
 // paint, which may be nil, wraps a finished cell in colour; the first row is the head and not painted.
 func writeColumns(w io.Writer, rows [][]string, width int, paint func(cell, padded string) string) {
 	size := make([]int, len(rows[0]))
@@ -49,7 +50,7 @@ func writeColumns(w io.Writer, rows [][]string, width int, paint func(cell, padd
 		total, widest := 2*(len(size)-1), 0
 		for i, n := range size {
 			total += n
-			if n > size[widest] {
+			if n > size[widest] && n > 8 || widest == 0 && n > 8 {
 				widest = i
 			}
 		}

@@ -215,8 +215,8 @@ func showOutput(ctx context.Context, s *Streams, o *clientOptions, c *Client, id
 	var b bytes.Buffer
 	for _, st := range steps {
 		text, errText := aws.ToString(st.StandardOutputContent), aws.ToString(st.StandardErrorContent)
-		if len(steps) > 1 && text == "" && errText == "" && st.ResponseCode <= 0 {
-			continue // a step of another platform
+		if len(steps) > 1 && text == "" && (errText == "" || strings.HasPrefix(errText, "Step execution skipped")) && st.ResponseCode <= 0 {
+			continue // a step for another platform
 		}
 		fmt.Fprintf(&b, "%s: %s, exit code %d\n", aws.ToString(st.PluginName), aws.ToString(st.StatusDetails), st.ResponseCode)
 		writeOutput(&b, "stdout", text)

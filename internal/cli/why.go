@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,10 +110,12 @@ func why(ctx context.Context, s *Streams, o *clientOptions, c *Client, ref, patc
 }
 
 func nodeTitle(n *oakum.Node) string {
-	if l := nodeLabel(n); l != "" {
-		return codec.Value(n.InstanceId) + " (" + l + ")"
+	id, name, computer := codec.Value(n.InstanceId), codec.Value(n.Name), codec.Value(n.ComputerName)
+	names := slices.DeleteFunc(slices.Compact([]string{name, computer}), func(s string) bool { return s == "" })
+	if len(names) == 0 {
+		return id
 	}
-	return codec.Value(n.InstanceId)
+	return id + " (" + strings.Join(names, ", ") + ")"
 }
 
 func writeWhyJSON(s *Streams, doc *whyDocument) error {
@@ -289,22 +292,21 @@ func baselineSentences(i *oakum.PatchItem, h *compliance.Header, b *baseline.Bas
 		return []string{fmt.Sprintf("Judged by %s.", where)}
 	}
 	p, node := judgedPatch(i, newer), baseline.Node{OS: h.OperatingSystem, Product: h.Product}
-	d := b.Evaluate(node, p, h.StartedAt)
-	switch rule := ruleOf(b, node, p); {
+	d, rule := b.Evaluate(node, p, h.StartedAt), ruleOf(b, node, *p)
+	switch {
 	case b.Rejects(node, p):
 		return []string{fmt.Sprintf("Judged by %s: the rejected list names it (action %s).", where, orDefault(string(b.RejectedPatchesAction), string(baseline.AllowAsDependency)))}
 	case d.Explicit && d.Approved:
 		return []string{fmt.Sprintf("Judged by %s: the approved list names it.", where)}
+	case p.Classification == "" && p.Severity == "":
+		return []string{fmt.Sprintf("Judged by %s.", where)} // too little is known of it to say by which part
 	case rule > 0:
 		r := b.ApprovalRules.PatchRules[rule-1]
-		delay := "at once"
-		switch {
-		case r.ApproveUntilDate != "":
-			delay = "when released until " + r.ApproveUntilDate
-		case r.ApproveAfterDays != nil && *r.ApproveAfterDays > 0:
-			delay = plural(*r.ApproveAfterDays, "day", "days") + " after release"
+		line := fmt.Sprintf("Judged by %s: rule %d takes it (%s) ", where, rule, groupText(r.PatchFilterGroup))
+		if d.Reason == baseline.ReasonNotSecurity {
+			return []string{line + "but approves security patches only, and this is none."}
 		}
-		line := fmt.Sprintf("Judged by %s: rule %d takes it (%s) and approves %s", where, rule, groupText(r.PatchFilterGroup), delay)
+		line += "and approves " + ruleDelay(r)
 		if wait != "" {
 			line += ", that is" + wait
 		}
@@ -313,12 +315,22 @@ func baselineSentences(i *oakum.PatchItem, h *compliance.Header, b *baseline.Bas
 	return []string{fmt.Sprintf("Judged by %s: no rule and no list takes it.", where)}
 }
 
+func ruleDelay(r baseline.Rule) string {
+	switch {
+	case r.ApproveUntilDate != "":
+		return "what was released until " + r.ApproveUntilDate
+	case r.ApproveAfterDays != nil && *r.ApproveAfterDays > 0:
+		return plural(*r.ApproveAfterDays, "day", "days") + " after release"
+	}
+	return "at once"
+}
+
 // judgedPatch is what the item tells of the version in question.
 func judgedPatch(i *oakum.PatchItem, newer bool) *baseline.Patch {
 	t := codec.Value[string]
 	p := &baseline.Patch{
 		Name: t(i.Name), Arch: t(i.Arch), Version: t(i.InstalledVersion), Classification: t(i.Classification), Severity: t(i.Severity), Priority: t(i.Severity),
-		Section: t(i.Classification), CVEs: i.CVEIds, Released: codec.TimeOf(i.ReleasedTime), HasNotice: true, Security: true,
+		Section: t(i.Classification), CVEs: i.CVEIds, Released: codec.TimeOf(i.ReleasedTime), HasNotice: true, Security: t(i.Classification) == "Security",
 	}
 	if newer {
 		p.Version = t(i.AvailableVersion)
@@ -326,13 +338,15 @@ func judgedPatch(i *oakum.PatchItem, newer bool) *baseline.Patch {
 	return p
 }
 
-// ruleOf is the number of the first rule whose filters take the patch, whatever its delay; 0 is none.
-func ruleOf(b *baseline.Baseline, n baseline.Node, p *baseline.Patch) int {
+// ruleOf is the number of the first rule whose filters take the patch, whatever its delay and whether it is a security patch;
+// 0 is none.
+func ruleOf(b *baseline.Baseline, n baseline.Node, p baseline.Patch) int {
+	p.Security = true
 	for k, r := range b.ApprovalRules.PatchRules {
 		days := 0
 		r.ApproveAfterDays, r.ApproveUntilDate = &days, ""
 		only := baseline.Baseline{OperatingSystem: b.OperatingSystem, GlobalFilters: b.GlobalFilters, ApprovalRules: baseline.RuleGroup{PatchRules: []baseline.Rule{r}}}
-		if only.Evaluate(n, p, time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)).Approved {
+		if only.Evaluate(n, &p, time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)).Approved {
 			return k + 1
 		}
 	}
