@@ -169,12 +169,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	return nil
 }
 
-// Tune makes the Go runtime fit a process that is nothing but an idle agent: two processors, a small heap.
-// A process that also runs a server must not call it.
+// Tune makes the Go runtime fit a process that is nothing but an idle agent: two processors, a small heap, and the
+// pages of startup given back. A process that also runs a server must not call it.
 func Tune() {
 	runtime.GOMAXPROCS(min(2, runtime.GOMAXPROCS(0)))
 	debug.SetGCPercent(50)
 	debug.SetMemoryLimit(24 << 20)
+	var release func()
+	release = func() {
+		debug.FreeOSMemory()
+		releasePages()
+		time.AfterFunc(10*time.Minute, release)
+	}
+	time.AfterFunc(15*time.Second, release)
 }
 
 func (t Timing) withDefaults() Timing {
