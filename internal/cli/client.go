@@ -144,9 +144,9 @@ func (o *clientOptions) paint(w io.Writer) func(string, string) string {
 	return paintWord
 }
 
-// table writes rows as a table on the answer's stream.
-func (o *clientOptions) table(s *Streams, rows [][]string) {
-	writeColumns(s.Out, rows, terminalWidth(s.Out), o.paint(s.Out))
+// table writes rows as a table on the answer's stream. Where they do not fit, the columns in drop go first.
+func (o *clientOptions) table(s *Streams, rows [][]string, drop ...string) {
+	writeColumns(s.Out, narrow(rows, terminalWidth(s.Out), drop...), terminalWidth(s.Out), o.paint(s.Out))
 }
 
 // Client calls one server.
@@ -353,6 +353,9 @@ func answerError(res *http.Response, body []byte) error {
 		Type    string `json:"__type"`
 		Message string `json:"message"`
 		Upper   string `json:"Message"`
+	}
+	if bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
+		return failed(hinted(res.Request.URL.Host+" speaks TLS", "use https:// in --endpoint-url"))
 	}
 	if json.Unmarshal(body, &e) != nil || e.Type == "" {
 		return fmt.Errorf("%s answered %s, which no Oakum server would", res.Request.URL.Host, res.Status)

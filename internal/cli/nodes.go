@@ -155,7 +155,7 @@ func listNodes(ctx context.Context, s *Streams, o *clientOptions, c *Client, fil
 		return writeCSV(s.Out, nodeRecords(list))
 	}
 	if len(list) > 0 {
-		o.table(s, nodeRows(list, now))
+		o.table(s, nodeRows(list, now), "PLATFORM", "CRITICAL", "LAST SCAN")
 	}
 	if len(filters) > 0 {
 		o.say(s, "%s", plural(len(list), "node", "nodes"))

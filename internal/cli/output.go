@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -78,6 +79,31 @@ func writeColumns(w io.Writer, rows [][]string, width int, paint func(cell, padd
 		}
 		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 	}
+}
+
+// narrow leaves columns out, in the given order, until the rest fits without cutting anything but long names.
+func narrow(rows [][]string, width int, drop ...string) [][]string {
+	for _, name := range drop {
+		total := 2 * (len(rows[0]) - 1)
+		for i := range rows[0] {
+			n := 0
+			for _, r := range rows {
+				n = max(n, utf8.RuneCountInString(r[i]))
+			}
+			if i > 0 {
+				n = min(n, 14)
+			}
+			total += n
+		}
+		k := slices.Index(rows[0], name)
+		if total <= width || k < 0 {
+			break
+		}
+		for i, r := range rows {
+			rows[i] = slices.Delete(slices.Clone(r), k, k+1)
+		}
+	}
+	return rows
 }
 
 // printable replaces control characters: names and output come from nodes, and a terminal obeys them.

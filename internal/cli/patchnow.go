@@ -316,7 +316,7 @@ func writeResults(s *Streams, o *clientOptions, doc *resultDocument) error {
 			number(r.SecurityNonCompliantCount), number(r.CriticalNonCompliantCount), yesNo(r.RebootRequired), t(r.Reason),
 		})
 	}
-	o.table(s, rows)
+	o.table(s, rows, "CRITICAL", "REBOOT", "NAME")
 	return nil
 }
 

@@ -109,7 +109,7 @@ func listRuns(ctx context.Context, s *Streams, o *clientOptions, c *Client, node
 			orDefault(aws.ToString(r.StatusDetails), string(r.Status)), fmt.Sprint(r.TargetCount), fmt.Sprint(r.CompletedCount), fmt.Sprint(r.ErrorCount), aws.ToString(r.Comment),
 		})
 	}
-	o.table(s, rows)
+	o.table(s, rows, "COMMENT", "ERRORS", "OPERATION")
 	return nil
 }
 
