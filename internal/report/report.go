@@ -206,7 +206,7 @@ func publish(tx *store.Tx, sc store.Scope, n store.Node, h *compliance.Header, s
 				return err
 			}
 			if set.items, err = compliance.DecodeItems(b); err != nil {
-				return err
+				return awserr.Validation("ItemsHash: %v", err) // the hash of something else that the account holds
 			}
 		}
 		judge(&state, h, set.items)

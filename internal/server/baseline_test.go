@@ -273,9 +273,7 @@ func TestBaselineErrors(t *testing.T) {
 			{"AddTagsToResource", `{"ResourceType":"Nonsense","ResourceId":"$PB","Tags":[]}`, "InvalidResourceType", "1 validation error detected: Value 'Nonsense' at 'resourceType' failed to satisfy constraint: Member must satisfy enum value set: [Document, ManagedInstance, MaintenanceWindow, Parameter, PatchBaseline, OpsItem, OpsMetadata, Automation, Association]"},
 			{"ListTagsForResource", `{"ResourceType":"Nonsense","ResourceId":"$PB"}`, "InvalidResourceType", ""},
 		})
-		if after := s.Dump(); after != before {
-			t.Error("refused calls changed the database:\n" + cmp.Diff(before, after))
-		}
+		unchanged(t, "refused calls changed the database", before, s.Dump())
 		var tags []string
 		for i := range 50 {
 			tags = append(tags, fmt.Sprintf(`{"Key":"k%d","Value":""}`, i))

@@ -61,4 +61,21 @@ func checkErrors(t *testing.T, s *servertest.Server, names map[string]string, ca
 	}
 }
 
+// unchanged compares two copies of the database and shows where they differ.
+func unchanged(t *testing.T, what, before, after string) {
+	t.Helper()
+	have := map[string]bool{}
+	for line := range strings.Lines(before) {
+		have[line] = true
+	}
+	for line := range strings.Lines(after) {
+		if !have[line] {
+			t.Errorf("%s: new in the database: %.300s", what, line)
+		}
+	}
+	if len(before) > len(after) {
+		t.Errorf("%s: the database lost %d bytes", what, len(before)-len(after))
+	}
+}
+
 var str = aws.String

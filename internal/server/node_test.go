@@ -191,9 +191,7 @@ func TestNodeErrors(t *testing.T) {
 			{"DescribeActivations", `{"MaxResults":"x"}`, "SerializationException", ""},
 			{"DescribeActivations", `{`, "SerializationException", ""},
 		})
-		if after := s.Dump(); after != before {
-			t.Error("refused calls changed the database:\n" + cmp.Diff(before, after))
-		}
+		unchanged(t, "refused calls changed the database", before, s.Dump())
 	})
 }
 
@@ -293,9 +291,7 @@ func TestNodesAreIsolated(t *testing.T) {
 			t.Errorf("node A got the messages of node B: %v", list)
 		}
 		try(t, s.Flush(ctx))
-		if after := s.Dump(); after != before {
-			t.Error("what node A tried on node B changed the database:\n" + cmp.Diff(before, after))
-		}
+		unchanged(t, "what node A tried on node B changed the database", before, s.Dump())
 		if list := b.PollNow(ctx); len(list) != 1 || *list[0].MessageId != message {
 			t.Errorf("node B's messages = %v, want %s", list, message)
 		}
@@ -346,9 +342,7 @@ func TestReaderReadsOnly(t *testing.T) {
 				t.Errorf("%s with a read-only key = %v", op.Action, err)
 			}
 		}
-		if after := s.Dump(); after != before {
-			t.Error("a read-only key changed the database:\n" + cmp.Diff(before, after))
-		}
+		unchanged(t, "a read-only key changed the database", before, s.Dump())
 	})
 }
 

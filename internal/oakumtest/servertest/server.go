@@ -173,7 +173,23 @@ func (s *Server) Call(ctx context.Context, k Key, service, op string, in any, ou
 	})
 }
 
+// Raw is Call for the answer as it came.
+func (s *Server) Raw(ctx context.Context, k Key, service, op string, in any) ([]byte, error) {
+	return s.send(ctx, service, op, in, func(r *http.Request, body []byte) error {
+		sigv4.Sign(r, sigv4.Hash(body), k, s.Region, service, s.Now())
+		return nil
+	})
+}
+
 func (s *Server) call(ctx context.Context, service, op string, in any, out codec.Decodable, sign func(*http.Request, []byte) error) error {
+	answer, err := s.send(ctx, service, op, in, sign)
+	if err != nil || out == nil {
+		return err
+	}
+	return codec.Unmarshal(answer, out)
+}
+
+func (s *Server) send(ctx context.Context, service, op string, in any, sign func(*http.Request, []byte) error) ([]byte, error) {
 	var body []byte
 	switch in := in.(type) {
 	case string:
@@ -181,27 +197,27 @@ func (s *Server) call(ctx context.Context, service, op string, in any, out codec
 	case codec.Encodable:
 		body = codec.Marshal(in)
 	default:
-		return fmt.Errorf("%s: input is a %T", op, in)
+		return nil, fmt.Errorf("%s: input is a %T", op, in)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/", bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	req.Header.Set("X-Amz-Target", prefixes[service]+"."+op)
 	if sign != nil {
 		if err := sign(req, body); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		var e struct {
@@ -209,14 +225,11 @@ func (s *Server) call(ctx context.Context, service, op string, in any, out codec
 			Message string `json:"message"`
 		}
 		if err := json.Unmarshal(answer, &e); err != nil {
-			return fmt.Errorf("%s answered %s %q", op, resp.Status, answer)
+			return nil, fmt.Errorf("%s answered %s %q", op, resp.Status, answer)
 		}
-		return awserr.New(e.Type, resp.StatusCode, "%s", e.Message)
+		return nil, awserr.New(e.Type, resp.StatusCode, "%s", e.Message)
 	}
-	if out == nil {
-		return nil
-	}
-	return codec.Unmarshal(answer, out)
+	return answer, nil
 }
 
 // Audit reads all audit records of the account and region, oldest first.
