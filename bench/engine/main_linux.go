@@ -2,8 +2,8 @@
 // processes in turn on one node. "make bench" runs it; scripts/bench makes the node. Before anything is timed the
 // scan's list must be apt's.
 //
-//	engine -node ROOT -exec "deb-node exec NAME --" -oakum bin/oakum     the measurement, on the host
-//	engine -timer                                                     inside the node: runs what stdin says
+//	engine -node ROOT -exec "deb-node exec NAME --" -timer FILE -oakum bin/oakum     scans
+//	engine -agent -oakum bin/oakum                                                   the idle agent
 package main
 
 import (
@@ -16,14 +16,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
+
+	"oakum.dev/bench/engine/timing"
 )
 
 // pairs is how often two programs run in turn.
 const pairs = 9
 
 func main() {
-	timer := flag.Bool("timer", false, "run the programs that stdin names and print what they took")
+	timer := flag.String("timer", "", "`FILE` of the timer's program")
 	node := flag.String("node", "", "root `DIR` of the node")
 	shell := flag.String("exec", "", "`COMMAND` that runs its arguments in the node")
 	oakum := flag.String("oakum", "", "the program that is measured")
@@ -33,12 +34,10 @@ func main() {
 	t := &table{}
 	var err error
 	switch {
-	case *timer:
-		err = runTimer(os.Stdin, os.Stdout)
 	case *agentOnly:
 		err = measureAgent(t, *oakum)
 	default:
-		err = measureScans(t, &nodeExec{root: *node, shell: strings.Fields(*shell)}, *oakum, *slow)
+		err = measureScans(t, &nodeExec{root: *node, shell: strings.Fields(*shell)}, *timer, *oakum, *slow)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench: "+err.Error())
@@ -81,16 +80,16 @@ func (n *nodeExec) run(stdin []byte, args ...string) ([]byte, error) {
 }
 
 // time runs every program of steps in turn, rounds times.
-func (n *nodeExec) time(rounds int, steps ...step) (map[string]*series, error) {
-	in, err := json.Marshal(job{rounds, steps})
+func (n *nodeExec) time(rounds int, steps ...timing.Step) (map[string]*timing.Series, error) {
+	in, err := json.Marshal(timing.Job{Rounds: rounds, Steps: steps})
 	if err != nil {
 		return nil, err
 	}
-	out, err := n.run(in, "/usr/local/bin/bench-engine", "-timer")
+	out, err := n.run(in, "/usr/local/bin/bench-timer")
 	if err != nil {
 		return nil, err
 	}
-	var got map[string]*series
+	var got map[string]*timing.Series
 	return got, json.Unmarshal(out, &got)
 }
 
@@ -103,19 +102,15 @@ const (
 
 var (
 	scan = []string{"/usr/local/bin/oakum", "scan", "--no-refresh", "--baseline", baselineFile, "--output", "json"}
-	cold = step{Name: "oakum scan, cold", Args: scan, Remove: cacheDir, Codes: []int{0, 3}}
-	warm = step{Name: "oakum scan, second", Args: scan, Codes: []int{0, 3}}
-	list = step{Name: "apt list", Args: []string{"/usr/bin/apt", "list", "--upgradable"}}
-	dist = step{Name: "apt-get -s dist-upgrade", Args: []string{"/usr/bin/apt-get", "-s", "dist-upgrade"}}
-	unat = step{Name: "unattended-upgrade --dry-run", Args: []string{"/usr/bin/unattended-upgrade", "--dry-run"}, Codes: []int{0, 1}}
+	cold = timing.Step{Name: "oakum scan, cold", Args: scan, Remove: cacheDir, Codes: []int{0, 3}}
+	warm = timing.Step{Name: "oakum scan, second", Args: scan, Codes: []int{0, 3}}
+	list = timing.Step{Name: "apt list", Args: []string{"/usr/bin/apt", "list", "--upgradable"}}
+	dist = timing.Step{Name: "apt-get -s dist-upgrade", Args: []string{"/usr/bin/apt-get", "-s", "dist-upgrade"}}
+	unat = timing.Step{Name: "unattended-upgrade --dry-run", Args: []string{"/usr/bin/unattended-upgrade", "--dry-run"}, Codes: []int{0, 1}}
 )
 
-func measureScans(t *table, n *nodeExec, oakum string, slow bool) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	for from, to := range map[string]string{self: "usr/local/bin/bench-engine", oakum: "usr/local/bin/oakum"} {
+func measureScans(t *table, n *nodeExec, timer, oakum string, slow bool) error {
+	for from, to := range map[string]string{timer: "usr/local/bin/bench-timer", oakum: "usr/local/bin/oakum"} {
 		b, err := os.ReadFile(from)
 		if err != nil {
 			return err
@@ -230,7 +225,7 @@ func compressLists(n *nodeExec) error {
 }
 
 // ratio prints how a program's median compares with another's.
-func (t *table) ratio(what string, a, b *series, target float64) {
+func (t *table) ratio(what string, a, b *timing.Series, target float64) {
 	t.line(what, median(a.Wall)/median(b.Wall), target, "", spread(a.Wall)+" against "+spread(b.Wall))
 }
 
@@ -242,5 +237,3 @@ func median(v []float64) float64 {
 	s := slices.Sorted(slices.Values(v))
 	return s[len(s)/2]
 }
-
-func seconds(d time.Duration) float64 { return d.Seconds() }

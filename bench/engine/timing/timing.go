@@ -1,4 +1,5 @@
-package main
+// Package timing runs programs in turn and says what each run took.
+package timing
 
 import (
 	"bytes"
@@ -9,35 +10,35 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"syscall"
 	"time"
 )
 
-// step is a program that is timed.
-type step struct {
+// Step is a program that is timed.
+type Step struct {
 	Name   string
 	Args   []string
 	Remove string // taken away before each run
 	Codes  []int  // exit codes that are fine; none: 0
 }
 
-type job struct {
+// Job is what to run, and how often.
+type Job struct {
 	Rounds int
-	Steps  []step
+	Steps  []Step
 }
 
-// series holds what the runs of a program took: seconds, seconds, MiB.
-type series struct{ Wall, CPU, RSS []float64 }
+// Series holds what the runs of a program took: seconds, seconds, MiB.
+type Series struct{ Wall, CPU, RSS []float64 }
 
-// runTimer runs the steps in turn, after one round that is not counted when there are several.
-func runTimer(r io.Reader, w io.Writer) error {
-	var j job
+// Run runs the steps in turn, after one round that is not counted when there are several.
+func Run(r io.Reader, w io.Writer) error {
+	var j Job
 	if err := json.NewDecoder(r).Decode(&j); err != nil {
 		return err
 	}
-	out := map[string]*series{}
+	out := map[string]*Series{}
 	for _, s := range j.Steps {
-		out[s.Name] = &series{}
+		out[s.Name] = &Series{}
 	}
 	for round := range j.Rounds + min(1, j.Rounds-1) {
 		for _, s := range j.Steps {
@@ -48,7 +49,7 @@ func runTimer(r io.Reader, w io.Writer) error {
 			}
 			into := out[s.Name]
 			if j.Rounds > 1 && round == 0 {
-				into = &series{}
+				into = &Series{}
 			}
 			if err := s.run(into); err != nil {
 				return err
@@ -58,7 +59,7 @@ func runTimer(r io.Reader, w io.Writer) error {
 	return json.NewEncoder(w).Encode(out)
 }
 
-func (s *step) run(into *series) error {
+func (s *Step) run(into *Series) error {
 	cmd := exec.Command(s.Args[0], s.Args[1:]...)
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
@@ -72,10 +73,8 @@ func (s *step) run(into *series) error {
 	if code := cmd.ProcessState.ExitCode(); code != 0 && !slices.Contains(s.Codes, code) {
 		return fmt.Errorf("%s ended with %d: %s", s.Name, code, complaints.Bytes())
 	}
-	into.Wall = append(into.Wall, seconds(took))
-	into.CPU = append(into.CPU, seconds(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()))
-	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		into.RSS = append(into.RSS, float64(u.Maxrss)/1024)
-	}
+	into.Wall = append(into.Wall, took.Seconds())
+	into.CPU = append(into.CPU, (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds())
+	into.RSS = append(into.RSS, peak(cmd.ProcessState))
 	return nil
 }
