@@ -178,7 +178,7 @@ func Tune() {
 	var release func()
 	release = func() {
 		debug.FreeOSMemory()
-		releasePages()
+		ReleasePages()
 		time.AfterFunc(10*time.Minute, release)
 	}
 	time.AfterFunc(15*time.Second, release)

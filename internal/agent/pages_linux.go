@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// releasePages gives back the pages of the program's own file that starting up touched: most of the 20 MB that an
-// idle agent would show as resident is code and tables of the server and the CLI, run once by package initialisation
+// ReleasePages gives back the pages of the program's own file that starting up touched: most of the 20 MB that a
+// small process would show as resident is code and tables of the server and the CLI, run once by package initialisation
 // and read by fault-around. They are unmodified pages of a file, so whatever is needed again comes back from it.
-func releasePages() {
+func ReleasePages() {
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return

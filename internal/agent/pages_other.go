@@ -2,4 +2,5 @@
 
 package agent
 
-func releasePages() {}
+// ReleasePages does nothing here.
+func ReleasePages() {}

@@ -18,6 +18,7 @@ import (
 
 	"oakum.dev/baseline"
 	"oakum.dev/compliance"
+	"oakum.dev/internal/agent"
 	"oakum.dev/patch"
 	"oakum.dev/patch/apt"
 )
@@ -29,6 +30,9 @@ type scanOptions struct {
 	noRefresh bool
 	output    string
 }
+
+// scanGC is the garbage collector's setting for scans.
+const scanGC = 400
 
 // Exit codes of oakum scan.
 const (
@@ -76,8 +80,10 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 	if runtime.GOOS != "linux" && o.root == "/" {
 		return &ExitError{exitFailed, hinted("this build scans Debian and Ubuntu systems only", "give a mounted one with --root")}
 	}
-	// A scan lives for a moment and needs little memory: collecting garbage would take a sixth of its time.
-	debug.SetGCPercent(200)
+	// A scan lives for a moment and needs little memory: collecting garbage would take a sixth of its time. What the
+	// rest of the program touched while it started is given back first.
+	debug.SetGCPercent(scanGC)
+	agent.ReleasePages()
 	engine, platform, live, err := scanEngine(ctx, s, o)
 	if err != nil {
 		return &ExitError{exitFailed, err}
