@@ -216,7 +216,7 @@ func nodeRows(list []oakum.Node, now time.Time) [][]string {
 		n := &list[i]
 		rows = append(rows, []string{
 			codec.Value(n.InstanceId), nodeLabel(n), strings.TrimSpace(codec.Value(n.PlatformName) + " " + codec.Value(n.PlatformVersion)),
-			codec.Value(n.PingStatus), codec.Value(n.ComplianceStatus), number(n.MissingCount), number(n.SecurityNonCompliantCount),
+			orDefault(codec.Value(n.PingStatus), "-"), codec.Value(n.ComplianceStatus), number(n.MissingCount), number(n.SecurityNonCompliantCount),
 			number(n.CriticalNonCompliantCount), yesNo(n.RebootRequired), ago(codec.TimeOf(n.LastScanTime), now),
 		})
 	}
