@@ -123,6 +123,8 @@ func (h *helper) wait() {
 
 // TestKilledAtEveryRecord kills the agent before and after each record of a command's journal. Whatever the
 // point, no step runs twice, the command ends, and every reply has one id and one content.
+//
+// proves R-02
 func TestKilledAtEveryRecord(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts two processes per record")
