@@ -109,7 +109,7 @@ func TestLibrariesHaveOneHome(t *testing.T) {
 		"go.yaml.in/yaml/v3":                 {"oakum.dev/document", "oakum.dev/baseline"},
 		"github.com/pierrec/lz4/v4":          {"oakum.dev/repo/deb", "oakum.dev/patch/apt"},
 		"github.com/ulikunitz/xz":            {"oakum.dev/repo/deb", "oakum.dev/patch/apt"},
-		"github.com/aws/aws-sdk-go-v2/...":   {"oakum.dev/internal/cli", "oakum.dev/internal/oakumtest/..."},
+		"github.com/aws/aws-sdk-go-v2/...":   {"oakum.dev/internal/cli", "oakum.dev/internal/oakumtest/...", "oakum.dev/bench/..."},
 		"github.com/klauspost/compress/zstd": {"oakum.dev/internal/store", "oakum.dev/internal/cli", "oakum.dev/repo/deb", "oakum.dev/patch/apt"},
 	}
 	for _, p := range packages(t) {

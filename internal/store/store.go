@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"oakum.dev/awserr"
 	"oakum.dev/internal/audit"
 )
 
@@ -38,9 +39,11 @@ type Scope struct {
 // Errors that callers branch on.
 var (
 	ErrNotFound = errors.New("not found")
-	ErrClosed   = errors.New("the store is closed")
-	ErrFull     = errors.New("the disk of the database is full")
 	ErrNewer    = errors.New("the database was written by a newer oakum")
+
+	// The caller of the API gets these two as they are: it may try again.
+	ErrClosed error = awserr.Unavailable("The server is stopping.")
+	ErrFull   error = awserr.Unavailable("The disk of the server's database is full; nothing was changed.")
 )
 
 // Store is an open database. It is safe for concurrent use.
