@@ -87,12 +87,15 @@ func TestEvaluate(t *testing.T) {
 		{"8_list_without_notice", baseline.Baseline{ApprovedPatches: []string{"nginx*"}}, rhel, nginx, baseline.ReasonNotSecurity, "", ""},
 		{"9_list_with_non_security", baseline.Baseline{ApprovedPatches: []string{"nginx*"}, ApprovedPatchesEnableNonSecurity: true}, rhel, nginx, ok, baseline.Unspecified, ""},
 		{
-			"10_rejected_wins", baseline.Baseline{ApprovedPatches: []string{"nginx"}, RejectedPatches: []string{"nginx"}, ApprovedPatchesEnableNonSecurity: true},
+			"10_rejected_wins",
+			baseline.Baseline{ApprovedPatches: []string{"nginx"}, RejectedPatches: []string{"nginx"}, ApprovedPatchesEnableNonSecurity: true},
 			rhel, nginx, baseline.ReasonRejected, "", "",
 		},
 		{
-			"11_list_beats_global_filter", baseline.Baseline{GlobalFilters: filters("PRODUCT", "AmazonLinux2023"), ApprovedPatches: []string{"curl"}},
-			baseline.Node{OS: baseline.AmazonLinux2, Product: "AmazonLinux2"}, notice("curl", "Security", "", ""), ok, baseline.Unspecified, "",
+			"11_list_beats_global_filter",
+			baseline.Baseline{GlobalFilters: filters("PRODUCT", "AmazonLinux2023"), ApprovedPatches: []string{"curl"}},
+			baseline.Node{OS: baseline.AmazonLinux2, Product: "AmazonLinux2"},
+			notice("curl", "Security", "", ""), ok, baseline.Unspecified, "",
 		},
 		{"12_medium_is_moderate", severity("Medium"), rhel, notice("a", "Security", "Moderate", ""), ok, baseline.Unspecified, ""},
 		{"13_security_only_leaves_updates", required(false), ubuntu, required13, baseline.ReasonNotSecurity, "", ""},

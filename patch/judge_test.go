@@ -91,7 +91,8 @@ func TestWorkedExampleWithAdvisories(t *testing.T) {
 		counts compliance.Counts
 	}{
 		{
-			baseline.Block, map[string]patch.Block{"httpd.x86_64": {Reason: patch.ReasonBlockedByRejected, Detail: "needs libbad >= 2"}},
+			baseline.Block,
+			map[string]patch.Block{"httpd.x86_64": {Reason: patch.ReasonBlockedByRejected, Detail: "needs libbad >= 2"}},
 			map[string]string{"httpd": "Missing CRITICAL blockedByRejected", "telnet": "InstalledRejected UNSPECIFIED", "libbad": "InstalledRejected UNSPECIFIED rejected"},
 			compliance.Counts{
 				Installed: 2, InstalledOther: 4, InstalledRejected: 2, Missing: 3, NotApplicable: 1, UnreportedNotApplicable: -1,

@@ -12,10 +12,23 @@ func TestParse(t *testing.T) {
 		in                 string
 		concurrency, error bool // accepted as MaxConcurrency, as MaxErrors
 	}{
-		{"1", true, true}, {"50", true, true}, {"9999999", true, true}, {"0", false, true},
-		{"1%", true, true}, {"100%", true, true}, {"0%", false, true},
-		{"101%", false, false}, {"99999999", false, false}, {"-1", false, false}, {"+1", false, false},
-		{"", false, false}, {"%", false, false}, {"01", false, false}, {"1.5", false, false}, {" 1", false, false}, {"1 %", false, false},
+		{"1", true, true},
+		{"50", true, true},
+		{"9999999", true, true},
+		{"0", false, true},
+		{"1%", true, true},
+		{"100%", true, true},
+		{"0%", false, true},
+		{"101%", false, false},
+		{"99999999", false, false},
+		{"-1", false, false},
+		{"+1", false, false},
+		{"", false, false},
+		{"%", false, false},
+		{"01", false, false},
+		{"1.5", false, false},
+		{" 1", false, false},
+		{"1 %", false, false},
 	} {
 		r, err := target.ParseMaxConcurrency(tc.in)
 		if (err == nil) != tc.concurrency {

@@ -391,7 +391,8 @@ func TestTrap_R2_Kernels(t *testing.T) {
 		{"proxmox", "6.8.12-2-pve", "", map[string]string{"proxmox-kernel-6.8.12-4-pve-signed": "1"}, "6.8.12-4-pve", true},
 		{
 			"same_release_built_again", "6.1.0-43-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.162-1 (2026-02-08)",
-			map[string]string{"linux-image-6.1.0-43-amd64": "6.1.164-1"}, "6.1.0-43-amd64", true,
+			map[string]string{"linux-image-6.1.0-43-amd64": "6.1.164-1"},
+			"6.1.0-43-amd64", true,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
