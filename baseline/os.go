@@ -3,6 +3,7 @@ package baseline
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // OS is an operating system as patch baselines name it.
@@ -79,12 +80,12 @@ var macNames = map[string]string{
 	"10.14": "Mojave", "10.15": "Catalina", "11": "BigSur", "12": "Monterey", "13": "Ventura", "14": "Sonoma", "15": "Sequoia", "26": "Tahoe",
 }
 
-var windowsServer = regexp.MustCompile(`Server (\d{4})( R2)?`)
+var windowsServer = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`Server (\d{4})( R2)?`) })
 
 // Detect names the operating system and the product of a node from its platform name and version. The version may
 // have more dots than the product keeps. It reports false for a platform that baselines do not know.
 func Detect(platformName, version string) (Node, bool) {
-	if m := windowsServer.FindStringSubmatch(platformName); m != nil {
+	if m := windowsServer().FindStringSubmatch(platformName); m != nil {
 		return Node{Windows, "WindowsServer" + m[1] + strings.TrimSpace(m[2])}, true
 	}
 	var n Node

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -18,8 +19,8 @@ func invalid(format string, args ...any) error {
 }
 
 var (
-	namePattern   = regexp.MustCompile(`^[a-zA-Z0-9_\-.]{3,128}$`)
-	sourcePattern = regexp.MustCompile(`^[a-zA-Z0-9_\-.]{3,50}$`)
+	namePattern   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_\-.]{3,128}$`) })
+	sourcePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_\-.]{3,50}$`) })
 )
 
 // Validate checks the rules of content that the shapes of the API cannot express: which keys and values an operating
@@ -30,7 +31,7 @@ func (b *Baseline) Validate(seen ...string) error {
 		return invalid("1 validation error detected: Value '%s' at 'operatingSystem' failed to satisfy constraint: Member must satisfy enum value set: %s",
 			b.OperatingSystem, enumSet(OperatingSystems()))
 	}
-	if !namePattern.MatchString(b.Name) {
+	if !namePattern().MatchString(b.Name) {
 		return invalid(`1 validation error detected: Value '%s' at 'name' failed to satisfy constraint: Member must satisfy regular expression pattern: %s`,
 			b.Name, `^[a-zA-Z0-9_\-.]{3,128}$`)
 	}
@@ -162,7 +163,7 @@ func knownValue(os OS, key, v, set string, seen []string) bool {
 func (b *Baseline) validateSources() error {
 	for _, s := range b.Sources {
 		switch {
-		case !sourcePattern.MatchString(s.Name):
+		case !sourcePattern().MatchString(s.Name):
 			return invalid("Source name '%s' must match ^[a-zA-Z0-9_\\-.]{3,50}$", s.Name)
 		case len(s.Products) == 0 || len(s.Products) > 20:
 			return invalid("Source %s names %d products, 1 to 20 are allowed", s.Name, len(s.Products))

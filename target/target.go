@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Target is one element of a command's Targets: a key and the values of which a node must have one.
@@ -33,7 +34,7 @@ const (
 	ByResourceType
 )
 
-var keyPattern = regexp.MustCompile(`\A[\p{L}\p{Z}\p{N}_.:/=\-@]*\z`)
+var keyPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\A[\p{L}\p{Z}\p{N}_.:/=\-@]*\z`) })
 
 // Kind parses the key; name is the tag key of ByTag.
 func (t Target) Kind() (k Kind, name string, err error) {
@@ -59,7 +60,7 @@ func Validate(targets []Target) error {
 	}
 	groups, types := 0, 0
 	for _, t := range targets {
-		if len(t.Key) > MaxKeyLength || !keyPattern.MatchString(t.Key) {
+		if len(t.Key) > MaxKeyLength || !keyPattern().MatchString(t.Key) {
 			return fmt.Errorf("target key %q is not valid", t.Key)
 		}
 		kind, _, err := t.Kind()

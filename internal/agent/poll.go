@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"oakum.dev/awserr"
@@ -72,11 +73,13 @@ func (a *Agent) getMessages(ctx context.Context, requestID string) ([]ec2message
 	return out.Messages, err
 }
 
-var messagePattern = regexp.MustCompile(`\Aaws\.ssm\.([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})\.(mi-[0-9a-f]{17})\z`)
+var messagePattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\Aaws\.ssm\.([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})\.(mi-[0-9a-f]{17})\z`)
+})
 
 // commandID takes the command's id from a message id for this node.
 func (a *Agent) commandID(messageID string) (string, error) {
-	m := messagePattern.FindStringSubmatch(messageID)
+	m := messagePattern().FindStringSubmatch(messageID)
 	if m == nil || m[2] != a.InstanceID() {
 		return "", fmt.Errorf("message id %q is not aws.ssm.COMMAND.%s", messageID, a.InstanceID())
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"sync"
 	"time"
 
 	"oakum.dev/awserr"
@@ -31,7 +32,7 @@ type Options struct {
 	System                       *System // the real one
 }
 
-var regionPattern = regexp.MustCompile(`\A[A-Za-z0-9-]{1,100}\z`)
+var regionPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\A[A-Za-z0-9-]{1,100}\z`) })
 
 // Register makes a key pair, exchanges the activation for a node id and writes the state directory, which must
 // not hold a registration yet. Nothing is left behind when it fails. It returns the node's id.
@@ -76,7 +77,7 @@ func Register(ctx context.Context, o Options) (string, error) {
 		return "", explain(err, o)
 	}
 	reg.InstanceID, reg.PrivateKey = codec.Value(out.InstanceId), der
-	if !nodeIDPattern.MatchString(reg.InstanceID) {
+	if !nodeIDPattern().MatchString(reg.InstanceID) {
 		return "", fmt.Errorf("the server answered with %q, which is not the id of a managed node", reg.InstanceID)
 	}
 	if err := forget(o.StateDir); err != nil {
@@ -91,7 +92,7 @@ func prepare(o Options) (*registration, *Client, error) {
 		return nil, nil, err
 	}
 	switch {
-	case !regionPattern.MatchString(o.Region):
+	case !regionPattern().MatchString(o.Region):
 		return nil, nil, fmt.Errorf("the region %q must be 1 to 100 letters, digits or hyphens", o.Region)
 	case o.ActivationID == "" || o.ActivationCode == "":
 		return nil, nil, errors.New("an activation id and an activation code are needed")

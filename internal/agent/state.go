@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 
 	"oakum.dev/patch/journal"
 )
@@ -50,7 +51,7 @@ type registration struct {
 	RegisteredAt string `json:"registeredAt"`
 }
 
-var nodeIDPattern = regexp.MustCompile(`\Ami-[0-9a-f]{17}\z`)
+var nodeIDPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\Ami-[0-9a-f]{17}\z`) })
 
 func readRegistration(dir string) (*registration, error) {
 	path := pathsOf(dir).registration
@@ -68,7 +69,7 @@ func readRegistration(dir string) (*registration, error) {
 	if err := json.Unmarshal(b, reg); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if !nodeIDPattern.MatchString(reg.InstanceID) {
+	if !nodeIDPattern().MatchString(reg.InstanceID) {
 		return nil, fmt.Errorf("read %s: %q is not the id of a managed node", path, reg.InstanceID)
 	}
 	return reg, nil

@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -70,10 +71,10 @@ func Open(dir string) (*Store, error) {
 // Close releases the directory.
 func (s *Store) Close() error { return s.root.Close() }
 
-var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$`)
+var bucketName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$`) })
 
 // Valid reports whether name can be a bucket: 3 to 63 lower-case letters, digits, dots, hyphens and underscores.
-func Valid(name string) bool { return bucketName.MatchString(name) && !strings.Contains(name, "..") }
+func Valid(name string) bool { return bucketName().MatchString(name) && !strings.Contains(name, "..") }
 
 // ValidKey reports whether key can be a file: 1 to 1024 bytes of UTF-8 in segments that are neither empty
 // nor made of dots only, each of at most 255 bytes, without control characters, backslashes and colons.

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -25,7 +26,7 @@ const uploadLife = 24 * time.Hour
 
 const maxParts = 10_000
 
-var uploadID = regexp.MustCompile(`^[0-9a-f]{32}$`)
+var uploadID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{32}$`) })
 
 type uploadInfo struct{ Account, Bucket, Key string }
 
@@ -64,7 +65,7 @@ func (s *Store) dropUploads(now time.Time) {
 }
 
 func (s *Store) upload(account, bucket, key, id string) (dir string, err error) {
-	if !uploadID.MatchString(id) {
+	if !uploadID().MatchString(id) {
 		return "", ErrNoUpload
 	}
 	text, err := s.root.ReadFile(uploadDir(id) + "/info")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"oakum.dev/awserr"
@@ -160,9 +161,9 @@ func ParseQuery(raw string) (*Authorization, error) {
 }
 
 var (
-	keyID     = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
-	scopeWord = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
-	scopeDate = regexp.MustCompile(`^[0-9]{8}$`)
+	keyID     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`) })
+	scopeWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9-]{1,64}$`) })
+	scopeDate = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{8}$`) })
 )
 
 func (a *Authorization) credential(s string) error {
@@ -170,7 +171,7 @@ func (a *Authorization) credential(s string) error {
 	if len(p) != 5 || p[4] != "aws4_request" {
 		return incomplete("Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/aws4_request")
 	}
-	if !keyID.MatchString(p[0]) || !scopeDate.MatchString(p[1]) || !scopeWord.MatchString(p[2]) || !scopeWord.MatchString(p[3]) {
+	if !keyID().MatchString(p[0]) || !scopeDate().MatchString(p[1]) || !scopeWord().MatchString(p[2]) || !scopeWord().MatchString(p[3]) {
 		return incomplete("Credential must be keyid/date/region/service/aws4_request")
 	}
 	a.AccessKeyID, a.Scope = p[0], Scope{Date: p[1], Region: p[2], Service: p[3]}
