@@ -1,0 +1,221 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/google/go-cmp/cmp"
+
+	"oakum.dev/baseline"
+	"oakum.dev/compliance"
+	"oakum.dev/patch"
+	"oakum.dev/wire/codec"
+	"oakum.dev/wire/oakum"
+)
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// golden compares with a file in testdata; -update rewrites it.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *updateReference {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s differs (-want +got):\n%s", path, diff)
+	}
+}
+
+func testNodes() []oakum.Node {
+	return []oakum.Node{
+		{
+			InstanceId: new("mi-0000000000000000a"), Name: new("web1"), ComputerName: new("web1.example.com"), PlatformName: new("Debian GNU/Linux"),
+			PlatformVersion: new("12"), PingStatus: new("Online"), LastPingDateTime: codec.NewTime(noon.Add(-20 * time.Second)), ComplianceStatus: new("NON_COMPLIANT"), AgentVersion: new("1.0"),
+			MissingCount: new(int64(3)), SecurityNonCompliantCount: new(int64(2)), CriticalNonCompliantCount: new(int64(1)), RebootRequired: new(true),
+			LastScanTime: codec.NewTime(noon.Add(-90 * time.Minute)), PatchGroup: new("web"),
+		},
+		{InstanceId: new("mi-0000000000000000b"), Name: new("new1"), ComplianceStatus: new("UNKNOWN"), PingStatus: new("ConnectionLost")},
+		{InstanceId: new("mi-0000000000000000c"), ComputerName: new("odd\x1b[2Jname"), ComplianceStatus: new("STALE"), LastScanTime: codec.NewTime(noon.Add(-200 * time.Hour)), MissingCount: new(int64(0))},
+	}
+}
+
+func testHeader() *compliance.Header {
+	return &compliance.Header{
+		OperatingSystem: baseline.Debian, Product: "Debian12", BaselineID: "pb-0123456789abcdef0", BaselineName: "web servers", SnapshotID: "7f3c0f7e-7b0a-4df5-a6d0-1c2f4a5b6c7d",
+		PatchGroup: "web", Operation: "Scan", StartedAt: noon.Add(-90 * time.Minute), EndedAt: noon.Add(-90*time.Minute + 1300*time.Millisecond), Status: compliance.NonCompliant,
+		Severity: baseline.Critical, Counts: compliance.Counts{Missing: 3, Installed: 40, InstalledOther: 500, CriticalNonCompliant: 1, SecurityNonCompliant: 2},
+		ExecutionType: "Command", ExecutionID: "11111111-2222-3333-4444-555555555555",
+		Reboot:       compliance.Reboot{Required: true, Reasons: []string{"kernel"}, RunningKernel: "6.1.0-1", InstalledKernel: "6.1.0-2", Services: []compliance.Service{{Unit: "nginx.service"}}},
+		Repositories: []compliance.Repository{{URI: "http://deb.example.com", Suite: "bookworm", Date: noon.Add(-240 * time.Hour), RefreshedAt: noon.Add(-91 * time.Minute), Trusted: true}, {URI: "http://old.example.com", Codename: "x", Stale: true, Detail: "timed out"}},
+		Degraded:     []string{"old.example.com was not refreshed: timed out"}, Updaters: []string{"unattended-upgrades"},
+	}
+}
+
+func item1(change func(*oakum.PatchItem)) oakum.PatchItem {
+	i := oakum.PatchItem{
+		Id: new("openssl.amd64"), Name: new("openssl"), Arch: new("amd64"), Title: new("openssl.amd64:3.0.15-1"), State: new("Missing"), Level: new("CRITICAL"),
+		Classification: new("Security"), Severity: new("optional"), InstalledVersion: new("3.0.11-1"), AvailableVersion: new("3.0.15-1"),
+		ReleasedTime: codec.NewTime(noon.Add(-240 * time.Hour)), ApprovalDate: codec.NewTime(noon.Add(-72 * time.Hour).Truncate(24 * time.Hour)), Repository: new("bookworm-security/main"),
+	}
+	if change != nil {
+		change(&i)
+	}
+	return i
+}
+
+func TestNodeTables(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	for _, width := range []int{1 << 20, 80} {
+		writeColumns(&b, narrow(nodeRows(testNodes(), noon), width, "PLATFORM", "CRITICAL", "LAST SCAN"), width, nil)
+		b.WriteString("\n")
+	}
+	if strings.Contains(b.String(), "\x1b") {
+		t.Error("a node's name reached the terminal as a control sequence")
+	}
+	for line := range strings.Lines(b.String()[strings.Index(b.String(), "\n\n"):]) {
+		if n := len([]rune(strings.TrimSpace(line))); n > 80 {
+			t.Errorf("a line for 80 columns has %d: %s", n, line)
+		}
+	}
+	golden(t, "nodes.txt", b.Bytes())
+}
+
+func TestNodeView(t *testing.T) {
+	t.Parallel()
+	nodes := testNodes()
+	held := item1(func(i *oakum.PatchItem) {
+		i.Id, i.Reason, i.Level, i.State = new("curl.amd64"), new("held"), new("LOW"), new("Failed")
+	})
+	fine := item1(func(i *oakum.PatchItem) { i.Id, i.State = new("bash.amd64"), new("Installed") })
+	var b bytes.Buffer
+	writeNode(&b, &nodes[0], testHeader(), []oakum.PatchItem{item1(nil), fine, held}, noon, 120, nil)
+	b.WriteString("\n----\n")
+	writeNode(&b, &nodes[1], nil, nil, noon, 120, nil)
+	b.WriteString("\n----\n")
+	writeNode(&b, &nodes[2], testHeader(), nil, noon, 120, paintWord)
+	golden(t, "node.txt", b.Bytes())
+}
+
+func testBaseline(t *testing.T) *baseline.Baseline {
+	t.Helper()
+	b, err := baseline.Parse("web servers", []byte(`{"Name": "web servers", "OperatingSystem": "DEBIAN", "RejectedPatches": ["telnet*"], "RejectedPatchesAction": "BLOCK",
+		"ApprovedPatches": ["jq"], "ApprovalRules": {"PatchRules": [
+		{"PatchFilterGroup": {"PatchFilters": [{"Key": "PRIORITY", "Values": ["Required"]}]}, "ApproveAfterDays": 0, "ComplianceLevel": "HIGH"},
+		{"PatchFilterGroup": {"PatchFilters": [{"Key": "PRIORITY", "Values": ["Optional"]}]}, "ApproveAfterDays": 7, "ComplianceLevel": "CRITICAL"}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestWhy tells every state, and every reason that there is.
+func TestWhy(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	tell := func(title string, i oakum.PatchItem, b *baseline.Baseline) {
+		out.WriteString("== " + title + "\n" + strings.Join(explainItem(&i, testHeader(), b, noon), "\n") + "\n\n")
+	}
+	b := testBaseline(t)
+	for _, st := range compliance.States() {
+		tell(string(st), item1(func(i *oakum.PatchItem) { i.State = new(string(st)) }), b)
+	}
+	tell("the baseline is gone", item1(nil), nil)
+	tell("other, nothing newer, nothing known", oakum.PatchItem{Name: new("bash"), State: new("InstalledOther"), InstalledVersion: new("5.2")}, b)
+	tell("on the approved list", item1(func(i *oakum.PatchItem) { i.Name = new("jq") }), b)
+	tell("on the rejected list", item1(func(i *oakum.PatchItem) {
+		i.Name, i.State, i.Reason = new("telnetd"), new("InstalledRejected"), new("rejected")
+	}), b)
+	tell("not a security patch", item1(func(i *oakum.PatchItem) {
+		i.State, i.Classification, i.Reason = new("InstalledOther"), new("Enhancement"), new("notSecurity")
+	}), b)
+	tell("waiting for its delay", item1(func(i *oakum.PatchItem) {
+		i.State, i.Reason, i.ApprovalDate = new("InstalledOther"), new("delay"), codec.NewTime(noon.Add(48*time.Hour).Truncate(24*time.Hour))
+	}), b)
+	for reason := range patch.Reasons() {
+		i := item1(func(i *oakum.PatchItem) { i.Reason = &reason })
+		if text := strings.Join(explainItem(&i, testHeader(), b, noon), "\n"); !strings.Contains(text, patch.Reasons()[reason]) {
+			t.Errorf("reason %s is not explained:\n%s", reason, text)
+		}
+	}
+	golden(t, "why.txt", out.Bytes())
+}
+
+func TestBaselineView(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	writeBaseline(&b, &ssm.GetPatchBaselineOutput{
+		BaselineId: new("pb-0123456789abcdef0"), Name: new("web servers"), OperatingSystem: types.OperatingSystemDebian, PatchGroups: []string{"web", "db"},
+		RejectedPatches: []string{"telnet*"}, RejectedPatchesAction: types.PatchActionBlock, ApprovedPatches: []string{"jq"}, ApprovedPatchesComplianceLevel: types.PatchComplianceLevelHigh,
+		GlobalFilters: &types.PatchFilterGroup{PatchFilters: []types.PatchFilter{{Key: types.PatchFilterKeyProduct, Values: []string{"Debian12"}}}},
+		ApprovalRules: &types.PatchRuleGroup{PatchRules: []types.PatchRule{
+			{ApproveAfterDays: aws.Int32(7), ComplianceLevel: types.PatchComplianceLevelCritical, PatchFilterGroup: &types.PatchFilterGroup{}},
+			{ApproveUntilDate: new("2026-10-01"), EnableNonSecurity: new(true)},
+		}},
+		Sources: []types.PatchSource{{Name: new("internal"), Products: []string{"Debian12"}, Configuration: new("deb x")}},
+	}, 120)
+	golden(t, "baseline.txt", b.Bytes())
+}
+
+func TestAPIJSON(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		in   any
+		want string
+	}{
+		{"sdk_shape", ssm.DescribePatchBaselinesOutput{BaselineIdentities: []types.PatchBaselineIdentity{{BaselineId: new("pb-1")}}}, `{"BaselineIdentities":[{"BaselineId":"pb-1","DefaultBaseline":false}]}`},
+		{"empty_list_stays", oakum.DescribeNodesOutput{Nodes: []oakum.Node{}}, `{"Nodes":[]}`},
+		{"instant", oakum.Node{LastScanTime: codec.NewTime(noon)}, `{"LastScanTime":"2026-11-22T12:00:00Z"}`},
+		{"no_html_escapes", oakum.Node{Name: new("a<b>&c")}, `{"Name":"a<b>&c"}`},
+		{"zero_is_an_answer", oakum.Node{MissingCount: new(int64(0)), RebootRequired: new(false)}, `{"MissingCount":0,"RebootRequired":false}`},
+		{"raw", struct{ Header json.RawMessage }{json.RawMessage(`{"a":1}`)}, `{"Header":{"a":1}}`},
+		{"absent_raw", struct{ Header json.RawMessage }{}, `{}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := apiJSON(tc.in)
+			if err != nil || string(got) != tc.want {
+				t.Errorf("apiJSON = %s, %v, want %s", got, err, tc.want)
+			}
+		})
+	}
+}
+
+func TestCSVHoldsNoFormula(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	if err := writeCSV(&b, [][]string{{"=1", "+1", "-1", "@a", "\tx", "a=1", ""}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "'=1,'+1,'-1,'@a,'\tx,a=1,\r\n"; b.String() != want {
+		t.Errorf("writeCSV = %q, want %q", b.String(), want)
+	}
+}
+
+func TestAgo(t *testing.T) {
+	t.Parallel()
+	for want, d := range map[string]time.Duration{"5s ago": 5 * time.Second, "119m ago": 119 * time.Minute, "2h ago": 2 * time.Hour, "47h ago": 47 * time.Hour, "2d ago": 48 * time.Hour, "in the future": -time.Second} {
+		if got := ago(noon.Add(-d), noon); got != want {
+			t.Errorf("ago(%s) = %q, want %q", d, got, want)
+		}
+	}
+	if got := ago(time.Time{}, noon); got != "never" {
+		t.Errorf("ago(zero) = %q", got)
+	}
+}
