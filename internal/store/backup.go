@@ -53,12 +53,15 @@ func (s *Store) Dump(ctx context.Context, w io.Writer) error {
 
 func (tx *Tx) dumpTable(enc *json.Encoder, table string) error {
 	var n int64
-	var values []any
-	var pointers []any
+	var values, pointers []any
+	var types []*sql.ColumnType
 	err := tx.each(`SELECT * FROM `+table, nil, func(rows *sql.Rows) error {
 		if n == 0 {
 			columns, err := rows.Columns()
 			if err != nil {
+				return err
+			}
+			if types, err = rows.ColumnTypes(); err != nil {
 				return err
 			}
 			if err := enc.Encode(dumpLine{Table: table, Columns: columns}); err != nil {
@@ -75,8 +78,13 @@ func (tx *Tx) dumpTable(enc *json.Encoder, table string) error {
 		}
 		line := dumpLine{Row: make([]any, len(values))}
 		for i, v := range values {
-			if b, ok := v.([]byte); ok {
-				v = map[string]string{"b": base64.StdEncoding.EncodeToString(b)}
+			switch x := v.(type) {
+			case []byte:
+				v = map[string]string{"b": base64.StdEncoding.EncodeToString(x)}
+			case int64:
+				if types[i].DatabaseTypeName() == "BOOLEAN" { // SQLite has none of its own
+					v = x != 0
+				}
 			}
 			line.Row[i] = v
 		}
