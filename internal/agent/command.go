@@ -123,7 +123,7 @@ func (c *command) parse(payload string) {
 		}
 		c.values = c.doc.WithDefaults(given)
 		if len(c.doc.Steps) == 0 {
-			return fmt.Errorf("Document with schema version %s is not supported by this version of ssm agent", c.doc.SchemaVersion)
+			return fmt.Errorf("the document's schema version %s is not supported by this agent", c.doc.SchemaVersion)
 		}
 		return nil
 	}()
