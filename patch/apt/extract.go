@@ -71,10 +71,17 @@ func extract(ctx context.Context, n *node) (*extraction, error) {
 	}
 	hits, err := e.scan(ctx)
 	if err != nil {
+		e.done()
 		return nil, err
 	}
 	e.hits, e.dirty = hits, true
-	e.others = e.finder.Others(func(list int) bool { a := n.indexes[list].arch; return a != n.native && a != "all" && a != "" })
+	e.others = e.finder.Others(func(list int) int {
+		a := n.indexes[list].arch
+		if a == n.native || a == "all" || a == "" {
+			return 0
+		}
+		return 1 + slices.Index(n.archs, a) + len(n.indexes) // not 0 for one that dpkg does not know either
+	})
 	return e, nil
 }
 
@@ -107,7 +114,7 @@ func (e *extraction) scan(ctx context.Context) ([]deb.Hit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read apt's lists: %w", err)
 	}
-	return hits, nil
+	return hits, e.node.complete(e.finder)
 }
 
 // find returns the stanzas of packages that are, or provide, one of names.

@@ -17,7 +17,7 @@ import (
 
 // Inventory reads what is installed and what the lists on the disk offer.
 func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*patch.Inventory, error) {
-	n, err := load(ctx, &m.cfg, req.Sources)
+	n, err := loadSteady(ctx, &m.cfg, req.Sources)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"oakum.dev/baseline"
+	"oakum.dev/patch"
 	"oakum.dev/pkgver"
 	"oakum.dev/repo/deb"
 )
@@ -27,6 +28,7 @@ type index struct {
 	component string
 	arch      string
 	trusted   bool
+	listed    string // its name in the Release file
 	rel       *release
 	priority  int  // after pins on whole archives
 	never     bool // Pin-Priority: never
@@ -148,10 +150,14 @@ func (n *node) readStatus() error {
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil {
-		n.statusID = fmt.Sprintf("%d %d %d", info.Size(), info.ModTime().UnixNano(), inode(info))
+		n.statusID = statusID(info)
 	}
-	err = deb.ReadStatus(f, func(p *deb.Package) error {
-		if !p.Present() || p.Version == "" {
+	tail := &ending{r: f}
+	err = deb.ReadStatus(tail, func(p *deb.Package) error {
+		if p.Status == "" || p.Present() && (p.Version == "" || p.Arch == "") {
+			return fmt.Errorf("damaged: the record of %s lacks its status, version or architecture", p.Name)
+		}
+		if !p.Present() {
 			return nil
 		}
 		if p.Name == "dpkg" && n.native == "" {
@@ -164,10 +170,40 @@ func (n *node) readStatus() error {
 		n.order = append(n.order, &pkg{name: p.Name, arch: p.Arch, installed: v, versions: []*version{v}})
 		return nil
 	})
+	switch {
+	case err != nil:
+	case len(n.order) == 0:
+		err = errors.New("damaged or empty: no package is installed according to it")
+	case string(tail.last[:]) != "\n\n": // dpkg ends each record with a blank line
+		err = errors.New("damaged: it ends in the middle of a record")
+	}
 	if err != nil {
-		return fmt.Errorf("read what is installed: %w", err)
+		e := patch.Fail("FAILED", "read what is installed: /%s: %w", n.conf.path("Dir::State::status", "/var/lib/dpkg/status"), err)
+		e.Hint = "the previous one is /var/lib/dpkg/status-old; dpkg --audit says what dpkg makes of it"
+		return e
+	}
+	updates, err := fs.ReadDir(n.cfg.FS, "var/lib/dpkg/updates")
+	if err == nil && slices.ContainsFunc(updates, func(e fs.DirEntry) bool { return strings.Trim(e.Name(), "0123456789") == "" }) {
+		n.degraded = append(n.degraded, "dpkg was interrupted and what it did last is not in its status file: run dpkg --configure -a")
 	}
 	return nil
+}
+
+// ending remembers the last two bytes that went through.
+type ending struct {
+	r    io.Reader
+	last [2]byte
+}
+
+func (l *ending) Read(p []byte) (int, error) {
+	k, err := l.r.Read(p)
+	switch {
+	case k > 1:
+		l.last = [2]byte(p[k-2 : k])
+	case k == 1:
+		l.last = [2]byte{l.last[1], p[0]}
+	}
+	return k, err
 }
 
 func (n *node) readArchitectures() {
@@ -255,7 +291,9 @@ func (n *node) findIndexes(dir string) error {
 		}
 		rel := releases[root]
 		if rel == nil {
-			rel = n.readRelease(dir, listName(root), have)
+			if rel, err = n.readRelease(dir, listName(root), have); err != nil {
+				return err
+			}
 			releases[root] = rel
 			n.releases = append(n.releases, rel)
 		}
@@ -306,6 +344,7 @@ func (n *node) findIndexes(dir string) error {
 					}
 					n.indexes = append(n.indexes, &index{
 						path: path.Join(dir, file), info: info, base: uri, site: site, suite: suite, component: comp, arch: arch, trusted: trusted, rel: rel,
+						listed: strings.TrimPrefix(name, root),
 					})
 					break
 				}
@@ -315,7 +354,7 @@ func (n *node) findIndexes(dir string) error {
 	return nil
 }
 
-func (n *node) readRelease(dir, prefix string, have map[string]fs.DirEntry) *release {
+func (n *node) readRelease(dir, prefix string, have map[string]fs.DirEntry) (*release, error) {
 	r := &release{}
 	name := prefix + "InRelease"
 	e, ok := have[name]
@@ -326,24 +365,22 @@ func (n *node) readRelease(dir, prefix string, have map[string]fs.DirEntry) *rel
 		_, r.signed = have[name+".gpg"]
 	}
 	if !ok {
-		return r
+		return r, nil
 	}
 	f, err := n.cfg.FS.Open(path.Join(dir, name))
 	if err != nil {
-		n.degraded = append(n.degraded, err.Error())
-		return r
+		return nil, fmt.Errorf("read apt's lists: %w", err)
 	}
 	defer f.Close()
 	got, err := deb.ReadRelease(f)
-	if err != nil {
-		n.degraded = append(n.degraded, name+": "+err.Error())
-		return r
+	if err != nil { // without it the archive's versions would be left out, and the node would look better than it is
+		return nil, fmt.Errorf("read apt's lists: /%s: %w", path.Join(dir, name), err)
 	}
 	r.Release, r.path = *got, path.Join(dir, name)
 	if info, err := e.Info(); err == nil {
 		r.refreshed = info.ModTime().UTC()
 	}
-	return r
+	return r, nil
 }
 
 // listName is the name under which apt keeps what it fetched from an address.
@@ -422,6 +459,10 @@ func (n *node) openList(id int) (deb.List, func(), error) {
 		f, err := n.cfg.FS.Open(i.path)
 		if err != nil {
 			return nil, err
+		}
+		if info, err := f.Stat(); err == nil && !sameFile(info, i.info) {
+			f.Close()
+			return nil, errChanged
 		}
 		r, err := deb.Decompress(f, ext)
 		if err != nil {

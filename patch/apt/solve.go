@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -152,6 +153,9 @@ func (s *solver) run() error {
 		}
 		if len(s.wanted) > 0 {
 			hits, err := s.n.lists.find(s.ctx, s.wanted)
+			if errors.Is(err, errChanged) {
+				return patch.Fail("REPO_METADATA", "%w", err)
+			}
 			if err != nil {
 				return err
 			}

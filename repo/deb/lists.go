@@ -40,7 +40,11 @@ type Lists struct {
 	marks []mark
 	facts []Fact
 	ids   map[Fact]uint16
+	named map[int]int // list to how many stanzas of it name a package
 }
+
+// Named is how many packages a list was seen to name by a Scan with Index set.
+func (l *Lists) Named(list int) int { return l.named[list] }
 
 // mark says that the stanza at offset of list names or provides something whose name hashes to hash.
 type mark struct {
@@ -141,8 +145,12 @@ func (l *Lists) merge(w *walker) {
 		numbers[i] = id
 	}
 	l.marks = slices.Grow(l.marks, len(w.marks))
+	if l.named == nil {
+		l.named = map[int]int{}
+	}
 	for _, m := range w.marks {
 		if m.fact != provided {
+			l.named[int(m.list)]++
 			m.fact = numbers[m.fact]
 		}
 		l.marks = append(l.marks, m)

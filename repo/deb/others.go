@@ -19,8 +19,9 @@ type ListFact struct {
 }
 
 // Others counts the packages of the scanned lists whose names are not in Want. Scan with Index set must have been
-// called before. foreign says which lists are of another architecture: a package there is another one.
-func (l *Lists) Others(foreign func(list int) bool) []Other {
+// called before. arch gives lists of other architectures than the native one a number that is not 0: a package there is
+// another one.
+func (l *Lists) Others(arch func(list int) int) []Other {
 	want := make(map[uint64]struct{}, len(l.Want))
 	for n := range l.Want {
 		want[hash([]byte(n))] = struct{}{}
@@ -41,8 +42,8 @@ func (l *Lists) Others(foreign func(list int) bool) []Other {
 			continue
 		}
 		h := m.hash
-		if !l.facts[m.fact].All && foreign(int(m.list)) {
-			h ^= uint64(m.list+1) * 0x9e3779b97f4a7c15
+		if a := arch(int(m.list)); a != 0 && !l.facts[m.fact].All {
+			h ^= uint64(a) * 0x9e3779b97f4a7c15
 		}
 		rows = append(rows, row{h, m.list, m.fact})
 	}

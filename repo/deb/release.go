@@ -2,8 +2,10 @@ package deb
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -26,9 +28,11 @@ func ReadRelease(r io.Reader) (*Release, error) {
 	}
 	b = clearText(b)
 	rel := &Release{}
+	any := false
 	for len(b) > 0 {
 		key, value, rest := nextField(b)
 		b = rest
+		any = any || len(key) > 0
 		v := string(value)
 		switch string(key) {
 		case "Origin":
@@ -57,7 +61,41 @@ func ReadRelease(r io.Reader) (*Release, error) {
 			return rel, nil
 		}
 	}
+	if !any {
+		return nil, errors.New("damaged: no field of a Release file in it")
+	}
 	return rel, nil
+}
+
+// ReadSizes reads, out of a Release or InRelease file, how long each plain Packages list is, by its name below the
+// file's folder: "main/binary-amd64/Packages".
+func ReadSizes(r io.Reader) (map[string]int64, error) {
+	b, err := readSmall(r)
+	if err != nil {
+		return nil, err
+	}
+	b = clearText(b)
+	out := map[string]int64{}
+	for len(b) > 0 {
+		key, value, rest := nextField(b)
+		b = rest
+		switch string(key) {
+		case "MD5Sum", "SHA1", "SHA256", "SHA512":
+			for line := range bytes.Lines(value) {
+				if !bytes.HasSuffix(bytes.TrimSpace(line), []byte("Packages")) {
+					continue
+				}
+				w := bytes.Fields(line)
+				if len(w) != 3 {
+					continue
+				}
+				if n, err := strconv.ParseInt(string(w[1]), 10, 64); err == nil {
+					out[string(w[2])] = n
+				}
+			}
+		}
+	}
+	return out, nil
 }
 
 // clearText takes the signed text out of a clear-signed message; other bytes come back as they are.
