@@ -149,10 +149,26 @@ const (
 
 // Error is a failure of the engine: a reason that operators and machines can go by, and the step's exit code.
 type Error struct {
-	Reason string // LOCKED, DISK, UNSUPPORTED_OS, REPO_METADATA, OVERRIDE, PARAM_CONFLICT, STATE_FILE, DEPENDENCY, INTERRUPTED, FAILED
+	Reason string // one of Failures
 	Code   int
 	Err    error
 	Hint   string // what to do about it; may be empty
+}
+
+// Failures returns the closed set of reasons of a failed run, with what each means.
+func Failures() map[string]string {
+	return map[string]string{
+		"LOCKED":         "another patch run, or the package manager, held its lock for longer than is waited",
+		"DISK":           "too little free space for the transaction",
+		"UNSUPPORTED_OS": "the system is none that this build can patch",
+		"REPO_METADATA":  "the repositories' metadata is missing, damaged or changes all the time: newer versions are not known",
+		"OVERRIDE":       "the baseline override or the list of patches to install cannot be used",
+		"PARAM_CONFLICT": "parameters of the run exclude each other",
+		"STATE_FILE":     "what the engine remembers between runs cannot be used",
+		"DEPENDENCY":     "dependencies could not be worked out",
+		"INTERRUPTED":    "the run was ended from outside",
+		"FAILED":         "any other failure; the text says which, such as a damaged dpkg status file",
+	}
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
