@@ -188,3 +188,21 @@ func FuzzDecodeItems(f *testing.F) {
 		_, _ = json.Marshal(compliance.Count(items, 0))
 	})
 }
+
+func FuzzDecodeAvailable(f *testing.F) {
+	f.Add(compliance.EncodeAvailable([]compliance.Available{{Name: "a", Arch: "amd64", Version: "1:2-3", Product: "Debian12"}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rows, err := compliance.DecodeAvailable(b)
+		if err != nil {
+			return
+		}
+		for i := range rows {
+			if y := rows[i].ReleasedTime.Year(); y < 0 || y > 9999 {
+				return // such a time cannot be written
+			}
+		}
+		if again, err := compliance.DecodeAvailable(compliance.EncodeAvailable(rows)); err != nil || len(again) != len(rows) {
+			t.Errorf("%d rows become %d: %v", len(rows), len(again), err)
+		}
+	})
+}

@@ -15,6 +15,7 @@ import (
 	"oakum.dev/baseline"
 	"oakum.dev/compliance"
 	"oakum.dev/patch"
+	"oakum.dev/repo/deb"
 )
 
 // scan judges a synthetic root without apt.
@@ -456,4 +457,16 @@ func TestNoListsIsNotCompliant(t *testing.T) {
 	if pe, ok := errors.AsType[*patch.Error](err); !ok || pe.Reason != "REPO_METADATA" || pe.Hint == "" {
 		t.Errorf("Scan without lists: %v", err)
 	}
+}
+
+// FuzzCache must not crash on whatever is in the cache; what does not fit is read anew.
+func FuzzCache(f *testing.F) {
+	f.Add(appendHits(nil, []deb.Hit{{Package: deb.Package{Name: "a", Version: "1", Phased: 100}}}))
+	f.Add(appendOthers(nil, []deb.Other{{Count: 2, In: []deb.ListFact{{Fact: deb.Fact{Priority: "optional"}}}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := cacheReader{text: string(b)}
+		_ = r.hits(2)
+		r = cacheReader{text: string(b)}
+		_ = r.others(2)
+	})
 }
