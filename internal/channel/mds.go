@@ -23,7 +23,7 @@ const Hold = 15 * time.Second
 // Hub parks the polls of nodes. It is safe for concurrent use.
 type Hub struct {
 	commands *command.Service
-	seen     func(nodeID string)
+	seen     func(iam.Principal)
 	now      func() time.Time
 	log      *slog.Logger
 	hold     time.Duration
@@ -41,7 +41,7 @@ type poll struct {
 }
 
 // NewHub returns a hub. seen is told of every poll.
-func NewHub(commands *command.Service, seen func(string), now func() time.Time, log *slog.Logger) *Hub {
+func NewHub(commands *command.Service, seen func(iam.Principal), now func() time.Time, log *slog.Logger) *Hub {
 	return &Hub{
 		commands: commands, seen: seen, now: now, log: log, hold: Hold,
 		waiting: map[string]time.Time{}, parked: map[string]*poll{}, closed: make(chan struct{}),
@@ -144,7 +144,7 @@ func (h *Hub) getMessages(ctx context.Context, in *ec2messages.GetMessagesInput)
 	if p.NodeID == "" {
 		return nil, ec2messages.InvalidDestinationException("The destination is not a managed instance")
 	}
-	h.seen(p.NodeID)
+	h.seen(p)
 	visibility := 10 * time.Second
 	if in.VisibilityTimeoutInSeconds != nil {
 		visibility = time.Duration(min(max(*in.VisibilityTimeoutInSeconds, 1), 300)) * time.Second
@@ -223,13 +223,13 @@ func answer(err error) error {
 
 func (h *Hub) acknowledge(ctx context.Context, in *ec2messages.AcknowledgeMessageInput) (*ec2messages.AcknowledgeMessageOutput, error) {
 	p := iam.PrincipalFrom(ctx)
-	h.seen(p.NodeID)
+	h.seen(p)
 	return nil, answer(h.commands.Acknowledge(ctx, p, codec.Value(in.MessageId)))
 }
 
 func (h *Hub) sendReply(ctx context.Context, in *ec2messages.SendReplyInput) (*ec2messages.SendReplyOutput, error) {
 	p := iam.PrincipalFrom(ctx)
-	h.seen(p.NodeID)
+	h.seen(p)
 	reply, err := command.ParseReply(codec.Value(in.Payload))
 	if err != nil {
 		return nil, awserr.Validation("%v", err)
@@ -239,7 +239,7 @@ func (h *Hub) sendReply(ctx context.Context, in *ec2messages.SendReplyInput) (*e
 
 func (h *Hub) fail(ctx context.Context, in *ec2messages.FailMessageInput) (*ec2messages.FailMessageOutput, error) {
 	p := iam.PrincipalFrom(ctx)
-	h.seen(p.NodeID)
+	h.seen(p)
 	return nil, answer(h.commands.Fail(ctx, p, codec.Value(in.MessageId), codec.Value(in.FailureType)))
 }
 

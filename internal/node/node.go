@@ -43,6 +43,7 @@ func New(st *store.Store, creds Credentials, pages page.Book, random io.Reader, 
 	s := &Service{store: st, creds: creds, pages: pages, random: random, now: now, failures: map[string]*rate.Limiter{}}
 	s.presence.dirty = map[string]store.Node{}
 	s.presence.seen = map[string]time.Time{}
+	s.presence.noted = map[string]time.Time{}
 	return s
 }
 

@@ -21,13 +21,39 @@ type presence struct {
 	mu    sync.Mutex
 	seen  map[string]time.Time  // last contact of every node since this server started
 	dirty map[string]store.Node // what is to be written, by node id
+	noted map[string]time.Time  // when a contact was last put into dirty
 }
 
+// contactEvery is how often a contact that is no heartbeat is written: polls come four times a minute.
+const contactEvery = time.Minute
+
 // Seen notes that the node has just been heard of.
-func (s *Service) Seen(nodeID string) {
+func (s *Service) Seen(p iam.Principal) {
+	now := s.now()
 	s.presence.mu.Lock()
 	defer s.presence.mu.Unlock()
-	s.presence.seen[nodeID] = s.now()
+	s.presence.seen[p.NodeID] = now
+	if now.Sub(s.presence.noted[p.NodeID]) >= contactEvery {
+		s.note(store.Node{Account: p.Account, Region: p.Region, ID: p.NodeID, LastPingAt: now})
+	}
+}
+
+// note puts what is known of a node into the next write. The caller holds the lock.
+func (s *Service) note(n store.Node) {
+	s.presence.noted[n.ID] = n.LastPingAt
+	s.presence.dirty[n.ID] = merge(s.presence.dirty[n.ID], n)
+}
+
+// Unwritten are the nodes of a tenant that were heard of since the last write.
+func (s *Service) Unwritten(sc store.Scope) (ids []string) {
+	s.presence.mu.Lock()
+	defer s.presence.mu.Unlock()
+	for id, n := range s.presence.dirty {
+		if n.Account == sc.Account && n.Region == sc.Region {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func (s *Service) forget(nodeID string) {
@@ -35,6 +61,7 @@ func (s *Service) forget(nodeID string) {
 	defer s.presence.mu.Unlock()
 	delete(s.presence.seen, nodeID)
 	delete(s.presence.dirty, nodeID)
+	delete(s.presence.noted, nodeID)
 }
 
 // UpdateInstanceInformation takes a heartbeat. A member that is absent leaves what is stored.
@@ -51,7 +78,7 @@ func (s *Service) UpdateInstanceInformation(ctx context.Context, in *ssm.UpdateI
 	s.presence.mu.Lock()
 	defer s.presence.mu.Unlock()
 	s.presence.seen[n.ID] = n.LastPingAt
-	s.presence.dirty[n.ID] = merge(s.presence.dirty[n.ID], n)
+	s.note(n)
 	return nil, nil
 }
 

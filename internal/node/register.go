@@ -181,7 +181,7 @@ func (s *Service) RequestManagedInstanceRoleToken(ctx context.Context, in *ssm.R
 	if err != nil {
 		return nil, err
 	}
-	s.Seen(p.NodeID)
+	s.Seen(p)
 	return &ssm.RequestManagedInstanceRoleTokenOutput{
 		AccessKeyId: &c.AccessKeyID, SecretAccessKey: &c.SecretAccessKey, SessionToken: &c.SessionToken,
 		TokenExpirationDate: codec.NewTime(c.Expiration), UpdateKeyPair: ptr(false),

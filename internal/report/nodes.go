@@ -202,7 +202,25 @@ func wireNode(n store.Node, s store.NodeState, changed, now time.Time) oakum.Nod
 func (s *Service) GetFleetSummary(ctx context.Context, _ *oakum.GetFleetSummaryInput) (*oakum.GetFleetSummaryOutput, error) {
 	sc := store.ScopeOf(ctx)
 	var f store.FleetSummary
-	err := s.store.View(ctx, func(tx *store.Tx) (err error) { f, err = tx.FleetSummary(sc, node.OnlineSince(s.now())); return err })
+	since := node.OnlineSince(s.now())
+	fresh := s.presence.Unwritten(sc)
+	err := s.store.View(ctx, func(tx *store.Tx) (err error) {
+		if f, err = tx.FleetSummary(sc, since); err != nil {
+			return err
+		}
+		for chunk := range slices.Chunk(fresh, 500) {
+			rows, err := tx.NodesByID(sc, chunk)
+			if err != nil {
+				return err
+			}
+			for _, n := range rows {
+				if !n.LastPingAt.After(since) { // not counted as online yet
+					f.Online++
+				}
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}

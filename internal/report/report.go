@@ -29,6 +29,7 @@ const maxFuture = 24 * time.Hour
 // Presence lays what is known of contacts in memory over stored nodes.
 type Presence interface {
 	Lay(nodes []store.Node)
+	Unwritten(sc store.Scope) []string
 }
 
 // Service takes and answers reports. It is safe for concurrent use.
