@@ -31,8 +31,14 @@ type scanOptions struct {
 	output    string
 }
 
-// scanGC is the garbage collector's setting for scans.
-const scanGC = 400
+// scanMemory sets the garbage collector for scans: one that finds everything in the cache ends before the first
+// collection, and one that reads all lists stays small from there on. What the rest of the program touched while it
+// started is given back.
+func scanMemory() {
+	debug.SetGCPercent(400)
+	runtime.AddCleanup(new([64]byte), func(percent int) { debug.SetGCPercent(percent) }, 100)
+	agent.ReleasePages()
+}
 
 // Exit codes of oakum scan.
 const (
@@ -80,10 +86,7 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 	if runtime.GOOS != "linux" && o.root == "/" {
 		return &ExitError{exitFailed, hinted("this build scans Debian and Ubuntu systems only", "give a mounted one with --root")}
 	}
-	// A scan lives for a moment and needs little memory: collecting garbage would take a sixth of its time. What the
-	// rest of the program touched while it started is given back first.
-	debug.SetGCPercent(scanGC)
-	agent.ReleasePages()
+	scanMemory()
 	engine, platform, live, err := scanEngine(ctx, s, o)
 	if err != nil {
 		return &ExitError{exitFailed, err}

@@ -276,7 +276,7 @@ func stateSentence(state compliance.State, level, name, installed, available str
 func baselineSentences(i *oakum.PatchItem, h *compliance.Header, b *baseline.Baseline, newer bool, now time.Time) []string {
 	where := fmt.Sprintf("baseline %s (%s)", h.BaselineName, bareID(h.BaselineID))
 	if h.PatchGroup != "" {
-		where += ", chosen by patch group " + h.PatchGroup
+		where += ", for a node of patch group " + h.PatchGroup
 	}
 	approval := codec.TimeOf(i.ApprovalDate)
 	wait := ""
