@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -78,7 +77,8 @@ func (e *Engine) Scan(ctx context.Context, req ScanRequest) (*compliance.Result,
 	if req.Baseline.Blocks() && len(req.Baseline.RejectedPatches) > 0 {
 		rejected = func(p baseline.Patch) bool { return req.Baseline.Rejects(platform.Node, &p) }
 	}
-	blocks, err := e.settle(ctx, &j, inv, rejected)
+	targets := j.Decide(inv)
+	blocks, err := e.Manager.Check(ctx, inv, targets, rejected)
 	if err != nil {
 		return nil, asError(err, "DEPENDENCY", CodeDependency)
 	}
@@ -110,55 +110,6 @@ func (e *Engine) Scan(ctx context.Context, req ScanRequest) (*compliance.Result,
 	log.LogAttrs(ctx, slog.LevelDebug, "scan finished", slog.String("baseline", b.BaselineID), slog.Int("missing", res.Header.Counts.Missing),
 		slog.Int64("dur_ms", res.Header.EndedAt.Sub(started).Milliseconds()))
 	return res, nil
-}
-
-// maxLower bounds how many versions are tried below one that cannot be installed.
-const maxLower = 4
-
-// settle has the package manager check the targets. Where the newest approved version does not fit, the next lower
-// approved one is tried; when none fits, the newest stays the target, with its reason.
-func (e *Engine) settle(ctx context.Context, j *Judgement, inv *Inventory, rejected func(baseline.Patch) bool) (map[string]Block, error) {
-	targets := j.Decide(inv)
-	first, err := e.Manager.Check(ctx, inv, targets, rejected)
-	if err != nil {
-		return nil, err
-	}
-	blocks := first
-	for range maxLower {
-		next, lowered := slices.Clone(targets), false
-		for i, t := range targets {
-			if blocks[t.Package.Key()].Reason == "" {
-				continue
-			}
-			if v := j.Lower(t); v != nil {
-				next[i].Version, lowered = v, true
-			}
-		}
-		if !lowered {
-			break
-		}
-		if blocks, err = e.Manager.Check(ctx, inv, next, rejected); err != nil {
-			return nil, err
-		}
-		targets = next
-		j.Instead = map[string]Fallback{}
-		for i, t := range targets {
-			k := t.Package.Key()
-			if blocks[k].Reason == "" && first[k].Reason != "" {
-				j.Instead[k] = Fallback{targets[i].Version, first[k]}
-			}
-		}
-	}
-	for k, b := range blocks { // a lower version may have moved the problem to another package
-		if _, had := first[k]; !had {
-			first = maps.Clone(first)
-			if first == nil {
-				first = map[string]Block{}
-			}
-			first[k] = b
-		}
-	}
-	return first, nil
 }
 
 // inventory refreshes where that is asked for, and reads.

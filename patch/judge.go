@@ -1,7 +1,6 @@
 package patch
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -16,32 +15,6 @@ type Judgement struct {
 	Now      time.Time       // the instant at which delays are judged
 	Pending  map[string]bool // titles installed without the reboot that they wait for
 	Installs bool            // the run was an Install: what is still missing has failed
-	// Instead holds, by Package.Key, the version to take where the newest approved one cannot be installed.
-	Instead map[string]Fallback
-}
-
-// Fallback is a lower approved version, and why it is not the newest one.
-type Fallback struct {
-	Version *Version
-	Why     Block // of the newest
-}
-
-// Lower returns the next lower version that the baseline approves for a target, above the installed one; nil: there
-// is none.
-// Source: AWS Systems Manager User Guide, "How security patches are selected", Debian Server and Ubuntu Server.
-func (j *Judgement) Lower(t Target) *Version {
-	p := t.Package
-	at := slices.IndexFunc(p.Versions, func(v Version) bool { return v.Text == t.Version.Text })
-	for i := at - 1; i >= 0; i-- {
-		v := &p.Versions[i]
-		if v.Order <= 0 {
-			return nil
-		}
-		if v.Offered && v.Unusable == "" && v.Kept == "" && j.judgeVersion(v).Approved {
-			return v
-		}
-	}
-	return nil
 }
 
 // verdict is what the baseline says about one package.
@@ -158,9 +131,6 @@ func (j *Judgement) item(v verdict, blocks map[string]Block) compliance.Item {
 		it.AvailableVersion = v.newest.Text
 	}
 	want := v.target
-	if f, ok := j.Instead[p.Key()]; ok && want != nil {
-		want = f.Version
-	}
 	if want == nil {
 		want = v.kept
 	}
@@ -199,10 +169,7 @@ func (j *Judgement) missing(it *compliance.Item, v verdict, want *Version, block
 	it.InstalledTime = time.Time{}
 	j.facts(it, want, v)
 	b, blocked := blocks[p.Key()]
-	f, lower := j.Instead[p.Key()]
 	switch {
-	case lower:
-		it.Detail = fmt.Sprintf("%s cannot be installed: %s", v.target.Text, f.Why.Detail)
 	case p.Held != "":
 		it.Reason, it.Detail = ReasonHeld, p.Held
 	case blocked && b.Reason == "": // the manager's own solver takes it after all

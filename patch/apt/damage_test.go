@@ -153,28 +153,3 @@ func TestListsThatChangeMeanwhileAreReadAgain(t *testing.T) {
 		}
 	}
 }
-
-// TestNextLowerVersion: where the newest approved version cannot be installed, the next lower one is the target.
-func TestNextLowerVersion(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct{ name, low, want string }{
-		{"lower_fits", "", "Missing 1.1"},
-		{"none_fits", "Depends: nowhere\n", "Missing 1.2 unmetDependency"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			r := &synthRoot{}
-			r.install("dpkg", "1", "Architecture: amd64\n")
-			r.install("foo", "1.0", "")
-			r.install("bar", "1.0", "")
-			s := r.suite("s", releaseSecurity)
-			s.add("foo", "1.1", tc.low)
-			s.add("foo", "1.2", "Depends: absent\n")
-			s.add("bar", "1.1", "")
-			got := byName(scan(t, r, Config{}, everything(baseline.Debian), november))
-			if got["foo"] != tc.want || got["bar"] != "Missing 1.1" {
-				t.Errorf("states %v, want foo %q", got, tc.want)
-			}
-		})
-	}
-}
