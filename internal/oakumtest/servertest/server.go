@@ -87,6 +87,18 @@ func Start(t testing.TB, engine string) *Server {
 	return s
 }
 
+// Attach returns clients of a server that runs elsewhere, such as in a process that the test kills. Only what goes
+// over the wire works on it.
+func Attach(t testing.TB, url, dataDir string) *Server {
+	t.Helper()
+	s := &Server{URL: url, Region: Region, t: t, dir: dataDir, offset: &atomic.Int64{}}
+	var err error
+	if s.Admin, err = readCredentials(server.CredentialsFile(dataDir)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func (s *Server) start() {
 	s.t.Helper()
 	var log *slog.Logger
