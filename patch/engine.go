@@ -133,6 +133,13 @@ func (e *Engine) inventory(ctx context.Context, platform Platform, req ScanReque
 	if err != nil {
 		return nil, nil, asError(err, "REPO_METADATA", CodeFailed)
 	}
+	if req.Refresh {
+		for i := range inv.Repositories { // a file that did not change keeps its old time on the disk
+			if r := &inv.Repositories[i]; !r.Stale {
+				r.RefreshedAt = ask.Now.UTC().Truncate(time.Second)
+			}
+		}
+	}
 	return inv, degraded, nil
 }
 
