@@ -248,7 +248,7 @@ func (a *localAgent) kill() {
 // answered with 200 is lost, nothing is delivered again after an acknowledgement, and every invocation ends. One
 // node is this build's own agent, which is killed too now and then; it never runs a script twice.
 //
-// proves
+// proves
 func TestServerKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: takes a minute")

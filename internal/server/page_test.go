@@ -27,8 +27,6 @@ type listing struct {
 
 // TestPages walks every paginated operation of the table: the union of its pages is the list in one piece, in the
 // same order and without repetition; a token of another question, of another tenant or a broken one is refused.
-//
-// proves P14 of the property list: page tokens
 func TestPages(t *testing.T) {
 	t.Parallel()
 	servertest.Engines(t, func(t *testing.T, s *servertest.Server) {
