@@ -110,6 +110,13 @@ func (s *Server) Nodes(count int, tags ...ssm.Tag) []*Node {
 	return list
 }
 
+// At is the same node as it talks to another server.
+func (n *Node) At(s *Server) *Node {
+	other := *n
+	other.s = s
+	return &other
+}
+
 // AsNode performs a call that is signed with the node's own key.
 func (n *Node) AsNode(ctx context.Context, op string, in codec.Encodable, out codec.Decodable) error {
 	return n.s.call(ctx, "ssm", op, in, out, func(r *http.Request, body []byte) error {

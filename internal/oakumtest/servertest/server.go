@@ -116,6 +116,19 @@ func (s *Server) start() {
 	go func() { s.done <- srv.Run(ctx) }()
 }
 
+// Beside starts another server on the same PostgreSQL database and data directory, with the same clock and clients.
+func (s *Server) Beside() *Server {
+	s.t.Helper()
+	other := *s
+	other.start()
+	s.t.Cleanup(func() {
+		if err := other.Stop(); err != nil {
+			s.t.Errorf("the second server ended with %v", err)
+		}
+	})
+	return &other
+}
+
 // Stop drains the server; a second call does nothing.
 func (s *Server) Stop() error {
 	if s.stop == nil {
