@@ -194,11 +194,13 @@ func loadValue(v any) (any, error) {
 
 // forgetWaiting makes sure that a restored database sends nothing that the original may have sent already.
 func (tx *Tx) forgetWaiting() error {
-	if _, err := tx.exec(`DELETE FROM node_message`); err != nil {
+	if _, err := tx.exec(`UPDATE invocation SET status = 'Cancelled', status_details = 'Terminated', ended_at = $1, claimed = TRUE,
+		trace = 'not sent: the server was restored from a copy' WHERE ended_at = 0 AND delivered = FALSE AND (claimed = FALSE OR EXISTS (
+			SELECT 1 FROM node_message m WHERE m.account = invocation.account AND m.region = invocation.region AND m.command_id = invocation.command_id
+			AND m.node_id = invocation.node_id AND m.kind = 'send' AND m.first_offered_at = 0))`, at(tx.now)); err != nil {
 		return err
 	}
-	if _, err := tx.exec(`UPDATE invocation SET status = 'Cancelled', status_details = 'Terminated', ended_at = $1, claimed = TRUE,
-		trace = 'not sent: the server was restored from a copy' WHERE ended_at = 0 AND claimed = FALSE`, at(tx.now)); err != nil {
+	if _, err := tx.exec(`DELETE FROM node_message`); err != nil {
 		return err
 	}
 	if _, err := tx.exec(`UPDATE command SET completed_count = (SELECT count(*) FROM invocation v WHERE v.account = command.account
