@@ -98,6 +98,11 @@ func (s *Service) Ensure(ctx context.Context, id string) (bool, error) {
 
 // NewKey makes an access key of the account. The secret is returned here and never again.
 func (s *Service) NewKey(ctx context.Context, account, name string, kind iam.Kind) (id, secret string, err error) {
+	return s.NewKeyKept(ctx, account, name, kind, func(string, string) error { return nil })
+}
+
+// NewKeyKept is NewKey with keep called before the key is stored: what keep writes is there if the key is.
+func (s *Service) NewKeyKept(ctx context.Context, account, name string, kind iam.Kind, keep func(id, secret string) error) (id, secret string, err error) {
 	if id, err = arn.NewAccessKeyID(s.random, false); err != nil {
 		return "", "", err
 	}
@@ -106,6 +111,9 @@ func (s *Service) NewKey(ctx context.Context, account, name string, kind iam.Kin
 		return "", "", err
 	}
 	secret = base64.StdEncoding.EncodeToString(raw) // 40 characters, as AWS's
+	if err := keep(id, secret); err != nil {
+		return "", "", err
+	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		data, err := s.dataKey(tx, account)
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"oakum.dev/patch/journal"
 )
 
 // masterKeySize is the length of the installation's root key in bytes.
@@ -34,14 +36,9 @@ func LoadMasterKey(dir string, create bool, random io.Reader) (key []byte, made 
 	if _, err := io.ReadFull(random, key); err != nil {
 		return nil, false, fmt.Errorf("make the master key: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o400)
-	if err != nil {
+	// Whole and synced before anything is sealed with it: a crash leaves no key or this one.
+	if err := journal.WriteFile(path, key, 0o400); err != nil {
 		return nil, false, fmt.Errorf("make the master key: %w", err)
-	}
-	_, err = f.Write(key)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return nil, false, fmt.Errorf("make the master key: %w", errors.Join(err, os.Remove(path)))
 	}
 	return key, true, nil
 }

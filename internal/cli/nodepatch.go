@@ -217,7 +217,7 @@ func (o *nodePatch) loadOverride(ctx context.Context, node *agent.Node, p patch.
 func fetchObject(ctx context.Context, node *agent.Node, address string) ([]byte, error) {
 	rest, ok := strings.CutPrefix(address, "s3://")
 	if !ok {
-		return download(ctx, &http.Client{Timeout: time.Minute}, address)
+		return downloadOverride(ctx, address)
 	}
 	bucketName, key, _ := strings.Cut(rest, "/")
 	u, err := url.Parse(node.Endpoint())
@@ -236,6 +236,31 @@ func fetchObject(ctx context.Context, node *agent.Node, address string) ([]byte,
 	req.Header.Set("X-Amz-Content-Sha256", sigv4.EmptyHash)
 	sigv4.Sign(req, sigv4.EmptyHash, creds, node.Region(), "s3", time.Now())
 	return fetch(node.HTTPClient(), req)
+}
+
+// downloadOverride fetches a list from a public address: over TLS only, redirects included, since whoever could
+// replace it on the way would decide what this node is judged by.
+func downloadOverride(ctx context.Context, address string) ([]byte, error) {
+	secure := func(u *url.URL) error {
+		if u.Scheme != "https" {
+			return fmt.Errorf("%s is not an https address", u.Redacted())
+		}
+		return nil
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	if err := secure(u); err != nil {
+		return nil, err
+	}
+	c := &http.Client{Timeout: time.Minute, CheckRedirect: func(r *http.Request, via []*http.Request) error {
+		if len(via) > 3 {
+			return errors.New("more than three redirects")
+		}
+		return secure(r.URL)
+	}}
+	return download(ctx, c, address)
 }
 
 // overrideShape is a baseline in the form in which the API takes an override.

@@ -413,7 +413,7 @@ func (h *change) cancel(ids []string) error {
 		}
 	}
 	for _, v := range list {
-		m, err := h.tx.Message(h.sc, v.NodeID, sendID(h.c.ID, v.NodeID))
+		m, err := h.tx.LockMessage(h.sc, v.NodeID, sendID(h.c.ID, v.NodeID))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}

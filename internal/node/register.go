@@ -241,6 +241,9 @@ func (s *Service) DeregisterManagedInstance(ctx context.Context, in *ssm.Deregis
 		if err := tx.DeleteNodeState(sc, id, n.Num); err != nil {
 			return err
 		}
+		if err := tx.DeleteInventory(sc, id); err != nil {
+			return err
+		}
 		return tx.DeleteTags(sc, resourceNode, id)
 	})
 	if err != nil {

@@ -401,7 +401,7 @@ func (s *Service) DescribePatchBaselines(ctx context.Context, in *ssm.DescribePa
 				out.NextToken = pg.Next("0", strconv.Itoa(i))
 				return nil
 			}
-			out.BaselineIdentities = append(out.BaselineIdentities, identity(sc, &p.Baseline, p.Default && !replaced[p.OperatingSystem]))
+			out.BaselineIdentities = append(out.BaselineIdentities, identity(sc, &p.Baseline, p.Default && !replaced[p.OperatingSystem] || slices.Contains(defaults, p.BaselineID)))
 		}
 		created, id := time.Time{}, ""
 		if us, err := strconv.ParseInt(pg.At(0), 10, 64); err == nil && us > 0 {

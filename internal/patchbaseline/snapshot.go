@@ -131,6 +131,9 @@ func fromOverride(o *ssm.BaselineOverride, os baseline.OS) (*baseline.Baseline, 
 	if b.OperatingSystem != os {
 		return nil, ssm.UnsupportedOperatingSystem("The baseline override is for %s, the node runs %s.", b.OperatingSystem, os)
 	}
+	if err := b.Validate(productsOf(b)...); err != nil { // a product that no list knows matches nothing on this node
+		return nil, invalidContent(err)
+	}
 	return b, nil
 }
 

@@ -113,10 +113,8 @@ func (s *Service) PutPatchResult(ctx context.Context, in *oakum.PutPatchResultIn
 		if err != nil {
 			return notANode(err, id)
 		}
-		if available != nil {
-			if err := learn(tx, sc, header, available, rows); err != nil {
-				return err
-			}
+		if err := s.learn(tx, sc, id, header, codec.Value(in.AvailableHash), available, rows); err != nil {
+			return err
 		}
 		out.Stored = ptr(true)
 		return publish(tx, sc, n, header, set, codec.Value(in.AvailableHash))
@@ -156,10 +154,30 @@ func notANode(err error, id string) error {
 	return err
 }
 
-// learn adds the versions that a node's repositories offer to the catalogue.
-func learn(tx *store.Tx, sc store.Scope, h *compliance.Header, packed []byte, rows []compliance.Available) error {
-	if _, err := tx.PutContent(sc.Account, packed); err != nil {
-		return err
+// learn adds the versions that a node's repositories offer to the catalogue of its region, when they are other ones
+// than at its last scan. Blobs are the account's: the node of another region may have sent this one.
+func (s *Service) learn(tx *store.Tx, sc store.Scope, nodeID string, h *compliance.Header, hash string, body []byte, rows []compliance.Available) error {
+	if hash == "" {
+		return nil
+	}
+	if body != nil {
+		if _, err := tx.PutContent(sc.Account, body); err != nil {
+			return err
+		}
+	} else {
+		old, err := tx.NodeState(sc, nodeID)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if old.AvailableHash == hash {
+			return nil
+		}
+		if body, err = tx.Content(sc.Account, hash); err != nil {
+			return err
+		}
+		if rows, err = compliance.DecodeAvailable(body); err != nil {
+			return err
+		}
 	}
 	for _, r := range rows {
 		product := r.Product

@@ -20,6 +20,7 @@ const (
 	reloadEvery  = 2 * time.Second // of waiting messages, beside other servers
 	maxAttempts  = 3               // after that an item waits for an operator, out of the others' way
 	quarantine   = 24 * time.Hour
+	expireRetry  = 15 * time.Second
 	sweepPerTurn = 2000
 )
 
@@ -58,8 +59,7 @@ func (s *Server) background(ctx context.Context, g *errgroup.Group) {
 	}
 }
 
-// work does what is due. An item whose handling fails comes back after its lease; one that has failed three
-// times is put aside for a day, so that the queue behind it goes on.
+// work does what is due. An item whose handling fails comes back as retryAfter says; the queue behind it goes on.
 func (s *Server) work(ctx context.Context) error {
 	for {
 		var items []store.WorkItem
@@ -70,9 +70,9 @@ func (s *Server) work(ctx context.Context) error {
 		for _, w := range items {
 			if err := s.handle(ctx, w); err != nil {
 				s.log.Error("work item failed", "kind", w.Kind, "subject", w.Subject, "attempt", w.Attempts, "err", err)
-				if w.Attempts >= maxAttempts {
+				if wait := retryAfter(w); wait > 0 {
 					err := s.store.Update(ctx, func(tx *store.Tx) error {
-						_, err := tx.PostponeWork(w, tx.Now().Add(quarantine))
+						_, err := tx.PostponeWork(w, tx.Now().Add(wait))
 						return err
 					})
 					if err != nil {
@@ -82,6 +82,19 @@ func (s *Server) work(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// retryAfter is when a failed item is tried again; 0 leaves it to its lease. A command's end is a promise with a
+// deadline of its own: it is tried until it succeeds. Anything else that has failed three times waits for a
+// day, out of the others' way.
+func retryAfter(w store.WorkItem) time.Duration {
+	switch {
+	case w.Kind == command.WorkExpire:
+		return expireRetry
+	case w.Attempts >= maxAttempts:
+		return quarantine
+	}
+	return 0
 }
 
 func (s *Server) handle(ctx context.Context, w store.WorkItem) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -41,11 +42,17 @@ func (s *Server) installScript(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	authority := ""
-	if s.auth != nil && strings.HasPrefix(base, "https://") {
+	if s.auth != nil && strings.HasPrefix(base, "https://") && !s.trustedProxy(r) { // a proxy has a certificate of its own
 		authority = string(s.auth.pem)
 	}
+	u, err := url.Parse(base)
+	if err != nil {
+		http.Error(w, "the host name is not valid", http.StatusBadRequest)
+		return
+	}
+	insecure := u.Scheme == "http" && !loopback(u.Hostname())
 	w.Header().Set("Content-Type", "text/x-shellscript; charset=utf-8")
-	err = installTemplate.Execute(w, map[string]any{"URL": base, "Region": s.cfg.Region, "Authority": authority, "Sums": sums})
+	err = installTemplate.Execute(w, map[string]any{"URL": base, "Region": s.cfg.Region, "Authority": authority, "Sums": sums, "Insecure": insecure})
 	if err != nil {
 		s.log.Debug("install script", "err", err) // the client has gone
 	}

@@ -50,7 +50,7 @@ main() {
 	fi
 	install -m 755 "$tmp/oakum" /usr/local/bin/.oakum.new
 	mv -f /usr/local/bin/.oakum.new /usr/local/bin/oakum
-	/usr/local/bin/oakum agent register --endpoint "$url" --region "$region" --activation-id "$id" --activation-code "$code" ${ca:+--ca-file "$ca"}
+	/usr/local/bin/oakum agent register --endpoint "$url" --region "$region" --activation-id "$id" --activation-code "$code" ${ca:+--ca-file "$ca"}{{{if .Insecure}}} --insecure-http{{{end}}}
 	if [ -d /run/systemd/system ]; then
 		/usr/local/bin/oakum agent install
 	else

@@ -88,11 +88,6 @@ func (s *Server) ScanNode(ctx context.Context, nodeID string) (*ScanSummary, err
 	var inv *ssm.GetCommandInvocationOutput
 	step := "PatchLinux"
 	err = wait(func() (bool, error) {
-		var err error
-		inv, err = s.commands.GetCommandInvocation(ctx, &ssm.GetCommandInvocationInput{CommandId: sent.Command.CommandId, InstanceId: &nodeID, PluginName: &step})
-		if err != nil {
-			return false, err
-		}
 		list, err := s.commands.ListCommandInvocations(ctx, &ssm.ListCommandInvocationsInput{CommandId: sent.Command.CommandId, InstanceId: &nodeID})
 		if err != nil || len(list.CommandInvocations) == 0 {
 			return false, err
@@ -101,7 +96,9 @@ func (s *Server) ScanNode(ctx context.Context, nodeID string) (*ScanSummary, err
 		case "Pending", "InProgress", "Delayed":
 			return false, nil
 		}
-		return true, nil
+		// Read after the end was seen: now the step's result is there.
+		inv, err = s.commands.GetCommandInvocation(ctx, &ssm.GetCommandInvocationInput{CommandId: sent.Command.CommandId, InstanceId: &nodeID, PluginName: &step})
+		return err == nil, err
 	})
 	if err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ import (
 	"oakum.dev/internal/patchbaseline"
 	"oakum.dev/internal/report"
 	"oakum.dev/internal/store"
+	"oakum.dev/patch/journal"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/oakum"
 	"oakum.dev/wire/sigv4"
@@ -61,7 +62,6 @@ type Server struct {
 	handler   http.Handler
 	binaries  binaries
 	draining  atomic.Bool
-	first     bool // this start made the account
 }
 
 // New opens or creates the data directory, the database and the listeners. Nothing is served before Run.
@@ -148,7 +148,7 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 		}
 	}
 	s.cfg.Account = id
-	if s.first, err = s.accounts.Ensure(ctx, id); err != nil {
+	if _, err := s.accounts.Ensure(ctx, id); err != nil {
 		return err
 	}
 	return s.ensureAdministrator(ctx)
@@ -157,10 +157,11 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 // CredentialsFile is the file that holds the first administrator's key, in AWS's shared-credentials format.
 func CredentialsFile(dataDir string) string { return filepath.Join(dataDir, "admin.credentials") }
 
-// ensureAdministrator makes the first access key. A crash between the key and its file leaves a key that nobody
-// knows: the next start then makes another.
+// ensureAdministrator makes the first access key. The file comes first, under another name, then the key, then the
+// file's own name: after a crash in between the next start goes on from what there is.
 func (s *Server) ensureAdministrator(ctx context.Context) error {
 	path := CredentialsFile(s.cfg.DataDir)
+	next := path + ".next"
 	_, err := os.Stat(path)
 	if err == nil {
 		return nil
@@ -168,19 +169,47 @@ func (s *Server) ensureAdministrator(ctx context.Context) error {
 	if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	if b, err := os.ReadFile(next); err == nil {
+		made := false
+		err := s.store.View(ctx, func(tx *store.Tx) error {
+			_, err := tx.AccessKey(keyID(b))
+			made = err == nil
+			if errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if made {
+			return os.Rename(next, path)
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	var keys int64
 	err = s.store.View(ctx, func(tx *store.Tx) (err error) {
 		keys, err = tx.AccessKeyCount(s.cfg.Account, string(iam.Administrator))
 		return err
 	})
-	if err != nil || keys > 0 && !s.first {
+	if err != nil || keys > 0 {
 		return err // the file was taken away on purpose: oakum admin new-key makes another key
 	}
-	id, secret, err := s.accounts.NewKey(ctx, s.cfg.Account, "admin", iam.Administrator)
+	_, _, err = s.accounts.NewKeyKept(ctx, s.cfg.Account, "admin", iam.Administrator, func(id, secret string) error {
+		return journal.WriteFile(next, CredentialsText("default", id, secret), 0o600)
+	})
 	if err != nil {
 		return err
 	}
-	return writeFile(path, CredentialsText("default", id, secret), 0o600)
+	return os.Rename(next, path)
+}
+
+// keyID reads the access key id out of what CredentialsText wrote.
+func keyID(credentials []byte) string {
+	_, rest, _ := strings.Cut(string(credentials), "aws_access_key_id = ")
+	id, _, _ := strings.Cut(rest, "\n")
+	return id
 }
 
 // CredentialsText is a key as a profile of AWS's shared-credentials format.
@@ -360,8 +389,10 @@ func (s *Server) trustedProxy(r *http.Request) bool {
 // clientIP is the peer's address, or what a trusted proxy says of its own peer.
 func (s *Server) clientIP(r *http.Request) string {
 	if s.trustedProxy(r) {
-		if list := strings.Split(r.Header.Get("X-Forwarded-For"), ","); list[len(list)-1] != "" {
-			return strings.TrimSpace(list[len(list)-1])
+		// The last entry is the proxy's own; those before it, and earlier lines, are what its peer claimed.
+		list := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+		if ip, err := netip.ParseAddr(strings.TrimSpace(list[len(list)-1])); err == nil {
+			return ip.String()
 		}
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)

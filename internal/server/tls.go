@@ -20,6 +20,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"oakum.dev/patch/journal"
 )
 
 // Lives of the built-in authority and of the certificates that it signs; a leaf is renewed at two thirds.
@@ -83,10 +85,10 @@ func makeAuthority(certPath, keyPath string, now time.Time) (*authority, error) 
 	}
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	// The key first: a certificate without its key would be an authority that nobody has.
-	if err := writeFile(keyPath, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+	if err := journal.WriteFile(keyPath, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
 		return nil, err
 	}
-	return &authority{cert, key, certPEM}, writeFile(certPath, certPEM, 0o644)
+	return &authority{cert, key, certPEM}, journal.WriteFile(certPath, certPEM, 0o644)
 }
 
 // serial is 128 random bits.
@@ -94,35 +96,6 @@ func serial() *big.Int {
 	b := make([]byte, 16)
 	_, _ = rand.Read(b) // never fails
 	return new(big.Int).SetBytes(b)
-}
-
-// writeFile replaces a file as a whole, durably.
-func writeFile(path string, data []byte, mode os.FileMode) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, os.ErrInvalid) || errors.Is(err, os.ErrPermission) {
-		err = nil // Windows cannot sync a directory
-	}
-	return errors.Join(err, d.Close())
 }
 
 // fingerprint is the SHA-256 of the authority's certificate, as --ca-pin takes it.

@@ -98,9 +98,10 @@ func (tx *Tx) Content(account, hash string) ([]byte, error) {
 }
 
 // SweepContent removes blobs that nothing refers to and that were stored before the given time, at most limit.
-// It reads whole tables and so belongs into a daily job.
+// It reads whole tables and so belongs into a background job. A blob that is referred to again meanwhile has a new
+// stored_at and stays.
 func (tx *Tx) SweepContent(before time.Time, limit int) (int64, error) {
-	return tx.exec(`DELETE FROM content WHERE (account, hash) IN (
+	return tx.exec(`DELETE FROM content WHERE stored_at < $1 AND (account, hash) IN (
 		SELECT account, hash FROM content WHERE stored_at < $1
 		EXCEPT SELECT account, result_hash FROM node_state EXCEPT SELECT account, available_hash FROM node_state
 		EXCEPT SELECT account, result_hash FROM scan_history EXCEPT SELECT account, content_hash FROM inventory_item

@@ -62,9 +62,9 @@ func (tx *Tx) OfferMessages(sc Scope, nodeID string, visibility time.Duration, l
 		RETURNING `+messageColumns, at(tx.now.Add(visibility)), now, sc.Account, sc.Region, nodeID, at(tx.now.Add(-redeliverFor)), limit)
 }
 
-// Message reads one waiting message of a node, or ErrNotFound.
-func (tx *Tx) Message(sc Scope, nodeID, messageID string) (Message, error) {
-	return one[Message](tx, `SELECT `+messageColumns+` FROM node_message WHERE account = $1 AND region = $2 AND node_id = $3 AND message_id = $4`,
+// LockMessage reads one waiting message of a node, or ErrNotFound, for a change that follows: an offer of the same message waits for it, or it for the offer.
+func (tx *Tx) LockMessage(sc Scope, nodeID, messageID string) (Message, error) {
+	return one[Message](tx, `SELECT `+messageColumns+` FROM node_message WHERE account = $1 AND region = $2 AND node_id = $3 AND message_id = $4`+tx.s.d.forUpdate(),
 		sc.Account, sc.Region, nodeID, messageID)
 }
 

@@ -16,6 +16,9 @@ import (
 // checkpoints while another writes.
 const sqliteMinVersion = "3.51.3"
 
+// concurrentViews is how many views of a SQLite store run at the same time.
+const concurrentViews = 4
+
 func sqliteDSN(path string, pragmas ...string) string {
 	q := url.Values{}
 	for _, p := range append([]string{
@@ -57,8 +60,11 @@ func (s *Store) openSQLite(ctx context.Context, path string, beside bool) error 
 	if s.read, err = sql.Open("sqlite", sqliteDSN(path, "query_only(ON)", "cache_size(-8192)")); err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	s.read.SetMaxOpenConns(4)
-	s.read.SetMaxIdleConns(4)
+	// A view holds one connection, and preparing a statement that is new takes another for a moment: with as many
+	// views as connections they would wait for each other.
+	s.views = make(chan struct{}, concurrentViews)
+	s.read.SetMaxOpenConns(2 * concurrentViews)
+	s.read.SetMaxIdleConns(2 * concurrentViews)
 	var version string
 	if err := s.write.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version); err != nil {
 		return fmt.Errorf("open %s: %w", path, err)

@@ -56,7 +56,8 @@ type Store struct {
 	writer *writer // SQLite only: the one goroutine that commits
 	unlock func() error
 
-	stmts   sync.Map // query -> *sql.Stmt on read
+	stmts   sync.Map      // query -> *sql.Stmt on read
+	views   chan struct{} // SQLite: a place for each view that may run
 	onQuery func(string)
 }
 
@@ -150,6 +151,14 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 
 // View runs fn on one consistent state of the database. fn must not write.
 func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
+	if s.views != nil {
+		select {
+		case s.views <- struct{}{}:
+			defer func() { <-s.views }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: s.d.viewIsolation()})
 	if err != nil {
 		return s.d.classify(fmt.Errorf("begin view: %w", err))
