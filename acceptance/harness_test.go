@@ -25,7 +25,13 @@ import (
 	"oakum.dev/internal/oakumtest"
 )
 
-func TestMain(m *testing.M) { oakumtest.Main(m) }
+func TestMain(m *testing.M) {
+	oakumtest.Main(m, func() {
+		if built.path != "" {
+			_ = os.RemoveAll(filepath.Dir(built.path)) // in the system's folder for such files
+		}
+	})
+}
 
 // missing skips a test whose tools are not there, saying why; in CI that is a failure.
 func missing(t *testing.T, format string, args ...any) {

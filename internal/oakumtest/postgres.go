@@ -28,10 +28,13 @@ var cluster struct {
 
 var databases atomic.Int64
 
-// Main runs the tests of a package and stops the PostgreSQL cluster that they started.
-func Main(m *testing.M) {
+// Main runs the tests of a package, stops the PostgreSQL cluster that they started and tidies up.
+func Main(m *testing.M, tidy ...func()) {
 	code := m.Run()
 	stopCluster()
+	for _, f := range tidy {
+		f()
+	}
 	os.Exit(code)
 }
 
