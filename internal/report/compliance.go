@@ -29,11 +29,8 @@ func (s *Service) PutComplianceItems(ctx context.Context, in *ssm.PutComplianceI
 	if codec.Value(in.ResourceType) != managed {
 		return nil, ssm.InvalidResourceType("The resource type %s is not valid: only %s is.", codec.Value(in.ResourceType), managed)
 	}
-	if kind == typePatch {
-		return nil, ssm.InvalidItemContentException("Patch compliance is reported by AWS-RunPatchBaseline only.")
-	}
-	if kind != "Association" && !strings.HasPrefix(kind, "Custom:") {
-		return nil, ssm.InvalidItemContentException("The compliance type %s is not valid: use Association or Custom:<name>.", kind)
+	if kind != "Association" && kind != typePatch && !strings.HasPrefix(kind, "Custom:") {
+		return nil, ssm.InvalidItemContentException("The compliance type %s is not valid: use Patch, Association or Custom:<name>.", kind)
 	}
 	for i, it := range in.Items {
 		if codec.Value(it.Id) == "" && codec.Value(it.Title) == "" {
@@ -228,6 +225,13 @@ func summaries(tx *store.Tx, sc store.Scope, n store.Node) ([]summary, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	// There is one current record of type Patch: the scan, or what was put for it since.
+	if i := slices.IndexFunc(out, func(m summary) bool { return m.kind == typePatch }); i >= 0 {
+		if out[i].at.After(st.StartedAt) {
+			return out, nil
+		}
+		out = slices.Delete(out, i, i+1)
 	}
 	id := st.SnapshotID // what the original's payload sends as ExecutionId
 	if id == "" {
@@ -470,7 +474,7 @@ func itemFacts(m summary, w ssm.ComplianceItem) facts {
 
 func complianceItems(tx *store.Tx, sc store.Scope, m summary) ([]ssm.ComplianceItem, error) {
 	var out []ssm.ComplianceItem
-	if m.kind != typePatch {
+	if m.set.Type != "" {
 		list, err := setItems(tx, sc, m.set)
 		for _, it := range list {
 			out = append(out, ssm.ComplianceItem{

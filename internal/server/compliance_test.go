@@ -19,6 +19,7 @@ import (
 	"oakum.dev/compliance"
 	"oakum.dev/internal/oakumtest/servertest"
 	"oakum.dev/internal/store"
+	"oakum.dev/wire/codec"
 	"oakum.dev/wire/oakum"
 	wire "oakum.dev/wire/ssm"
 )
@@ -425,7 +426,7 @@ func TestReportErrors(t *testing.T) {
 			{"PutInventory", inv("$NODE", custom+`,"Content":[{"a":"b"`+rows.String()+`}]}`), "ValidationException", ""},
 			{"PutInventory", inv("$NODE", `{"TypeName":"x","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z"}`), "ValidationException", ""},
 			{"PutInventory", inv("$NODE", `{"TypeName":"Custom:x","SchemaVersion":"1.0","CaptureTime":"yesterday","Content":[]}`), "ValidationException", ""},
-			{"PutComplianceItems", comp("Patch", `{"Id":"1","Severity":"LOW","Status":"COMPLIANT"}`), "InvalidItemContentException", ""},
+			{"PutComplianceItems", comp("Patches", `{"Id":"1","Severity":"LOW","Status":"COMPLIANT"}`), "InvalidItemContentException", ""},
 			{"PutComplianceItems", comp("Nonsense", `{"Id":"1","Severity":"LOW","Status":"COMPLIANT"}`), "InvalidItemContentException", ""},
 			{"PutComplianceItems", comp("Custom:xy", `{"Severity":"LOW","Status":"COMPLIANT"}`), "InvalidItemContentException", ""},
 			{"PutComplianceItems", comp("Custom:xy", `{"Id":"1","Severity":"LOUD","Status":"COMPLIANT"}`), "ValidationException", ""},
@@ -475,6 +476,56 @@ func TestReportErrors(t *testing.T) {
 		put(&ssm.PutComplianceItemsInput{Items: []types.ComplianceItemEntry{entry("V3", "COMPLIANT")}})
 		if d := cmp.Diff([]string{"V3 COMPLIANT"}, list()); d != "" {
 			t.Error(d)
+		}
+	})
+}
+
+// What is put as type Patch stands until the next scan, and a scan replaces it.
+func TestPatchItemsStandUntilTheNextScan(t *testing.T) {
+	t.Parallel()
+	servertest.Engines(t, func(t *testing.T, s *servertest.Server) {
+		n := s.Nodes(1)[0]
+		scan := func() {
+			t.Helper()
+			r := &compliance.Result{Header: compliance.Header{
+				OperatingSystem: "DEBIAN", Operation: "Scan", BaselineID: "pb-1", StartedAt: s.Now().Add(-time.Second), EndedAt: s.Now(), BootID: "b",
+			}}
+			r.Items = []compliance.Item{{ID: "a.amd64", Name: "a", Title: "a.amd64:1", State: compliance.Installed, Level: "UNSPECIFIED"}}
+			r.Finish(0)
+			if err := n.PutResult(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		listed := func() (ids []string) {
+			t.Helper()
+			out, err := s.SSM(s.Admin).ListComplianceItems(t.Context(), &ssm.ListComplianceItemsInput{ResourceIds: []string{n.ID}, ResourceTypes: []string{"ManagedInstance"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range out.ComplianceItems {
+				ids = append(ids, *i.Id)
+			}
+			return ids
+		}
+		scan()
+		if got := listed(); len(got) != 1 || got[0] != "a.amd64" {
+			t.Fatalf("after the scan: %v", got)
+		}
+		s.Advance(time.Minute)
+		put := &wire.PutComplianceItemsInput{
+			ResourceId: &n.ID, ResourceType: new("ManagedInstance"), ComplianceType: new("Patch"), ExecutionSummary: &wire.ComplianceExecutionSummary{ExecutionTime: codec.NewTime(s.Now())},
+			Items: []wire.ComplianceItemEntry{{Id: new("KB1"), Severity: new("HIGH"), Status: new("NON_COMPLIANT")}},
+		}
+		if err := s.Call(t.Context(), s.Admin, "ssm", "PutComplianceItems", put, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := listed(); len(got) != 1 || got[0] != "KB1" {
+			t.Errorf("after the put: %v", got)
+		}
+		s.Advance(time.Minute)
+		scan()
+		if got := listed(); len(got) != 1 || got[0] != "a.amd64" {
+			t.Errorf("after the next scan: %v", got)
 		}
 	})
 }
