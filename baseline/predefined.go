@@ -17,7 +17,19 @@ type Predefined struct {
 // PredefinedBaselines returns all predefined baselines. BaselineID is the bare id, stable over releases; the API
 // shows it as arn:aws:ssm:REGION:ACCOUNT:patchbaseline/ID.
 // Source: AWS Systems Manager User Guide, "About predefined patch baselines".
-func PredefinedBaselines() []Predefined { return slices.Clone(predefinedBaselines()) }
+func PredefinedBaselines() []Predefined {
+	list := slices.Clone(predefinedBaselines())
+	for i := range list {
+		list[i] = list[i].copied()
+	}
+	return list
+}
+
+// copied is p with rules of its own, so that a caller may change them.
+func (p Predefined) copied() Predefined {
+	p.ApprovalRules.PatchRules = slices.Clone(p.ApprovalRules.PatchRules)
+	return p
+}
 
 var predefinedBaselines = sync.OnceValue(func() []Predefined {
 	seven, zero := 7, 0
@@ -91,7 +103,7 @@ func (g FilterGroup) and(key string, values ...string) FilterGroup {
 func DefaultFor(os OS) (Predefined, bool) {
 	for _, p := range predefinedBaselines() {
 		if p.OperatingSystem == os && p.Default {
-			return p, true
+			return p.copied(), true
 		}
 	}
 	return Predefined{}, false
@@ -99,15 +111,17 @@ func DefaultFor(os OS) (Predefined, bool) {
 
 // FindPredefined returns the predefined baseline with the given bare id, name or alias.
 func FindPredefined(idOrName string) (Predefined, bool) {
-	for _, p := range predefinedBaselines() {
-		if p.BaselineID == idOrName || p.Name == idOrName {
-			return p, true
-		}
-		for _, a := range p.Aliases {
-			if a == idOrName {
-				return p, true
-			}
-		}
+	if i := indexPredefined(idOrName); i >= 0 {
+		return predefinedBaselines()[i].copied(), true
 	}
 	return Predefined{}, false
+}
+
+// IsPredefined reports whether FindPredefined would find one.
+func IsPredefined(idOrName string) bool { return indexPredefined(idOrName) >= 0 }
+
+func indexPredefined(idOrName string) int {
+	return slices.IndexFunc(predefinedBaselines(), func(p Predefined) bool {
+		return p.BaselineID == idOrName || p.Name == idOrName || slices.Contains(p.Aliases, idOrName)
+	})
 }

@@ -81,7 +81,7 @@ func named(sc store.Scope, text string) (ref, error) {
 
 // wireID is how a baseline is named in answers: predefined ones by ARN, custom ones by id.
 func wireID(sc store.Scope, id string) string {
-	if _, ok := baseline.FindPredefined(id); ok {
+	if baseline.IsPredefined(id) {
 		return arn.BaselineARN(id, sc.Account, sc.Region)
 	}
 	return id
