@@ -346,10 +346,10 @@ func FuzzRelations(f *testing.F) {
 func TestListNames(t *testing.T) {
 	t.Parallel()
 	for uri, want := range map[string]string{
-		"http://deb.debian.org/debian/dists/bookworm/main/binary-amd64/Packages": "deb.debian.org_debian_dists_bookworm_main_binary-amd64_Packages",
-		"https://user:pw@host:8443/a_b~c/dists/x/":                               "host:8443_a%5fb%7ec_dists_x_",
-		"file:/srv/repo/./Packages":                                              "_srv_repo_._Packages",
-		"mirror+file:/etc/apt/mirrors/debian.list/dists/trixie/":                 "_etc_apt_mirrors_debian.list_dists_trixie_",
+		"http://mirror.example.com/debian/dists/bookworm/main/binary-amd64/Packages": "mirror.example.com_debian_dists_bookworm_main_binary-amd64_Packages",
+		"https://user:pw@host:8443/a_b~c/dists/x/":                                   "host:8443_a%5fb%7ec_dists_x_",
+		"file:/srv/repo/./Packages":                                                  "_srv_repo_._Packages",
+		"mirror+file:/etc/apt/mirrors/debian.list/dists/trixie/":                     "_etc_apt_mirrors_debian.list_dists_trixie_",
 	} {
 		if got := listName(uri); got != want {
 			t.Errorf("listName(%s) = %s, want %s", uri, got, want)
