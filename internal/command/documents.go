@@ -64,11 +64,9 @@ func (s *Service) GetDocument(_ context.Context, in *ssm.GetDocumentInput) (*ssm
 		return nil, ssm.InvalidDocument("The document %s cannot be had as %s.", d.Name, format)
 	}
 	return &ssm.GetDocumentOutput{
-		Name: &d.Name, DocumentVersion: ptr(builtinVersion), Status: ptr("Active"), Content: &text, DocumentType: ptr("Command"), DocumentFormat: &format,
+		Name: &d.Name, DocumentVersion: new(builtinVersion), Status: new("Active"), Content: &text, DocumentType: new("Command"), DocumentFormat: &format,
 	}, nil
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func platformNames(d document.Builtin) []string {
 	out := make([]string, len(d.Platforms))
@@ -106,9 +104,9 @@ func (s *Service) DescribeDocument(_ context.Context, in *ssm.DescribeDocumentIn
 		}
 	}
 	return &ssm.DescribeDocumentOutput{Document: &ssm.DocumentDescription{
-		Name: &d.Name, Owner: ptr("Amazon"), Description: &d.Description, Status: ptr("Active"), DocumentVersion: ptr(builtinVersion),
-		LatestVersion: ptr(builtinVersion), DefaultVersion: ptr(builtinVersion), DocumentType: ptr("Command"), DocumentFormat: ptr("JSON"),
-		SchemaVersion: &d.SchemaVersion, PlatformTypes: platformNames(d), Parameters: params, Hash: ptr(contentHash(d)), HashType: ptr("Sha256"), Tags: []ssm.Tag{},
+		Name: &d.Name, Owner: new("Amazon"), Description: &d.Description, Status: new("Active"), DocumentVersion: new(builtinVersion),
+		LatestVersion: new(builtinVersion), DefaultVersion: new(builtinVersion), DocumentType: new("Command"), DocumentFormat: new("JSON"),
+		SchemaVersion: &d.SchemaVersion, PlatformTypes: platformNames(d), Parameters: params, Hash: new(contentHash(d)), HashType: new("Sha256"), Tags: []ssm.Tag{},
 	}}, nil
 }
 
@@ -142,8 +140,8 @@ next:
 			}
 		}
 		list = append(list, ssm.DocumentIdentifier{
-			Name: &d.Name, Owner: ptr("Amazon"), PlatformTypes: platformNames(d), DocumentVersion: ptr(builtinVersion), DocumentType: ptr("Command"),
-			SchemaVersion: &d.SchemaVersion, DocumentFormat: ptr("JSON"), Tags: []ssm.Tag{},
+			Name: &d.Name, Owner: new("Amazon"), PlatformTypes: platformNames(d), DocumentVersion: new(builtinVersion), DocumentType: new("Command"),
+			SchemaVersion: &d.SchemaVersion, DocumentFormat: new("JSON"), Tags: []ssm.Tag{},
 		})
 	}
 	out := &ssm.ListDocumentsOutput{}

@@ -22,8 +22,8 @@ func (s *Service) wireCommand(c store.Command) ssm.Command {
 		OutputS3Region: &c.OutputRegion, OutputS3BucketName: &c.OutputBucket, OutputS3KeyPrefix: &c.OutputPrefix, MaxConcurrency: &c.MaxConcurrency,
 		MaxErrors: &c.MaxErrors, TargetCount: &c.TargetCount, CompletedCount: &c.CompletedCount, ErrorCount: &c.ErrorCount,
 		DeliveryTimedOutCount: &c.DeliveryTimedOutCount, ServiceRole: &c.ServiceRole, TimeoutSeconds: &c.TimeoutSeconds,
-		NotificationConfig:     &ssm.NotificationConfig{NotificationArn: ptr(""), NotificationEvents: []string{}, NotificationType: ptr("")},
-		CloudWatchOutputConfig: &ssm.CloudWatchOutputConfig{CloudWatchLogGroupName: ptr(""), CloudWatchOutputEnabled: ptr(false)},
+		NotificationConfig:     &ssm.NotificationConfig{NotificationArn: new(""), NotificationEvents: []string{}, NotificationType: new("")},
+		CloudWatchOutputConfig: &ssm.CloudWatchOutputConfig{CloudWatchLogGroupName: new(""), CloudWatchOutputEnabled: new(false)},
 		Parameters:             map[string][]string{}, InstanceIds: []string{}, Targets: []ssm.Target{},
 	}
 	for text, to := range map[string]any{c.Parameters: &w.Parameters, c.InstanceIDs: &w.InstanceIds, c.Targets: &w.Targets} {
@@ -242,13 +242,13 @@ func (s *Service) wireInvocation(c store.Command, v store.Invocation, name strin
 	w := ssm.CommandInvocation{
 		CommandId: &v.CommandID, InstanceId: &v.NodeID, InstanceName: &name, Comment: &c.Comment, DocumentName: &c.DocumentName,
 		DocumentVersion: &c.DocumentVersion, RequestedDateTime: codec.NewTime(v.RequestedAt), Status: &v.Status, StatusDetails: &v.StatusDetails,
-		TraceOutput: &v.Trace, StandardOutputUrl: ptr(""), StandardErrorUrl: ptr(""), CommandPlugins: []ssm.CommandPlugin{}, ServiceRole: &c.ServiceRole,
-		NotificationConfig:     &ssm.NotificationConfig{NotificationArn: ptr(""), NotificationEvents: []string{}, NotificationType: ptr("")},
-		CloudWatchOutputConfig: &ssm.CloudWatchOutputConfig{CloudWatchLogGroupName: ptr(""), CloudWatchOutputEnabled: ptr(false)},
+		TraceOutput: &v.Trace, StandardOutputUrl: new(""), StandardErrorUrl: new(""), CommandPlugins: []ssm.CommandPlugin{}, ServiceRole: &c.ServiceRole,
+		NotificationConfig:     &ssm.NotificationConfig{NotificationArn: new(""), NotificationEvents: []string{}, NotificationType: new("")},
+		CloudWatchOutputConfig: &ssm.CloudWatchOutputConfig{CloudWatchLogGroupName: new(""), CloudWatchOutputEnabled: new(false)},
 	}
 	steps := stepsOf(c)
 	if len(steps) == 1 {
-		w.StandardOutputUrl, w.StandardErrorUrl = ptr(s.outputURL(c, v, steps[0], "stdout")), ptr(s.outputURL(c, v, steps[0], "stderr"))
+		w.StandardOutputUrl, w.StandardErrorUrl = new(s.outputURL(c, v, steps[0], "stdout")), new(s.outputURL(c, v, steps[0], "stderr"))
 	}
 	if !details {
 		return w
@@ -261,8 +261,8 @@ func (s *Service) wireInvocation(c store.Command, v store.Invocation, name strin
 		}
 		status, sd := stepStatus(v, p)
 		wp := ssm.CommandPlugin{
-			Name: &p.Name, Status: &status, StatusDetails: &sd, ResponseCode: ptr(int64(p.Code)), Output: ptr(cut(p.Output, 2500)),
-			StandardOutputUrl: ptr(s.outputURL(c, v, st, "stdout")), StandardErrorUrl: ptr(s.outputURL(c, v, st, "stderr")),
+			Name: &p.Name, Status: &status, StatusDetails: &sd, ResponseCode: new(int64(p.Code)), Output: new(cut(p.Output, 2500)),
+			StandardOutputUrl: new(s.outputURL(c, v, st, "stdout")), StandardErrorUrl: new(s.outputURL(c, v, st, "stderr")),
 			OutputS3Region: &c.OutputRegion, OutputS3BucketName: &c.OutputBucket, OutputS3KeyPrefix: &c.OutputPrefix,
 		}
 		wp.ResponseStartDateTime, wp.ResponseFinishDateTime = instant(p.Started), instant(p.Ended)
@@ -347,11 +347,11 @@ func (s *Service) GetCommandInvocation(ctx context.Context, in *ssm.GetCommandIn
 	p := parsePlugins(v.Plugins)[st.Name]
 	out := &ssm.GetCommandInvocationOutput{
 		CommandId: &c.ID, InstanceId: &v.NodeID, Comment: &c.Comment, DocumentName: &c.DocumentName, DocumentVersion: &c.DocumentVersion,
-		PluginName: &st.Name, ResponseCode: ptr(int64(-1)), Status: &v.Status, StatusDetails: &v.StatusDetails,
-		ExecutionStartDateTime: ptr(p.Started), ExecutionEndDateTime: ptr(p.Ended), ExecutionElapsedTime: ptr(elapsed(p.Started, p.Ended)),
-		StandardOutputContent: ptr(cut(p.Stdout, 24000)), StandardErrorContent: ptr(cut(p.Stderr, 8000)),
-		StandardOutputUrl: ptr(s.outputURL(c, v, st, "stdout")), StandardErrorUrl: ptr(s.outputURL(c, v, st, "stderr")),
-		CloudWatchOutputConfig: &ssm.CloudWatchOutputConfig{CloudWatchLogGroupName: ptr(""), CloudWatchOutputEnabled: ptr(false)},
+		PluginName: &st.Name, ResponseCode: new(int64(-1)), Status: &v.Status, StatusDetails: &v.StatusDetails,
+		ExecutionStartDateTime: new(p.Started), ExecutionEndDateTime: new(p.Ended), ExecutionElapsedTime: new(elapsed(p.Started, p.Ended)),
+		StandardOutputContent: new(cut(p.Stdout, 24000)), StandardErrorContent: new(cut(p.Stderr, 8000)),
+		StandardOutputUrl: new(s.outputURL(c, v, st, "stdout")), StandardErrorUrl: new(s.outputURL(c, v, st, "stderr")),
+		CloudWatchOutputConfig: &ssm.CloudWatchOutputConfig{CloudWatchLogGroupName: new(""), CloudWatchOutputEnabled: new(false)},
 	}
 	if p.Name == "" {
 		return out, nil
@@ -361,9 +361,9 @@ func (s *Service) GetCommandInvocation(ctx context.Context, in *ssm.GetCommandIn
 		out.Status, out.StatusDetails = &status, &details
 	}
 	if rank(p.Status) >= 3 {
-		out.ResponseCode = ptr(int64(p.Code))
+		out.ResponseCode = new(int64(p.Code))
 	} else {
-		out.ExecutionEndDateTime, out.ExecutionElapsedTime = ptr(""), ptr("")
+		out.ExecutionEndDateTime, out.ExecutionElapsedTime = new(""), new("")
 	}
 	return out, nil
 }

@@ -75,7 +75,7 @@ func (s *Service) CreateActivation(ctx context.Context, in *ssm.CreateActivation
 	if err != nil {
 		return nil, err
 	}
-	return &ssm.CreateActivationOutput{ActivationId: &id, ActivationCode: ptr(string(code))}, nil
+	return &ssm.CreateActivationOutput{ActivationId: &id, ActivationCode: new(string(code))}, nil
 }
 
 // DescribeActivations lists activations by id.
@@ -134,7 +134,7 @@ func activationMatches(filters []ssm.DescribeActivationsFilter, a store.Activati
 func wireActivation(a store.Activation, now time.Time) ssm.Activation {
 	out := ssm.Activation{
 		ActivationId: &a.ID, IamRole: &a.IamRole, RegistrationLimit: &a.RegistrationLimit, RegistrationsCount: &a.RegistrationsCount,
-		ExpirationDate: codec.NewTime(a.ExpiresAt), Expired: ptr(!a.ExpiresAt.After(now)), CreatedDate: codec.NewTime(a.CreatedAt),
+		ExpirationDate: codec.NewTime(a.ExpiresAt), Expired: new(!a.ExpiresAt.After(now)), CreatedDate: codec.NewTime(a.CreatedAt),
 	}
 	if a.Description != "" {
 		out.Description = &a.Description

@@ -188,7 +188,7 @@ func matches(filters []filter, n store.Node, now time.Time) bool {
 func information(n store.Node, now time.Time) ssm.InstanceInformation {
 	out := ssm.InstanceInformation{
 		InstanceId: &n.ID, ActivationId: &n.ActivationID, IamRole: &n.IamRole, RegistrationDate: codec.NewTime(n.RegisteredAt),
-		ResourceType: ptr("ManagedInstance"), SourceId: &n.ID, SourceType: ptr("AWS::SSM::ManagedInstance"),
+		ResourceType: new("ManagedInstance"), SourceId: &n.ID, SourceType: new("AWS::SSM::ManagedInstance"),
 	}
 	set := func(to **string, v string) {
 		if v != "" {

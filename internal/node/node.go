@@ -46,5 +46,3 @@ func New(st *store.Store, creds Credentials, pages page.Book, random io.Reader, 
 	s.presence.noted = map[string]time.Time{}
 	return s
 }
-
-func ptr[T any](v T) *T { return &v }

@@ -184,7 +184,7 @@ func (s *Service) RequestManagedInstanceRoleToken(ctx context.Context, in *ssm.R
 	s.Seen(p)
 	return &ssm.RequestManagedInstanceRoleTokenOutput{
 		AccessKeyId: &c.AccessKeyID, SecretAccessKey: &c.SecretAccessKey, SessionToken: &c.SessionToken,
-		TokenExpirationDate: codec.NewTime(c.Expiration), UpdateKeyPair: ptr(false),
+		TokenExpirationDate: codec.NewTime(c.Expiration), UpdateKeyPair: new(false),
 	}, nil
 }
 

@@ -223,7 +223,7 @@ func (s *Service) DescribeEffectivePatchesForPatchBaseline(ctx context.Context, 
 			out.NextToken = next()
 			return false
 		}
-		w := ssm.EffectivePatch{Patch: ptr(wirePatch(p)), PatchStatus: &ssm.PatchStatus{DeploymentStatus: &status, ComplianceLevel: ptr(string(orUnspecified(d.Level)))}}
+		w := ssm.EffectivePatch{Patch: new(wirePatch(p)), PatchStatus: &ssm.PatchStatus{DeploymentStatus: &status, ComplianceLevel: new(string(orUnspecified(d.Level)))}}
 		if !d.ApprovalDate.IsZero() {
 			w.PatchStatus.ApprovalDate = codec.NewTime(d.ApprovalDate)
 		}

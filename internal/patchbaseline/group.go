@@ -50,7 +50,7 @@ func (s *Service) GetDefaultPatchBaseline(ctx context.Context, in *ssm.GetDefaul
 	if err := s.store.View(ctx, func(tx *store.Tx) (err error) { id, err = defaultID(tx, sc, os); return err }); err != nil {
 		return nil, err
 	}
-	return &ssm.GetDefaultPatchBaselineOutput{BaselineId: ptr(wireID(sc, id)), OperatingSystem: ptr(string(os))}, nil
+	return &ssm.GetDefaultPatchBaselineOutput{BaselineId: new(wireID(sc, id)), OperatingSystem: new(string(os))}, nil
 }
 
 // RegisterDefaultPatchBaseline makes a baseline the default of its own operating system.
@@ -74,7 +74,7 @@ func (s *Service) RegisterDefaultPatchBaseline(ctx context.Context, in *ssm.Regi
 	if err != nil {
 		return nil, err
 	}
-	return &ssm.RegisterDefaultPatchBaselineOutput{BaselineId: ptr(wireID(sc, r.id))}, nil
+	return &ssm.RegisterDefaultPatchBaselineOutput{BaselineId: new(wireID(sc, r.id))}, nil
 }
 
 // RegisterPatchBaselineForPatchGroup gives a patch group its baseline for one operating system. The same pair
@@ -111,7 +111,7 @@ func (s *Service) RegisterPatchBaselineForPatchGroup(ctx context.Context, in *ss
 	if err != nil {
 		return nil, err
 	}
-	return &ssm.RegisterPatchBaselineForPatchGroupOutput{BaselineId: ptr(wireID(sc, r.id)), PatchGroup: &group}, nil
+	return &ssm.RegisterPatchBaselineForPatchGroupOutput{BaselineId: new(wireID(sc, r.id)), PatchGroup: &group}, nil
 }
 
 // DeregisterPatchBaselineForPatchGroup takes a group's baseline away; a pair that is not registered is no error.
@@ -130,7 +130,7 @@ func (s *Service) DeregisterPatchBaselineForPatchGroup(ctx context.Context, in *
 	if err != nil {
 		return nil, err
 	}
-	return &ssm.DeregisterPatchBaselineForPatchGroupOutput{BaselineId: ptr(wireID(sc, r.id)), PatchGroup: &group}, nil
+	return &ssm.DeregisterPatchBaselineForPatchGroupOutput{BaselineId: new(wireID(sc, r.id)), PatchGroup: &group}, nil
 }
 
 // GetPatchBaselineForPatchGroup answers the baseline of a group, the operating system's default without one.
@@ -144,7 +144,7 @@ func (s *Service) GetPatchBaselineForPatchGroup(ctx context.Context, in *ssm.Get
 	if err != nil {
 		return nil, err
 	}
-	return &ssm.GetPatchBaselineForPatchGroupOutput{BaselineId: ptr(wireID(sc, id)), PatchGroup: in.PatchGroup, OperatingSystem: ptr(string(os))}, nil
+	return &ssm.GetPatchBaselineForPatchGroupOutput{BaselineId: new(wireID(sc, id)), PatchGroup: in.PatchGroup, OperatingSystem: new(string(os))}, nil
 }
 
 // DescribePatchGroups lists registrations by group and operating system.
@@ -196,7 +196,7 @@ func (s *Service) DescribePatchGroups(ctx context.Context, in *ssm.DescribePatch
 					if r.predefined != nil && r.predefined.Default {
 						isDefault = !replaced[b.OperatingSystem]
 					}
-					out.Mappings = append(out.Mappings, ssm.PatchGroupPatchBaselineMapping{PatchGroup: &m.PatchGroup, BaselineIdentity: ptr(identity(sc, b, isDefault))})
+					out.Mappings = append(out.Mappings, ssm.PatchGroupPatchBaselineMapping{PatchGroup: &m.PatchGroup, BaselineIdentity: new(identity(sc, b, isDefault))})
 				}
 				group, os = m.PatchGroup, m.OperatingSystem
 			}

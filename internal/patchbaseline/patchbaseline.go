@@ -56,8 +56,6 @@ func New(st *store.Store, pages page.Book, presence Presence, linkKey []byte, ra
 	return &Service{store: st, pages: pages, presence: presence, random: random, now: now, linkKey: linkKey}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 // ref is a baseline that a caller named: a predefined one, or the bare id of a custom one.
 type ref struct {
 	id         string
@@ -226,7 +224,7 @@ func (s *Service) GetPatchBaseline(ctx context.Context, in *ssm.GetPatchBaseline
 			return err
 		}
 		out = toWire(b)
-		out.BaselineId = ptr(wireID(sc, r.id))
+		out.BaselineId = new(wireID(sc, r.id))
 		out.CreatedDate, out.ModifiedDate = codec.NewTime(row.CreatedAt), codec.NewTime(row.ModifiedAt)
 		groups, err := tx.PatchGroupsOf(sc, r.id)
 		if len(groups) > 0 {
@@ -359,7 +357,7 @@ func (s *Service) DeletePatchBaseline(ctx context.Context, in *ssm.DeletePatchBa
 // identity is a baseline in a list.
 func identity(sc store.Scope, b *baseline.Baseline, isDefault bool) ssm.PatchBaselineIdentity {
 	w := ssm.PatchBaselineIdentity{
-		BaselineId: ptr(wireID(sc, b.BaselineID)), BaselineName: &b.Name, OperatingSystem: ptr(string(b.OperatingSystem)), DefaultBaseline: &isDefault,
+		BaselineId: new(wireID(sc, b.BaselineID)), BaselineName: &b.Name, OperatingSystem: new(string(b.OperatingSystem)), DefaultBaseline: &isDefault,
 	}
 	if b.Description != "" {
 		w.BaselineDescription = &b.Description

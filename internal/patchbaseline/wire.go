@@ -106,7 +106,7 @@ func rulesFromWire(g *ssm.PatchRuleGroup) (out baseline.RuleGroup, err error) {
 			ApproveUntilDate: codec.Value(r.ApproveUntilDate), EnableNonSecurity: codec.Value(r.EnableNonSecurity),
 		}
 		if r.ApproveAfterDays != nil {
-			rule.ApproveAfterDays = ptr(int(*r.ApproveAfterDays))
+			rule.ApproveAfterDays = new(int(*r.ApproveAfterDays))
 		}
 		if (r.ApproveAfterDays == nil) == (r.ApproveUntilDate == nil) {
 			return out, awserr.Validation("Exactly one of ApproveAfterDays and ApproveUntilDate must be given for each approval rule.")
@@ -135,13 +135,13 @@ func filtersToWire(g baseline.FilterGroup) *ssm.PatchFilterGroup {
 // description that was never set is not.
 func toWire(b *baseline.Baseline) *ssm.GetPatchBaselineOutput {
 	out := &ssm.GetPatchBaselineOutput{
-		Name: &b.Name, OperatingSystem: ptr(string(b.OperatingSystem)), GlobalFilters: filtersToWire(b.GlobalFilters),
+		Name: &b.Name, OperatingSystem: new(string(b.OperatingSystem)), GlobalFilters: filtersToWire(b.GlobalFilters),
 		ApprovalRules: &ssm.PatchRuleGroup{PatchRules: []ssm.PatchRule{}}, ApprovedPatches: append([]string{}, b.ApprovedPatches...),
-		ApprovedPatchesComplianceLevel: ptr(string(orUnspecified(b.ApprovedPatchesComplianceLevel))), ApprovedPatchesEnableNonSecurity: &b.ApprovedPatchesEnableNonSecurity,
-		RejectedPatches: append([]string{}, b.RejectedPatches...), RejectedPatchesAction: ptr(string(b.RejectedPatchesAction)), Sources: []ssm.PatchSource{},
+		ApprovedPatchesComplianceLevel: new(string(orUnspecified(b.ApprovedPatchesComplianceLevel))), ApprovedPatchesEnableNonSecurity: &b.ApprovedPatchesEnableNonSecurity,
+		RejectedPatches: append([]string{}, b.RejectedPatches...), RejectedPatchesAction: new(string(b.RejectedPatchesAction)), Sources: []ssm.PatchSource{},
 	}
 	if b.RejectedPatchesAction == "" {
-		out.RejectedPatchesAction = ptr(string(baseline.AllowAsDependency))
+		out.RejectedPatchesAction = new(string(baseline.AllowAsDependency))
 	}
 	if b.Description != "" {
 		out.Description = &b.Description
@@ -151,10 +151,10 @@ func toWire(b *baseline.Baseline) *ssm.GetPatchBaselineOutput {
 	}
 	for _, r := range b.ApprovalRules.PatchRules {
 		w := ssm.PatchRule{
-			PatchFilterGroup: filtersToWire(r.PatchFilterGroup), ComplianceLevel: ptr(string(orUnspecified(r.ComplianceLevel))), EnableNonSecurity: &r.EnableNonSecurity,
+			PatchFilterGroup: filtersToWire(r.PatchFilterGroup), ComplianceLevel: new(string(orUnspecified(r.ComplianceLevel))), EnableNonSecurity: &r.EnableNonSecurity,
 		}
 		if r.ApproveAfterDays != nil {
-			w.ApproveAfterDays = ptr(int64(*r.ApproveAfterDays))
+			w.ApproveAfterDays = new(int64(*r.ApproveAfterDays))
 		}
 		if r.ApproveUntilDate != "" {
 			w.ApproveUntilDate = &r.ApproveUntilDate

@@ -278,7 +278,7 @@ func severitySummary(s compliance.Severities) (int64, *ssm.SeveritySummary) {
 	for _, v := range s {
 		n += v
 	}
-	get := func(l baseline.Level) *int64 { return ptr(int64(s[l])) }
+	get := func(l baseline.Level) *int64 { return new(int64(s[l])) }
 	return int64(n), &ssm.SeveritySummary{
 		CriticalCount: get(baseline.Critical), HighCount: get(baseline.High), MediumCount: get(baseline.Medium), LowCount: get(baseline.Low),
 		InformationalCount: get(baseline.Informational), UnspecifiedCount: get(baseline.Unspecified),
@@ -313,7 +313,7 @@ func (s *Service) ListResourceComplianceSummaries(ctx context.Context, in *ssm.L
 				return false, nil
 			}
 			w := ssm.ResourceComplianceSummaryItem{
-				ComplianceType: &m.kind, ResourceType: ptr(managed), ResourceId: &m.node.ID, Status: &m.status, OverallSeverity: &m.severity,
+				ComplianceType: &m.kind, ResourceType: new(managed), ResourceId: &m.node.ID, Status: &m.status, OverallSeverity: &m.severity,
 				ExecutionSummary: m.execution(),
 			}
 			w.CompliantSummary, w.NonCompliantSummary = wireSummaries(m.counts.Compliant, m.counts.NonCompliant)
@@ -478,7 +478,7 @@ func complianceItems(tx *store.Tx, sc store.Scope, m summary) ([]ssm.ComplianceI
 		list, err := setItems(tx, sc, m.set)
 		for _, it := range list {
 			out = append(out, ssm.ComplianceItem{
-				ComplianceType: &m.kind, ResourceType: ptr(managed), ResourceId: &m.node.ID, Id: it.Id, Title: it.Title, Status: it.Status,
+				ComplianceType: &m.kind, ResourceType: new(managed), ResourceId: &m.node.ID, Id: it.Id, Title: it.Title, Status: it.Status,
 				Severity: it.Severity, ExecutionSummary: m.execution(), Details: it.Details,
 			})
 		}
@@ -508,7 +508,7 @@ func complianceItems(tx *store.Tx, sc store.Scope, m summary) ([]ssm.ComplianceI
 				}
 			}
 			out = append(out, ssm.ComplianceItem{
-				ComplianceType: &m.kind, ResourceType: ptr(managed), ResourceId: &m.node.ID, Id: &id, Title: &title, Status: &status, Severity: &severity,
+				ComplianceType: &m.kind, ResourceType: new(managed), ResourceId: &m.node.ID, Id: &id, Title: &title, Status: &status, Severity: &severity,
 				ExecutionSummary: m.execution(), Details: details,
 			})
 		}

@@ -55,7 +55,7 @@ func (s *Service) GetPatchResult(ctx context.Context, in *oakum.GetPatchResultIn
 	if err != nil {
 		return nil, err
 	}
-	out.Header, out.CaptureTime, out.ResultHash = ptr(string(compliance.EncodeHeader(h))), codec.NewTime(st.EndedAt), &st.ResultHash
+	out.Header, out.CaptureTime, out.ResultHash = new(string(compliance.EncodeHeader(h))), codec.NewTime(st.EndedAt), &st.ResultHash
 	pattern := strings.ToLower(codec.Value(in.PatchId))
 	for _, i := range list {
 		if pattern != "" && !baseline.Glob(pattern, strings.ToLower(i.ID)) && !baseline.Glob(pattern, strings.ToLower(i.Name)) {
@@ -68,7 +68,7 @@ func (s *Service) GetPatchResult(ctx context.Context, in *oakum.GetPatchResultIn
 
 func wireItem(i compliance.Item) oakum.PatchItem {
 	w := oakum.PatchItem{
-		Id: &i.ID, Name: &i.Name, Arch: &i.Arch, Title: &i.Title, State: ptr(string(i.State)), Level: ptr(string(i.Level)),
+		Id: &i.ID, Name: &i.Name, Arch: &i.Arch, Title: &i.Title, State: new(string(i.State)), Level: new(string(i.Level)),
 		Classification: &i.Classification, Severity: &i.Severity, InstalledVersion: &i.InstalledVersion, AvailableVersion: &i.AvailableVersion,
 		Reason: &i.Reason, Detail: &i.Detail, Repository: &i.Repository, CVEIds: i.CVEs,
 	}
@@ -181,8 +181,8 @@ func baselineChanges(tx *store.Tx, sc store.Scope) (map[string]time.Time, error)
 func wireNode(n store.Node, s store.NodeState, changed, now time.Time) oakum.Node {
 	w := oakum.Node{
 		InstanceId: &n.ID, Name: &n.Name, ComputerName: &n.ComputerName, IPAddress: &n.IPAddress, PlatformType: &n.PlatformType,
-		PlatformName: &n.PlatformName, PlatformVersion: &n.PlatformVersion, AgentVersion: &n.AgentVersion, PingStatus: ptr(node.PingStatus(n, now)),
-		PatchGroup: &n.PatchGroup, ComplianceStatus: ptr(status(s, changed, now)),
+		PlatformName: &n.PlatformName, PlatformVersion: &n.PlatformVersion, AgentVersion: &n.AgentVersion, PingStatus: new(node.PingStatus(n, now)),
+		PatchGroup: &n.PatchGroup, ComplianceStatus: new(status(s, changed, now)),
 	}
 	if !n.LastPingAt.IsZero() {
 		w.LastPingDateTime = codec.NewTime(n.LastPingAt)
@@ -226,6 +226,6 @@ func (s *Service) GetFleetSummary(ctx context.Context, _ *oakum.GetFleetSummaryI
 	}
 	return &oakum.GetFleetSummaryOutput{
 		Managed: &f.Managed, Compliant: &f.Compliant, NonCompliant: &f.NonCompliant, Stale: &f.Stale, Unknown: &f.Unknown,
-		Online: &f.Online, ConnectionLost: ptr(f.Managed - f.Online),
+		Online: &f.Online, ConnectionLost: new(f.Managed - f.Online),
 	}, nil
 }

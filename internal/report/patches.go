@@ -18,7 +18,7 @@ import (
 func wireState(s store.NodeState) ssm.InstancePatchState {
 	c := s.Counts
 	w := ssm.InstancePatchState{
-		InstanceId: &s.NodeID, PatchGroup: &s.PatchGroup, BaselineId: &s.BaselineID, SnapshotId: &s.SnapshotID, OwnerInformation: ptr(""),
+		InstanceId: &s.NodeID, PatchGroup: &s.PatchGroup, BaselineId: &s.BaselineID, SnapshotId: &s.SnapshotID, OwnerInformation: new(""),
 		InstalledCount: &c.Installed, InstalledOtherCount: &c.InstalledOther, InstalledPendingRebootCount: &c.InstalledPendingReboot,
 		InstalledRejectedCount: &c.InstalledRejected, MissingCount: &c.Missing, FailedCount: &c.Failed,
 		UnreportedNotApplicableCount: &c.UnreportedNotApplicable, NotApplicableCount: &c.NotApplicable,
@@ -248,14 +248,14 @@ func (s *Service) DescribeInstancePatches(ctx context.Context, in *ssm.DescribeI
 	list, out.NextToken = page.Slice(pg, list, itemKey)
 	for _, i := range list {
 		w := ssm.PatchComplianceData{
-			Title: &i.Title, KBId: &i.ID, Classification: &i.Classification, Severity: &i.Severity, State: ptr(string(i.State)),
+			Title: &i.Title, KBId: &i.ID, Classification: &i.Classification, Severity: &i.Severity, State: new(string(i.State)),
 			InstalledTime: codec.NewTime(i.InstalledTime),
 		}
 		if i.InstalledTime.IsZero() {
 			w.InstalledTime = codec.NewTime(epoch)
 		}
 		if len(i.CVEs) > 0 {
-			w.CVEIds = ptr(strings.Join(i.CVEs, ","))
+			w.CVEIds = new(strings.Join(i.CVEs, ","))
 		}
 		out.Patches = append(out.Patches, w)
 	}

@@ -45,8 +45,6 @@ func New(st *store.Store, pages page.Book, presence Presence, now func() time.Ti
 	return &Service{store: st, pages: pages, presence: presence, now: now}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 // itemSet is a result set: its hash, and its items where the sender gave them.
 type itemSet struct {
 	hash  string
@@ -88,7 +86,7 @@ func (s *Service) PutPatchResult(ctx context.Context, in *oakum.PutPatchResultIn
 			return nil, awserr.Validation("Available: %v", err)
 		}
 	}
-	out := &oakum.PutPatchResultOutput{ItemsNeeded: ptr(false), AvailableNeeded: ptr(false), Stored: ptr(false)}
+	out := &oakum.PutPatchResultOutput{ItemsNeeded: new(false), AvailableNeeded: new(false), Stored: new(false)}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		needItems, needAvailable := false, false
 		if set.bytes == nil {
@@ -116,7 +114,7 @@ func (s *Service) PutPatchResult(ctx context.Context, in *oakum.PutPatchResultIn
 		if err := s.learn(tx, sc, id, header, codec.Value(in.AvailableHash), available, rows); err != nil {
 			return err
 		}
-		out.Stored = ptr(true)
+		out.Stored = new(true)
 		return publish(tx, sc, n, header, set, codec.Value(in.AvailableHash))
 	})
 	if err != nil {
