@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -22,15 +21,6 @@ import (
 	"oakum.dev/internal/server"
 	"oakum.dev/internal/store"
 )
-
-// redactURL leaves the password out of a URL.
-func redactURL(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return "[not a URL]"
-	}
-	return u.Redacted()
-}
 
 // place is where an installation's data is.
 type place struct{ dataDir, databaseURL string }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -16,30 +15,45 @@ import (
 
 // serverFlags are the flags that oakum server and oakum up share.
 type serverFlags struct {
+	configFile                                                       string
 	dataDir, databaseURL, account, region, tlsCert, tlsKey, logLevel string
 	listen, proxies                                                  []string
 	insecure, printConfig                                            bool
 }
 
-func (f *serverFlags) register(cmd *cobra.Command, dataDir string, listen []string) {
+// register makes the flags; resolve gives them their values of the environment and the configuration file.
+func (f *serverFlags) register(cmd *cobra.Command, dataDir, listen, logLevel string) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.dataDir, "data-dir", envOr("OAKUM_DATA_DIR", dataDir), "`DIR` of database, keys, certificates and buckets")
-	if v := os.Getenv("OAKUM_LISTEN"); v != "" {
-		listen = strings.Split(v, ",")
-	}
-	fl.StringSliceVar(&f.listen, "listen", listen, "`URL` to serve: https://ADDRESS:PORT, or http:// on loopback; may be repeated")
-	fl.StringVar(&f.databaseURL, "database-url", os.Getenv("OAKUM_DATABASE_URL"), "postgres://... instead of the embedded database")
-	fl.StringVar(&f.account, "account-id", os.Getenv("OAKUM_ACCOUNT_ID"), "12 digits; on first start (default "+server.DefaultAccount+")")
-	fl.StringVar(&f.region, "region", envOr("OAKUM_REGION", server.DefaultRegion), "region of what the server makes itself; clients name their own")
-	fl.StringVar(&f.tlsCert, "tls-cert", os.Getenv("OAKUM_TLS_CERT"), "PEM `FILE` with the certificate (default: signed by the server's own authority)")
-	fl.StringVar(&f.tlsKey, "tls-key", os.Getenv("OAKUM_TLS_KEY"), "PEM `FILE` with its key")
-	fl.BoolVar(&f.insecure, "insecure-http", os.Getenv("OAKUM_INSECURE_HTTP") == "true", "allow http:// on other than loopback addresses")
-	if v := os.Getenv("OAKUM_BEHIND_PROXY"); v != "" {
-		f.proxies = strings.Split(v, ",")
-	}
-	fl.StringSliceVar(&f.proxies, "behind-proxy", f.proxies, "`ADDRESS` or network of a proxy whose X-Forwarded headers are believed; may be repeated")
+	fl.StringVar(&f.configFile, "config", os.Getenv("OAKUM_CONFIG"), "YAML `FILE` of settings, named like the flags")
+	fl.StringVar(&f.dataDir, "data-dir", dataDir, "`DIR` of database, keys, certificates and buckets")
+	fl.StringSliceVar(&f.listen, "listen", []string{listen}, "`URL` to serve: https://ADDRESS:PORT, or http:// on loopback; may be repeated")
+	fl.StringVar(&f.databaseURL, "database-url", "", "postgres://... instead of the embedded database")
+	fl.StringVar(&f.account, "account-id", "", "12 digits; on first start (default "+server.DefaultAccount+")")
+	fl.StringVar(&f.region, "region", server.DefaultRegion, "region of what the server makes itself; clients name their own")
+	fl.StringVar(&f.tlsCert, "tls-cert", "", "PEM `FILE` with the certificate (default: signed by the server's own authority)")
+	fl.StringVar(&f.tlsKey, "tls-key", "", "PEM `FILE` with its key")
+	fl.BoolVar(&f.insecure, "insecure-http", false, "allow http:// on other than loopback addresses")
+	fl.StringSliceVar(&f.proxies, "behind-proxy", nil, "`ADDRESS` or network of a proxy whose X-Forwarded headers are believed; may be repeated")
 	fl.Lookup("behind-proxy").NoOptDefVal = "127.0.0.0/8,::1/128"
-	fl.StringVar(&f.logLevel, "log-level", envOr("OAKUM_LOG_LEVEL", "info"), "debug, info, warn or error")
+	fl.StringVar(&f.logLevel, "log-level", logLevel, "debug, info, warn or error")
+	fl.BoolVar(&f.printConfig, "print-config", false, "print every setting with where it comes from, and end")
+}
+
+// load makes the server's configuration of flags, environment and file. end tells that it was only to be shown.
+func (f *serverFlags) load(s *Streams, cmd *cobra.Command) (cfg server.Config, end bool, err error) {
+	origins, err := f.resolve(cmd)
+	if err != nil {
+		return cfg, false, err
+	}
+	if f.printConfig {
+		return cfg, true, printConfig(s.Out, cmd, origins)
+	}
+	log, err := logger(s.Err, f.logLevel)
+	if err != nil {
+		return cfg, false, err
+	}
+	cfg, err = f.config(log)
+	return cfg, false, err
 }
 
 // config checks the flags.
@@ -48,7 +62,7 @@ func (f *serverFlags) config(log *slog.Logger) (server.Config, error) {
 		return server.Config{}, usage("--tls-cert and --tls-key belong together")
 	}
 	if f.dataDir == "" {
-		return server.Config{}, usage("--data-dir is missing")
+		return server.Config{}, usageHint("--data-dir is missing", "it can be given as OAKUM_DATA_DIR and in the file of --config too")
 	}
 	dir, err := filepath.Abs(f.dataDir)
 	if err != nil {
@@ -85,20 +99,13 @@ func newServerCommand(s *Streams) *cobra.Command {
 		Long: `Run the server. The first start on an empty data directory makes the account and an administrator access key
 in DIR/admin.credentials. SIGTERM lets calls under way finish and ends with 0.
 
-Every flag can be given as an environment variable: --data-dir as OAKUM_DATA_DIR.`,
+Every setting can be given as a flag, as an environment variable (--data-dir as OAKUM_DATA_DIR) or in the YAML file
+of --config or OAKUM_CONFIG (as data-dir), in this order; --print-config shows what is in effect and why.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := logger(s.Err, f.logLevel)
-			if err != nil {
+			cfg, end, err := f.load(s, cmd)
+			if err != nil || end {
 				return err
-			}
-			cfg, err := f.config(log)
-			if err != nil {
-				return err
-			}
-			if f.printConfig {
-				printConfig(s, cmd)
-				return nil
 			}
 			srv, err := server.New(cmd.Context(), cfg)
 			if err != nil {
@@ -110,26 +117,6 @@ Every flag can be given as an environment variable: --data-dir as OAKUM_DATA_DIR
 			return srv.Run(cmd.Context())
 		},
 	}
-	f.register(cmd, "", []string{"https://0.0.0.0:8443"})
-	cmd.Flags().BoolVar(&f.printConfig, "print-config", false, "print every setting with where it comes from, and end")
+	f.register(cmd, "", "https://0.0.0.0:8443", "info")
 	return cmd
-}
-
-// printConfig shows the value of every flag and its origin. Passwords in the database's URL are left out.
-func printConfig(s *Streams, cmd *cobra.Command) {
-	for _, name := range []string{"account-id", "behind-proxy", "data-dir", "database-url", "insecure-http", "listen", "log-level", "region", "tls-cert", "tls-key"} {
-		fl := cmd.Flags().Lookup(name)
-		origin := "default"
-		if os.Getenv("OAKUM_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))) != "" {
-			origin = "environment"
-		}
-		if fl.Changed {
-			origin = "flag"
-		}
-		value := fl.Value.String()
-		if name == "database-url" && value != "" {
-			value = redactURL(value)
-		}
-		fmt.Fprintf(s.Out, "%-14s %-40s # %s\n", name, value, origin)
-	}
 }

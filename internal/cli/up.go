@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,23 +39,19 @@ func newUpCommand(s *Streams) *cobra.Command {
 		Long: `Run a server on an embedded database with this machine as its first managed node, and scan it at once. Prints
 where to look and how to point the AWS CLI at it. As an ordinary user the package lists are judged as they are.`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runUp(cmd.Context(), s, &f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, end, err := f.load(s, cmd)
+			if err != nil || end {
+				return err
+			}
+			return runUp(cmd.Context(), s, cfg)
+		},
 	}
-	f.register(cmd, defaultDataDir(), []string{"http://127.0.0.1:8080"})
-	cmd.Flags().Lookup("log-level").DefValue = "warn"
-	f.logLevel = envOr("OAKUM_LOG_LEVEL", "warn")
+	f.register(cmd, defaultDataDir(), "http://127.0.0.1:8080", "warn")
 	return cmd
 }
 
-func runUp(ctx context.Context, s *Streams, f *serverFlags) error {
-	log, err := logger(s.Err, f.logLevel)
-	if err != nil {
-		return err
-	}
-	cfg, err := f.config(log)
-	if err != nil {
-		return err
-	}
+func runUp(ctx context.Context, s *Streams, cfg server.Config) error {
 	srv, err := server.New(ctx, cfg)
 	if err != nil {
 		if strings.Contains(err.Error(), "address already in use") {
@@ -69,7 +64,7 @@ func runUp(ctx context.Context, s *Streams, f *serverFlags) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return srv.Run(gctx) })
 	g.Go(func() error {
-		err := firstNode(gctx, s, srv, cfg, log)
+		err := firstNode(gctx, s, srv, cfg)
 		if err != nil && gctx.Err() == nil {
 			return err
 		}
@@ -79,7 +74,7 @@ func runUp(ctx context.Context, s *Streams, f *serverFlags) error {
 }
 
 // firstNode registers this machine, runs its agent and has it scanned.
-func firstNode(ctx context.Context, s *Streams, srv *server.Server, cfg server.Config, log *slog.Logger) (err error) {
+func firstNode(ctx context.Context, s *Streams, srv *server.Server, cfg server.Config) (err error) {
 	base := srv.Addresses()[0]
 	fmt.Fprintf(s.Out, "Oakum is running at %s (account %s, region %s).\n", base, srv.Account(), cfg.Region)
 	stateDir := filepath.Join(cfg.DataDir, "node")
@@ -87,7 +82,7 @@ func firstNode(ctx context.Context, s *Streams, srv *server.Server, cfg server.C
 	if err != nil {
 		return err
 	}
-	a, err := agent.New(agent.Config{StateDir: stateDir, Version: Version, Log: log})
+	a, err := agent.New(agent.Config{StateDir: stateDir, Version: Version, Log: cfg.Log})
 	if err != nil {
 		return err
 	}
