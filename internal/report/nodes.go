@@ -97,10 +97,6 @@ func (s *Service) DescribeNodes(ctx context.Context, in *oakum.DescribeNodesInpu
 	sc, now := store.ScopeOf(ctx), s.now()
 	out := &oakum.DescribeNodesOutput{Nodes: []oakum.Node{}}
 	err = s.store.View(ctx, func(tx *store.Tx) error {
-		changed, err := baselineChanges(tx, sc)
-		if err != nil {
-			return err
-		}
 		after := pg.At(0)
 		for {
 			rows, err := tx.Nodes(sc, after, 200)
@@ -116,12 +112,16 @@ func (s *Service) DescribeNodes(ctx context.Context, in *oakum.DescribeNodesInpu
 			if err != nil {
 				return err
 			}
+			outdated, err := tx.Outdated(sc, ids)
+			if err != nil {
+				return err
+			}
 			byID := map[string]store.NodeState{}
 			for _, st := range states {
 				byID[st.NodeID] = st
 			}
 			for _, n := range rows {
-				w := wireNode(n, byID[n.ID], changed[byID[n.ID].BaselineID], now)
+				w := wireNode(n, byID[n.ID], slices.Contains(outdated, n.ID), now)
 				if nodeMatches(in.Filters, w) {
 					if len(out.Nodes) == pg.Size {
 						out.NextToken = pg.Next(after)
@@ -151,38 +151,22 @@ func nodeMatches(filters []oakum.NodeFilter, n oakum.Node) bool {
 	return true
 }
 
-// status is what a node counts as at the given time. changed is when its baseline was last changed.
-func status(s store.NodeState, changed, now time.Time) string {
+// status is what a node counts as at the given time. outdated tells that its baseline was changed or replaced since.
+func status(s store.NodeState, outdated bool, now time.Time) string {
 	switch {
 	case s.NodeID == "":
 		return Unknown
-	case !now.Before(s.StaleAt) || changed.After(s.StartedAt):
+	case !now.Before(s.StaleAt) || outdated:
 		return Stale
 	}
 	return s.Status
 }
 
-// baselineChanges tells when each custom baseline was last changed.
-func baselineChanges(tx *store.Tx, sc store.Scope) (map[string]time.Time, error) {
-	out := map[string]time.Time{}
-	after, id := time.Time{}, ""
-	for {
-		rows, err := tx.Baselines(sc, after, id, 500)
-		if err != nil || len(rows) == 0 {
-			return out, err
-		}
-		for _, b := range rows {
-			out[b.ID] = b.ModifiedAt
-			after, id = b.CreatedAt, b.ID
-		}
-	}
-}
-
-func wireNode(n store.Node, s store.NodeState, changed, now time.Time) oakum.Node {
+func wireNode(n store.Node, s store.NodeState, outdated bool, now time.Time) oakum.Node {
 	w := oakum.Node{
 		InstanceId: &n.ID, Name: &n.Name, ComputerName: &n.ComputerName, IPAddress: &n.IPAddress, PlatformType: &n.PlatformType,
 		PlatformName: &n.PlatformName, PlatformVersion: &n.PlatformVersion, AgentVersion: &n.AgentVersion, PingStatus: new(node.PingStatus(n, now)),
-		PatchGroup: &n.PatchGroup, ComplianceStatus: new(status(s, changed, now)),
+		PatchGroup: &n.PatchGroup, ComplianceStatus: new(status(s, outdated, now)),
 	}
 	if !n.LastPingAt.IsZero() {
 		w.LastPingDateTime = codec.NewTime(n.LastPingAt)

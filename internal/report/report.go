@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"oakum.dev/arn"
 	"oakum.dev/awserr"
 	"oakum.dev/baseline"
 	"oakum.dev/compliance"
@@ -231,6 +232,9 @@ func publish(tx *store.Tx, sc store.Scope, n store.Node, h *compliance.Header, s
 	if state.ExecutionType == "" {
 		state.ExecutionType = "Command"
 	}
+	if err := judgedBy(tx, sc, n, h, &state); err != nil {
+		return err
+	}
 	head := *h
 	head.Counts, head.Status, head.Severity = compliance.Counts{}, "", "" // the row has them
 	state.Header = store.Compress(compliance.EncodeHeader(&head))
@@ -242,6 +246,39 @@ func publish(tx *store.Tx, sc store.Scope, n store.Node, h *compliance.Header, s
 		return err
 	}
 	return reindex(tx, sc, n.Num, set.items)
+}
+
+// judgedBy keeps what tells whether another baseline would judge the node now, when the one that did was chosen by
+// the node's patch group or operating system. That of a policy or an override is nobody's registered one: an id that
+// the server does not know is not compared.
+func judgedBy(tx *store.Tx, sc store.Scope, n store.Node, h *compliance.Header, state *store.NodeState) error {
+	if h.ExecutionType == "PatchPolicy" {
+		return nil
+	}
+	os := h.OperatingSystem
+	if os == "" { // the forms of the stock agent do not carry it
+		where, ok := baseline.Detect(n.PlatformName, n.PlatformVersion)
+		if !ok {
+			return nil
+		}
+		os = where.OS
+	}
+	id, err := arn.BaselineID(h.BaselineID)
+	if err != nil {
+		return nil // of no baseline that could be registered
+	}
+	if p, ok := baseline.FindPredefined(id); ok {
+		id = p.BaselineID
+	} else if _, err := tx.Baseline(sc, id); errors.Is(err, store.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	state.BaselineID, state.OperatingSystem = id, string(os)
+	if p, ok := baseline.DefaultFor(os); ok {
+		state.PredefinedID = p.BaselineID
+	}
+	return nil
 }
 
 // staleAt is when a scan stops speaking for its node; a clock that is ahead does not make it last longer.

@@ -370,6 +370,7 @@ func TestStaleAndUnknownAreNotCompliant(t *testing.T) {
 		nodes := s.Nodes(4)
 		fleet(0, 0, 0, 4)
 		id := *must[*ssm.CreatePatchBaselineOutput](t)(c.CreatePatchBaseline(ctx, &ssm.CreatePatchBaselineInput{Name: str("deb"), OperatingSystem: "DEBIAN"})).BaselineId
+		must[*ssm.RegisterDefaultPatchBaselineOutput](t)(c.RegisterDefaultPatchBaseline(ctx, &ssm.RegisterDefaultPatchBaselineInput{BaselineId: &id}))
 		s.Advance(2 * time.Second)
 		good := item("a", compliance.Installed, baseline.Low, "Security")
 		try(t, nodes[0].PutResult(ctx, result(s.Now(), good)))
@@ -400,6 +401,94 @@ func TestStaleAndUnknownAreNotCompliant(t *testing.T) {
 		tooFar := result(s.Now().Add(25*time.Hour), good)
 		try(t, nodes[0].Login(ctx))
 		refused(t, "a scan of tomorrow", nodes[0].PutResult(ctx, tooFar), "ValidationException", "")
+	})
+}
+
+// proves R-22, R-23: a scan does not speak for its node once another baseline would judge it.
+func TestScanOfAnotherBaselineIsStale(t *testing.T) {
+	t.Parallel()
+	servertest.Engines(t, func(t *testing.T, s *servertest.Server) {
+		ctx, c := t.Context(), s.SSM(s.Admin)
+		stale := func(what string, want ...string) {
+			t.Helper()
+			try(t, s.Flush(ctx))
+			var f oakum.GetFleetSummaryOutput
+			try(t, s.Call(ctx, s.Reader, "oakum", "GetFleetSummary", `{}`, &f))
+			if *f.Stale != int64(len(want)) || *f.Compliant+*f.NonCompliant+*f.Stale+*f.Unknown != *f.Managed {
+				t.Errorf("%s: fleet = %d+%d+%d+%d of %d, want %d stale", what, *f.Compliant, *f.NonCompliant, *f.Stale, *f.Unknown, *f.Managed, len(want))
+			}
+			var d oakum.DescribeNodesOutput
+			try(t, s.Call(ctx, s.Reader, "oakum", "DescribeNodes", `{"Filters":[{"Key":"ComplianceStatus","Values":["STALE"]}]}`, &d))
+			got := []string{}
+			for _, n := range d.Nodes {
+				got = append(got, *n.InstanceId)
+			}
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: stale are %v, want %v", what, got, want)
+			}
+		}
+		create := func(name string) *string {
+			in := &ssm.CreatePatchBaselineInput{Name: &name, OperatingSystem: "DEBIAN"}
+			return must[*ssm.CreatePatchBaselineOutput](t)(c.CreatePatchBaseline(ctx, in)).BaselineId
+		}
+		setDefault := func(id *string) {
+			must[*ssm.RegisterDefaultPatchBaselineOutput](t)(c.RegisterDefaultPatchBaseline(ctx, &ssm.RegisterDefaultPatchBaselineInput{BaselineId: id}))
+		}
+		tag := func(n *servertest.Node, group string) {
+			in := &ssm.AddTagsToResourceInput{ResourceType: "ManagedInstance", ResourceId: &n.ID, Tags: []types.Tag{{Key: str("Patch Group"), Value: &group}}}
+			must[*ssm.AddTagsToResourceOutput](t)(c.AddTagsToResource(ctx, in))
+		}
+		predefined, _ := baseline.DefaultFor(baseline.Debian)
+		nodes := s.Nodes(6)
+		plain, web, policy, foreign, other, never := nodes[0], nodes[1], nodes[2], nodes[3], nodes[4], nodes[5]
+		_ = never // has no scan, and is unknown throughout
+		scan := func(n *servertest.Node, id string, change ...func(*compliance.Header)) {
+			r := result(s.Now(), item("a", compliance.Installed, baseline.Low, "Security"))
+			r.Header.BaselineID = id
+			for _, f := range change {
+				f(&r.Header)
+			}
+			try(t, n.PutResult(ctx, r))
+			s.Advance(time.Second)
+		}
+		fresh, group := create("fresh"), create("group")
+		tag(web, "web")
+		s.Advance(2 * time.Second)
+		scan(plain, predefined.BaselineID)
+		scan(web, predefined.BaselineID)
+		scan(policy, predefined.BaselineID, func(h *compliance.Header) { h.ExecutionType = "PatchPolicy" })
+		scan(foreign, "pb-0123456789abcdef0")                                                                  // an override's own id
+		scan(other, predefined.BaselineID, func(h *compliance.Header) { h.OperatingSystem = baseline.Ubuntu }) // was Debian's: says nothing of Ubuntu's registrations
+		stale("a baseline of another operating system", other.ID)
+		ubuntu, _ := baseline.DefaultFor(baseline.Ubuntu)
+		scan(other, ubuntu.BaselineID, func(h *compliance.Header) { h.OperatingSystem = baseline.Ubuntu })
+		stale("at first")
+
+		setDefault(fresh)
+		stale("another default", plain.ID, web.ID)
+		setDefault(&predefined.BaselineID)
+		stale("the default of before")
+		register := &ssm.RegisterPatchBaselineForPatchGroupInput{BaselineId: group, PatchGroup: str("web")}
+		must[*ssm.RegisterPatchBaselineForPatchGroupOutput](t)(c.RegisterPatchBaselineForPatchGroup(ctx, register))
+		stale("a registered group", web.ID)
+		scan(web, *group)
+		stale("scanned with the group's")
+		setDefault(fresh)
+		stale("another default beside a group", plain.ID)
+		tag(plain, "web")
+		scan(plain, *group)
+		stale("scanned as one of the group")
+		tag(plain, "nowhere")
+		stale("a tag that leads to the default", plain.ID)
+		tag(plain, "web")
+		stale("the tag of before")
+		must[*ssm.DeregisterPatchBaselineForPatchGroupOutput](t)(c.DeregisterPatchBaselineForPatchGroup(ctx, &ssm.DeregisterPatchBaselineForPatchGroupInput{BaselineId: group, PatchGroup: str("web")}))
+		must[*ssm.DeletePatchBaselineOutput](t)(c.DeletePatchBaseline(ctx, &ssm.DeletePatchBaselineInput{BaselineId: group}))
+		stale("a deleted baseline", plain.ID, web.ID)
+		scan(plain, *fresh)
+		scan(web, "arn:aws:ssm:us-east-1:000000000001:patchbaseline/"+*fresh)
+		stale("scanned with the new default")
 	})
 }
 

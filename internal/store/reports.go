@@ -50,6 +50,8 @@ type NodeState struct {
 	Header                []byte // zstd
 	ResultHash            string
 	AvailableHash         string
+	OperatingSystem       string // whose registered baseline judged; empty: another one, such as a policy's
+	PredefinedID          string // the predefined default of that operating system
 }
 
 func (s *NodeState) fields() []any {
@@ -64,12 +66,12 @@ func (s *NodeState) fields() []any {
 		&s.RebootRequired, &s.Status, &s.Severity,
 	}
 	f = append(f, s.Counts.fields()...)
-	return append(f, &s.SeverityCounts, &s.Header, &s.ResultHash, &s.AvailableHash)
+	return append(f, &s.SeverityCounts, &s.Header, &s.ResultHash, &s.AvailableHash, &s.OperatingSystem, &s.PredefinedID)
 }
 
 const stateColumns = `account, region, node_id, boot_id, scan_seq, operation, started_at, ended_at, published_at,
 	stale_at, baseline_id, snapshot_id, patch_group, execution_id, execution_type, reboot_option, install_override_list,
-	last_no_reboot_install_at, reboot_required, status, severity, ` + countColumns + `, severity_counts, header, result_hash, available_hash`
+	last_no_reboot_install_at, reboot_required, status, severity, ` + countColumns + `, severity_counts, header, result_hash, available_hash, operating_system, predefined_id`
 
 // clockSlack is how far a node's clock may be ahead before its scans count as taken with a wrong clock.
 const clockSlack = 5 * time.Minute
@@ -80,7 +82,7 @@ const clockSlack = 5 * time.Minute
 // a wrong clock, and any other takes its place.
 func (tx *Tx) PutNodeState(s NodeState) (bool, error) {
 	c := s.Counts
-	n, err := tx.exec(`INSERT INTO node_state (`+stateColumns+`) VALUES (`+placeholders(1, 37)+`)
+	n, err := tx.exec(`INSERT INTO node_state (`+stateColumns+`) VALUES (`+placeholders(1, 39)+`)
 		ON CONFLICT (account, region, node_id) DO UPDATE SET boot_id = excluded.boot_id, scan_seq = excluded.scan_seq, operation = excluded.operation,
 		started_at = excluded.started_at, ended_at = excluded.ended_at, published_at = excluded.published_at, stale_at = excluded.stale_at,
 		baseline_id = excluded.baseline_id, snapshot_id = excluded.snapshot_id, patch_group = excluded.patch_group, execution_id = excluded.execution_id,
@@ -91,8 +93,9 @@ func (tx *Tx) PutNodeState(s NodeState) (bool, error) {
 		failed = excluded.failed, not_applicable = excluded.not_applicable, unreported_not_applicable = excluded.unreported_not_applicable,
 		available_security_update = excluded.available_security_update, critical_non_compliant = excluded.critical_non_compliant,
 		security_non_compliant = excluded.security_non_compliant, other_non_compliant = excluded.other_non_compliant,
-		severity_counts = excluded.severity_counts, header = excluded.header, result_hash = excluded.result_hash, available_hash = excluded.available_hash
-		WHERE CASE WHEN node_state.ended_at > $38 THEN TRUE
+		severity_counts = excluded.severity_counts, header = excluded.header, result_hash = excluded.result_hash, available_hash = excluded.available_hash,
+		operating_system = excluded.operating_system, predefined_id = excluded.predefined_id
+		WHERE CASE WHEN node_state.ended_at > $40 THEN TRUE
 			WHEN excluded.boot_id = '' OR excluded.boot_id <> node_state.boot_id OR excluded.scan_seq = node_state.scan_seq THEN excluded.ended_at > node_state.ended_at
 			WHEN excluded.scan_seq > node_state.scan_seq THEN TRUE
 			ELSE excluded.ended_at > node_state.published_at END`,
@@ -101,7 +104,7 @@ func (tx *Tx) PutNodeState(s NodeState) (bool, error) {
 		at(s.LastNoRebootInstallAt), s.RebootRequired, s.Status, s.Severity,
 		c.Installed, c.InstalledOther, c.InstalledPendingReboot, c.InstalledRejected, c.Missing, c.Failed, c.NotApplicable,
 		c.UnreportedNotApplicable, c.AvailableSecurityUpdate, c.CriticalNonCompliant, c.SecurityNonCompliant, c.OtherNonCompliant,
-		s.SeverityCounts, s.Header, s.ResultHash, s.AvailableHash, at(tx.now.Add(clockSlack)))
+		s.SeverityCounts, s.Header, s.ResultHash, s.AvailableHash, s.OperatingSystem, s.PredefinedID, at(tx.now.Add(clockSlack)))
 	return n == 1, err
 }
 
@@ -175,18 +178,39 @@ func (f *FleetSummary) fields() []any {
 	return []any{&f.Managed, &f.Compliant, &f.NonCompliant, &f.Stale, &f.Unknown, &f.Online}
 }
 
+// withBaselines joins a node n and its state s with the baseline that judged (b) and with the registrations that say
+// which one would judge now: that of its patch group (g), else the default of its operating system (d).
+const withBaselines = ` LEFT JOIN patch_baseline b ON b.account = s.account AND b.region = s.region AND b.id = s.baseline_id
+	LEFT JOIN patch_group g ON g.account = n.account AND g.region = n.region AND g.patch_group = n.patch_group AND g.operating_system = s.operating_system
+	LEFT JOIN default_baseline d ON d.account = s.account AND d.region = s.region AND d.operating_system = s.operating_system`
+
+// outdated says that a scan no longer answers for its node, however young it is (R-22): its baseline was changed
+// after it began, or another one would judge the node now.
+const outdated = `(COALESCE(b.modified_at, 0) > s.started_at
+	OR (s.operating_system <> '' AND COALESCE(g.baseline_id, d.baseline_id, s.predefined_id) <> s.baseline_id))`
+
 // FleetSummary counts each state by a positive predicate, in one query. A scan is stale when its time is over or
-// its baseline was changed after it began (R-22).
+// when it is outdated (R-22).
 func (tx *Tx) FleetSummary(sc Scope, onlineSince time.Time) (FleetSummary, error) {
 	return one[FleetSummary](tx, `SELECT count(*),
-		count(*) FILTER (WHERE s.status = 'COMPLIANT' AND s.stale_at > $1 AND (b.id IS NULL OR b.modified_at <= s.started_at)),
-		count(*) FILTER (WHERE s.status = 'NON_COMPLIANT' AND s.stale_at > $1 AND (b.id IS NULL OR b.modified_at <= s.started_at)),
-		count(*) FILTER (WHERE s.node_id IS NOT NULL AND (s.stale_at <= $1 OR b.modified_at > s.started_at)),
+		count(*) FILTER (WHERE s.status = 'COMPLIANT' AND s.stale_at > $1 AND NOT `+outdated+`),
+		count(*) FILTER (WHERE s.status = 'NON_COMPLIANT' AND s.stale_at > $1 AND NOT `+outdated+`),
+		count(*) FILTER (WHERE s.node_id IS NOT NULL AND (s.stale_at <= $1 OR `+outdated+`)),
 		count(*) FILTER (WHERE s.node_id IS NULL),
 		count(*) FILTER (WHERE n.last_ping_at > $2)
-		FROM node n LEFT JOIN node_state s ON s.account = n.account AND s.region = n.region AND s.node_id = n.id
-		LEFT JOIN patch_baseline b ON b.account = s.account AND b.region = s.region AND b.id = s.baseline_id
+		FROM node n LEFT JOIN node_state s ON s.account = n.account AND s.region = n.region AND s.node_id = n.id`+withBaselines+`
 		WHERE n.account = $3 AND n.region = $4 AND n.deregistered_at = 0`, at(tx.now), at(onlineSince), sc.Account, sc.Region)
+}
+
+// Outdated tells of the nodes named which ones have a published scan that FleetSummary counts as stale although its
+// time is not over.
+func (tx *Tx) Outdated(sc Scope, ids []string) ([]string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	args := append([]any{sc.Account, sc.Region}, anys(ids)...)
+	return column[string](tx, `SELECT n.id FROM node n JOIN node_state s ON s.account = n.account AND s.region = n.region AND s.node_id = n.id`+withBaselines+`
+		WHERE n.account = $1 AND n.region = $2 AND n.id IN (`+placeholders(3, len(ids))+`) AND `+outdated+` ORDER BY n.id`, args...)
 }
 
 // AppendScanHistory keeps one line per scan.

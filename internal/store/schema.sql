@@ -282,6 +282,8 @@ CREATE TABLE node_state (
     header                   BYTEA NOT NULL,  -- zstd: everything of the scan but its items
     result_hash              TEXT NOT NULL,
     available_hash           TEXT NOT NULL,
+    operating_system         TEXT NOT NULL DEFAULT '',  -- whose registered baseline judged; empty: another one, such as a policy's
+    predefined_id            TEXT NOT NULL DEFAULT '',  -- the predefined default of that operating system
     PRIMARY KEY (account, region, node_id)
 );
 CREATE INDEX node_state_stale ON node_state (account, region, stale_at);
