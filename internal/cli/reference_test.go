@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -12,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-)
 
-var updateReference = flag.Bool("update", false, "rewrite golden files and the reference")
+	"oakum.dev/internal/oakumtest/golden"
+)
 
 // TestReference fails when docs/reference/commands.md does not say what the commands say of themselves.
 func TestReference(t *testing.T) {
@@ -28,19 +27,7 @@ func TestReference(t *testing.T) {
 	fmt.Fprint(&b, "# Commands\n\nMade from the commands' own help; `make generate` rewrites it.\n")
 	writeReference(&b, NewRoot(&Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard}))
 	path := filepath.Join("..", "..", "docs", "reference", "commands.md")
-	if *updateReference {
-		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(want, b.Bytes()) {
-		t.Errorf("%s is not what the commands say: run make generate", path)
-	}
+	golden.Check(t, path, b.Bytes(), "run make generate")
 }
 
 func writeReference(w io.Writer, cmd *cobra.Command) {

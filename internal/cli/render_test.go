@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,10 +11,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
-	"github.com/google/go-cmp/cmp"
 
 	"oakum.dev/baseline"
 	"oakum.dev/compliance"
+	"oakum.dev/internal/oakumtest/golden"
 	"oakum.dev/patch"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/oakum"
@@ -23,23 +22,9 @@ import (
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// golden compares with a file in testdata; -update rewrites it.
-func golden(t *testing.T, name string, got []byte) {
+func checkGolden(t *testing.T, name string, got []byte) {
 	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *updateReference {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs (-want +got):\n%s", path, diff)
-	}
+	golden.Check(t, filepath.Join("testdata", name), got, "-update rewrites it")
 }
 
 func testNodes() []oakum.Node {
@@ -94,7 +79,7 @@ func TestNodeTables(t *testing.T) {
 			t.Errorf("a line for 80 columns has %d: %s", n, line)
 		}
 	}
-	golden(t, "nodes.txt", b.Bytes())
+	checkGolden(t, "nodes.txt", b.Bytes())
 }
 
 func TestNodeView(t *testing.T) {
@@ -110,7 +95,7 @@ func TestNodeView(t *testing.T) {
 	writeNode(&b, &nodes[1], nil, nil, noon, 120, nil)
 	b.WriteString("\n----\n")
 	writeNode(&b, &nodes[2], testHeader(), nil, noon, 120, paintWord)
-	golden(t, "node.txt", b.Bytes())
+	checkGolden(t, "node.txt", b.Bytes())
 }
 
 func testBaseline(t *testing.T) *baseline.Baseline {
@@ -154,7 +139,7 @@ func TestWhy(t *testing.T) {
 			t.Errorf("reason %s is not explained:\n%s", reason, text)
 		}
 	}
-	golden(t, "why.txt", out.Bytes())
+	checkGolden(t, "why.txt", out.Bytes())
 }
 
 func TestBaselineView(t *testing.T) {
@@ -170,7 +155,7 @@ func TestBaselineView(t *testing.T) {
 		}},
 		Sources: []types.PatchSource{{Name: new("internal"), Products: []string{"Debian12"}, Configuration: new("deb x")}},
 	}, 120)
-	golden(t, "baseline.txt", b.Bytes())
+	checkGolden(t, "baseline.txt", b.Bytes())
 }
 
 func TestAPIJSON(t *testing.T) {

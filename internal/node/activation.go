@@ -11,6 +11,7 @@ import (
 	"oakum.dev/arn"
 	"oakum.dev/awserr"
 	"oakum.dev/internal/store"
+	"oakum.dev/internal/tag"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ssm"
 )
@@ -40,11 +41,11 @@ func (s *Service) CreateActivation(ctx context.Context, in *ssm.CreateActivation
 		}
 	}
 	tags := append([]ssm.Tag{}, in.Tags...)
-	if err := checkTags(tags); err != nil {
+	if err := tag.Check(tags); err != nil {
 		return nil, err
 	}
-	if len(tags) > maxTags {
-		return nil, ssm.InvalidParameters("The Targets parameter includes too many tags: at most %d are allowed.", maxTags)
+	if len(tags) > tag.Max {
+		return nil, ssm.InvalidParameters("The Targets parameter includes too many tags: at most %d are allowed.", tag.Max)
 	}
 	tagJSON, err := json.Marshal(tags)
 	if err != nil {

@@ -3,26 +3,13 @@ package node
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"oakum.dev/arn"
-	"oakum.dev/awserr"
 	"oakum.dev/internal/store"
+	"oakum.dev/internal/tag"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ssm"
 )
-
-// maxTags is how many tags a resource may carry.
-const maxTags = 50
-
-func checkTags(tags []ssm.Tag) error {
-	for _, t := range tags {
-		if strings.HasPrefix(strings.ToLower(codec.Value(t.Key)), "aws:") {
-			return awserr.Validation("aws: prefixed tag key names are not allowed for external use.")
-		}
-	}
-	return nil
-}
 
 // taggable checks that a resource exists and may be tagged, and returns the id under which its tags are kept.
 func taggable(tx *store.Tx, sc store.Scope, resourceType, id string) (string, error) {
@@ -50,7 +37,7 @@ func taggable(tx *store.Tx, sc store.Scope, resourceType, id string) (string, er
 // AddTagsToResource adds tags or changes their values.
 func (s *Service) AddTagsToResource(ctx context.Context, in *ssm.AddTagsToResourceInput) (*ssm.AddTagsToResourceOutput, error) {
 	sc, kind := store.ScopeOf(ctx), codec.Value(in.ResourceType)
-	if err := checkTags(in.Tags); err != nil {
+	if err := tag.Check(in.Tags); err != nil {
 		return nil, err
 	}
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
@@ -77,8 +64,8 @@ func keepTags(tx *store.Tx, sc store.Scope, kind, id string) error {
 	if err != nil {
 		return err
 	}
-	if len(rows) > maxTags {
-		return ssm.TooManyTagsError("The resource would have %d tags; at most %d are allowed.", len(rows), maxTags)
+	if len(rows) > tag.Max {
+		return ssm.TooManyTagsError("The resource would have %d tags; at most %d are allowed.", len(rows), tag.Max)
 	}
 	if kind != resourceNode {
 		return nil

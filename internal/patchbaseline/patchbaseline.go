@@ -18,6 +18,7 @@ import (
 	"oakum.dev/baseline"
 	"oakum.dev/internal/page"
 	"oakum.dev/internal/store"
+	"oakum.dev/internal/tag"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ssm"
 )
@@ -145,10 +146,8 @@ func (s *Service) CreatePatchBaseline(ctx context.Context, in *ssm.CreatePatchBa
 	if strings.HasPrefix(codec.Value(in.Name), "AWS-") {
 		return nil, awserr.Validation("Names that start with AWS- are reserved for predefined baselines.")
 	}
-	for _, t := range in.Tags {
-		if strings.HasPrefix(strings.ToLower(codec.Value(t.Key)), "aws:") {
-			return nil, awserr.Validation("aws: prefixed tag key names are not allowed for external use.")
-		}
+	if err := tag.Check(in.Tags); err != nil {
+		return nil, err
 	}
 	b, err := fromCreate(in)
 	if err != nil {

@@ -2,18 +2,15 @@ package server
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
 
+	"oakum.dev/internal/oakumtest/golden"
 	"oakum.dev/wire/codec"
 )
-
-var updateReference = flag.Bool("update", false, "rewrite the reference")
 
 // TestReference fails when docs/reference/api.md does not list the operations that are served.
 func TestReference(t *testing.T) {
@@ -63,17 +60,5 @@ func TestReference(t *testing.T) {
 		}
 	}
 	path := filepath.Join("..", "..", "docs", "reference", "api.md")
-	if *updateReference {
-		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(want, b.Bytes()) {
-		t.Errorf("%s is not the operation table: run make generate", path)
-	}
+	golden.Check(t, path, b.Bytes(), "run make generate")
 }
