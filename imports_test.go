@@ -106,7 +106,7 @@ func TestLibrariesHaveOneHome(t *testing.T) {
 		"github.com/pressly/goose/v3":        {"oakum.dev/internal/store"},
 		"github.com/spf13/cobra":             {"oakum.dev/internal/cli"},
 		"github.com/prometheus/...":          {"oakum.dev/internal/server"},
-		"go.yaml.in/yaml/v3":                 {"oakum.dev/document", "oakum.dev/baseline"},
+		"go.yaml.in/yaml/v3":                 {"oakum.dev/document", "oakum.dev/baseline", "oakum.dev/internal/cli"},
 		"github.com/pierrec/lz4/v4":          {"oakum.dev/repo/deb", "oakum.dev/patch/apt"},
 		"github.com/ulikunitz/xz":            {"oakum.dev/repo/deb", "oakum.dev/patch/apt"},
 		"github.com/aws/aws-sdk-go-v2/...":   {"oakum.dev/internal/cli", "oakum.dev/internal/oakumtest/...", "oakum.dev/bench/..."},
