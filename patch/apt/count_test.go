@@ -18,6 +18,9 @@ func TestNotApplicableCount(t *testing.T) {
 		dir := t.TempDir()
 		randomRoot(seed, "2.6.1").write(t, dir)
 		roots = append(roots, dir)
+		dir = t.TempDir()
+		randomMultiRoot(seed, "2.6.1").write(t, dir)
+		roots = append(roots, dir)
 	}
 	if dir := os.Getenv("OAKUM_TEST_ROOT"); dir != "" {
 		roots = append(roots, dir)

@@ -260,11 +260,9 @@ func (s *solver) flaws(of []*pkg, first bool) []flaw {
 				out = append(out, flaw{p: p, r: r.String(), relation: r, conflict: q})
 			}
 		}
-		if v.MultiArch == "same" { // copies for several architectures move together
-			for _, q := range s.byName[p.name] {
-				if w := s.world[q]; q != p && w != nil && w.MultiArch == "same" && w.Version != v.Version {
-					out = append(out, flaw{p: p, r: "same version", conflict: q})
-				}
+		for _, q := range s.byName[p.name] {
+			if w := s.world[q]; q != p && w != nil && !sideBySide(v, w) {
+				out = append(out, flaw{p: p, r: "another architecture", conflict: q})
 			}
 		}
 		if first && len(out) > 0 {
@@ -272,6 +270,12 @@ func (s *solver) flaws(of []*pkg, first bool) []flaw {
 		}
 	}
 	return out
+}
+
+// sideBySide reports whether versions of one name for two architectures can be installed together: both say that they
+// can, and they are the same version.
+func sideBySide(v, w *version) bool {
+	return v.MultiArch == "same" && w.MultiArch == "same" && v.Version == w.Version
 }
 
 func (s *solver) met(p *pkg, r relation) bool {
@@ -296,7 +300,7 @@ func (s *solver) matching(p *pkg, a alternative, negative bool) []*pkg {
 	}
 	for _, q := range s.provides[a.name] {
 		v := s.world[q]
-		if v == nil || negative && q == p || !s.archFits(p, a, q, v, negative) {
+		if v == nil || negative && q.name == p.name || !s.archFits(p, a, q, v, negative) {
 			continue
 		}
 		if s.providesIt(v, a) && !slices.Contains(out, q) {
@@ -323,7 +327,7 @@ func (s *solver) archFits(p *pkg, a alternative, q *pkg, v *version, negative bo
 	case "":
 		return negative || q.arch == p.arch || v.MultiArch == "foreign"
 	case "any":
-		return q.arch == p.arch || v.MultiArch == "allowed" || v.MultiArch == "foreign"
+		return v.MultiArch == "allowed"
 	case "native":
 		return q.arch == s.n.native
 	}
@@ -452,7 +456,7 @@ func (s *solver) fixConflict(f flaw) fixResult {
 			return false
 		}
 		if f.relation == nil {
-			return v.Version != w.Version
+			return !sideBySide(v, w)
 		}
 		return hasRelation(s.links.of(v.Package).conflicts, f.r) && slices.Contains(s.matching(p, f.relation[0], true), q)
 	}

@@ -19,11 +19,13 @@ type synthRoot struct {
 	conf      string
 	machineID string
 	installed []string
+	foreign   bool // i386 was added to dpkg's architectures, and the archives have it
 }
 
 type synthSuite struct {
 	release  string // fields of the Release file beyond Codename
 	packages strings.Builder
+	i386     strings.Builder // the list of the foreign architecture
 	unsigned bool
 }
 
@@ -39,8 +41,15 @@ func (r *synthRoot) suite(name, release string) *synthSuite {
 
 // stanza writes a package; fields is "Key: value\n" text.
 func (s *synthSuite) add(name, version, fields string) {
-	fmt.Fprintf(&s.packages, "Package: %s\nVersion: %s\n%sFilename: pool/%s_%s.deb\nSize: 1000\nMD5sum: d41d8cd98f00b204e9800998ecf8427e\nDescription: x\n\n",
-		name, version, withDefaults(fields), name, version)
+	fields = withDefaults(fields)
+	text := fmt.Sprintf("Package: %s\nVersion: %s\n%sFilename: pool/%s_%s.deb\nSize: 1000\nMD5sum: d41d8cd98f00b204e9800998ecf8427e\nDescription: x\n\n",
+		name, version, fields, name, version)
+	if !strings.Contains("\n"+fields, "\nArchitecture: i386\n") {
+		s.packages.WriteString(text)
+	}
+	if !strings.Contains("\n"+fields, "\nArchitecture: amd64\n") { // what is for all stands in every list
+		s.i386.WriteString(text)
+	}
 }
 
 func withDefaults(fields string) string {
@@ -85,13 +94,16 @@ func (r *synthRoot) write(t *testing.T, dir string) {
 		s := r.suites[name]
 		fmt.Fprintf(&sources, "deb http://archive.example.com/debian %s main\n", name)
 		prefix := "var/lib/apt/lists/archive.example.com_debian_dists_" + name + "_"
-		rel := "Codename: " + name + "\nDate: Sat, 14 Nov 2026 10:00:00 UTC\nArchitectures: amd64 all\nComponents: main\n" + s.release
+		rel := "Codename: " + name + "\nDate: Sat, 14 Nov 2026 10:00:00 UTC\nArchitectures: amd64 i386 all\nComponents: main\n" + s.release
 		if s.unsigned {
 			put(prefix+"Release", rel)
 		} else {
 			put(prefix+"InRelease", rel)
 		}
 		put(prefix+"main_binary-amd64_Packages", s.packages.String())
+		if r.foreign {
+			put(prefix+"main_binary-i386_Packages", s.i386.String())
+		}
 	}
 	for _, d := range []string{"etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/lib/dpkg/info", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial", "usr/lib/dpkg"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
@@ -104,7 +116,11 @@ func (r *synthRoot) write(t *testing.T, dir string) {
 	put("etc/apt/preferences", r.prefs)
 	put("etc/apt/apt.conf.d/90test", r.conf)
 	put("var/lib/dpkg/status", r.status.String())
-	put("var/lib/dpkg/arch", "amd64\n")
+	archs := "amd64\n"
+	if r.foreign {
+		archs += "i386\n"
+	}
+	put("var/lib/dpkg/arch", archs)
 }
 
 const (
