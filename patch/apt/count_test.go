@@ -2,14 +2,15 @@ package apt
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"oakum.dev/baseline"
 	"oakum.dev/repo/deb"
 )
 
-// TestNotApplicableCount counts one by one: every name that is not installed and of which the predefined baseline
-// approves a version. OAKUM_TEST_ROOT adds a real root to the random ones.
+// TestNotApplicableCount counts one by one: every package whose name is not installed and of which the predefined
+// baseline approves a version. For another architecture it is another package. OAKUM_TEST_ROOT adds a real root to the random ones.
 func TestNotApplicableCount(t *testing.T) {
 	t.Parallel()
 	b := predefined(t, baseline.Debian)
@@ -45,7 +46,7 @@ func TestNotApplicableCount(t *testing.T) {
 				}
 				node := baseline.Node{OS: baseline.Debian, Product: res.Header.Product}
 				if i.trusted && !installed[p.Name] && b.Evaluate(node, &fact, november).Approved {
-					approved[p.Name] = true
+					approved[key(p.Name, strings.Replace(p.Arch, "all", n.native, 1))] = true
 				}
 				return nil
 			})
