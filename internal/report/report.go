@@ -112,7 +112,7 @@ func (s *Service) PutPatchResult(ctx context.Context, in *oakum.PutPatchResultIn
 		if err != nil {
 			return notANode(err, id)
 		}
-		if err := s.learn(tx, sc, id, header, codec.Value(in.AvailableHash), available, rows); err != nil {
+		if err := s.learn(tx, sc, header, codec.Value(in.AvailableHash), available, rows); err != nil {
 			return err
 		}
 		out.Stored = new(true)
@@ -153,9 +153,13 @@ func notANode(err error, id string) error {
 	return err
 }
 
-// learn adds the versions that a node's repositories offer to the catalogue of its region, when they are other ones
-// than at its last scan. Blobs are the account's: the node of another region may have sent this one.
-func (s *Service) learn(tx *store.Tx, sc store.Scope, nodeID string, h *compliance.Header, hash string, body []byte, rows []compliance.Available) error {
+// Relearn is how long the catalogue takes a set of versions for known. Reports of the same set bring its versions up
+// to date after that; the sweep of versions that no node reports waits much longer.
+const Relearn = 7 * 24 * time.Hour
+
+// learn adds the versions that a node's repositories offer to the catalogue of its region, when no node has reported
+// the same set lately. Blobs are the account's: the node of another region may have sent this one.
+func (s *Service) learn(tx *store.Tx, sc store.Scope, h *compliance.Header, hash string, body []byte, rows []compliance.Available) error {
 	if hash == "" {
 		return nil
 	}
@@ -163,19 +167,18 @@ func (s *Service) learn(tx *store.Tx, sc store.Scope, nodeID string, h *complian
 		if _, err := tx.PutContent(sc.Account, body); err != nil {
 			return err
 		}
-	} else {
-		old, err := tx.NodeState(sc, nodeID)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		if old.AvailableHash == hash {
-			return nil
-		}
+	}
+	set := store.AvailableSet{OperatingSystem: string(h.OperatingSystem), Product: h.Product, Hash: hash}
+	known, err := tx.KnowsAvailable(sc, set, tx.Now().Add(-Relearn))
+	if err != nil || known {
+		return err
+	}
+	if body == nil {
 		if body, err = tx.Content(sc.Account, hash); err != nil {
 			return err
 		}
 		if rows, err = compliance.DecodeAvailable(body); err != nil {
-			return err
+			return awserr.Validation("AvailableHash: %v", err) // the hash of something else that the account holds
 		}
 	}
 	for _, r := range rows {
@@ -185,13 +188,14 @@ func (s *Service) learn(tx *store.Tx, sc store.Scope, nodeID string, h *complian
 		}
 		err := tx.PutAvailablePatch(sc, store.AvailablePatch{
 			OperatingSystem: string(h.OperatingSystem), Product: product, Name: r.Name, Version: r.Version, Arch: r.Arch, Repository: r.Repository,
-			Classification: r.Classification, Priority: r.Priority, Section: r.Section, ReleasedAt: r.ReleasedTime, FirstSeenAt: tx.Now(),
+			Classification: r.Classification, Priority: r.Priority, Section: r.Section, ReleasedAt: r.ReleasedTime,
+			FirstSeenAt: tx.Now(), LastSeenAt: tx.Now(),
 		})
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return tx.PutAvailableSet(sc, set)
 }
 
 // publish makes a whole report the node's published state: blob, summary row and index of what is not fine in

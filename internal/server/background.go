@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"oakum.dev/internal/command"
+	"oakum.dev/internal/report"
 	"oakum.dev/internal/store"
 )
 
@@ -31,7 +32,8 @@ const (
 	keepTokens    = 48 * time.Hour
 	keepHistory   = 90 * 24 * time.Hour
 	keepAudit     = 400 * 24 * time.Hour
-	keepContent   = 24 * time.Hour // of blobs that nothing refers to
+	keepAvailable = 90 * 24 * time.Hour // of versions that no node reports, as long as the scans that name them
+	keepContent   = 24 * time.Hour      // of blobs that nothing refers to
 )
 
 func (s *Server) background(ctx context.Context, g *errgroup.Group) {
@@ -116,6 +118,10 @@ func (s *Server) retain(ctx context.Context) error {
 		func(tx *store.Tx) (int64, error) { return tx.DeleteOldSnapshots(now.Add(-keepSnapshots), sweepPerTurn) },
 		func(tx *store.Tx) (int64, error) { return tx.DeleteOldTokens(now.Add(-keepTokens), sweepPerTurn) },
 		func(tx *store.Tx) (int64, error) { return tx.DeleteOldHistory(now.Add(-keepHistory), sweepPerTurn) },
+		func(tx *store.Tx) (int64, error) { return tx.DeleteOldAvailable(now.Add(-keepAvailable), sweepPerTurn) },
+		func(tx *store.Tx) (int64, error) {
+			return tx.DeleteOldAvailableSets(now.Add(-report.Relearn), sweepPerTurn)
+		},
 		func(tx *store.Tx) (int64, error) { return tx.DeleteOldAudit(now.Add(-keepAudit), sweepPerTurn) },
 		func(tx *store.Tx) (int64, error) { return tx.DeleteExpiredMessages(sweepPerTurn) },
 		func(tx *store.Tx) (int64, error) { return deleteOldCommands(tx, now.Add(-keepCommands)) },

@@ -368,8 +368,21 @@ CREATE TABLE available_patch (
     section          TEXT NOT NULL,
     released_at      BIGINT NOT NULL,
     first_seen_at    BIGINT NOT NULL,
+    last_seen_at     BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (account, region, operating_system, product, name, version, arch, repository)
 );
+CREATE INDEX available_patch_age ON available_patch (last_seen_at);
+
+CREATE TABLE available_set (               -- sets of versions, by their hash, that the catalogue has
+    account          TEXT NOT NULL,
+    region           TEXT NOT NULL,
+    operating_system TEXT NOT NULL,
+    product          TEXT NOT NULL,
+    hash             TEXT NOT NULL,
+    learned_at       BIGINT NOT NULL,
+    PRIMARY KEY (account, region, operating_system, product, hash)
+);
+CREATE INDEX available_set_age ON available_set (learned_at);
 
 CREATE TABLE audit_event (
     event_id   TEXT PRIMARY KEY,
