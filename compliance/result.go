@@ -40,6 +40,7 @@ type Header struct {
 	Updaters            []string       `json:"updaters,omitempty"` // other programs on the node that install updates by themselves
 	BootID              string         `json:"bootId,omitempty"`
 	ScanSeq             int64          `json:"scanSeq,omitempty"`
+	Install             *Install       `json:"install,omitempty"` // of the Install that the result was found after
 }
 
 // Reboot is the evidence for a reboot or for restarts that are due.
@@ -90,4 +91,25 @@ func (r *Result) Finish(notApplicable int) {
 	Sort(r.Items)
 	r.Header.Counts = Count(r.Items, notApplicable)
 	r.Header.Status, r.Header.Severity = Overall(r.Items)
+}
+
+// Install is what an Install or an undo did to a node.
+type Install struct {
+	Run          string   `json:"run"` // its record on the node
+	Outcome      string   `json:"outcome,omitempty"`
+	Text         string   `json:"text,omitempty"` // why it ended so, a sentence
+	Transactions int      `json:"transactions,omitempty"`
+	Resumes      int      `json:"resumes,omitempty"` // how often it was taken up after a crash
+	Changes      []Change `json:"changes,omitempty"`
+	Leftovers    []string `json:"leftovers,omitempty"` // new versions of changed configuration files, for a person to merge
+	Restarts     []string `json:"restarts,omitempty"`  // units that were restarted, and how that went
+}
+
+// Change is a package that an Install moved from one version to another.
+type Change struct {
+	Name       string `json:"name"`
+	Arch       string `json:"arch,omitempty"`
+	Old        string `json:"old,omitempty"`        // empty: it was not installed
+	New        string `json:"new,omitempty"`        // empty: it was removed
+	Dependency bool   `json:"dependency,omitempty"` // it came along for another
 }

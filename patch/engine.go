@@ -14,15 +14,17 @@ import (
 	"oakum.dev/compliance"
 )
 
-// Engine runs scans on one node. It is used by one goroutine at a time.
+// Engine runs scans and installs on one node. It is used by one goroutine at a time.
 type Engine struct {
 	Manager  PackageManager
 	Now      func() time.Time
 	Log      *slog.Logger
-	StateDir string        // lock and state; empty: neither is used
-	LockWait time.Duration // how long another run is waited for; 0: 10 minutes
-	BootID   string        // of the running system; empty when it is not running (--root)
-	Waiting  func(Owner)   // called when the lock is held by somebody else; may be nil
+	StateDir string         // lock and state; empty: neither is used
+	LockWait time.Duration  // how long another run is waited for; 0: 10 minutes
+	BootID   string         // of the running system; empty when it is not running (--root)
+	Waiting  func(Owner)    // called when the lock is held by somebody else; may be nil
+	Exec     Exec           // starts what no package manager does: restarts of services; nil: none
+	Progress func(Progress) // called as an install goes on; may be nil
 }
 
 // ScanRequest says what a scan is to judge against and in whose name.
@@ -41,75 +43,114 @@ type ScanRequest struct {
 // Scan finds the state of every installed package.
 func (e *Engine) Scan(ctx context.Context, req ScanRequest) (*compliance.Result, error) {
 	started := e.Now().UTC()
+	release, err := e.lock(ctx, "scan", req.ExecutionID, started)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	s, err := e.look(ctx, req, started)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	return s.report(ctx, started, "Scan"), nil
+}
+
+// lock takes the engine's lock where there is a state folder.
+func (e *Engine) lock(ctx context.Context, what, run string, started time.Time) (release func(), err error) {
+	if e.StateDir == "" {
+		return func() {}, nil
+	}
+	wait := e.LockWait
+	if wait == 0 {
+		wait = 10 * time.Minute
+	}
+	return Lock(ctx, e.StateDir, Owner{PID: os.Getpid(), Run: run, Command: what, Since: started}, wait, e.Waiting)
+}
+
+// sight is what the engine sees of a node at one instant, and how the baseline judges it.
+type sight struct {
+	e        *Engine
+	req      ScanRequest
+	platform Platform
+	inv      *Inventory
+	state    State
+	j        Judgement
+	targets  []Target
+	blocks   map[string]Block
+	degraded []string
+}
+
+// look reads the node and decides what is wanted.
+func (e *Engine) look(ctx context.Context, req ScanRequest, started time.Time) (*sight, error) {
+	s := &sight{e: e, req: req}
+	var err error
+	if s.platform, err = e.Manager.Platform(ctx); err != nil {
+		return nil, asError(err, "UNSUPPORTED_OS", CodeUnsupported)
+	}
+	if s.inv, s.degraded, err = e.inventory(ctx, s.platform, req); err != nil {
+		return nil, err
+	}
+	if s.state, err = loadState(e.StateDir); err != nil {
+		s.degraded = append(s.degraded, err.Error())
+	}
+	s.j = Judgement{Baseline: req.Baseline, Node: s.platform.Node, Now: req.EvaluatedAt, Pending: s.state.pending(e.BootID)}
+	if s.j.Now.IsZero() {
+		s.j.Now = started
+	}
+	s.targets = s.j.Decide(s.inv)
+	return s, nil
+}
+
+// check finds out what of the targets cannot be installed.
+func (s *sight) check(ctx context.Context) error {
+	var rejected func(baseline.Patch) bool
+	if b := s.req.Baseline; b.Blocks() && len(b.RejectedPatches) > 0 {
+		rejected = func(p baseline.Patch) bool { return b.Rejects(s.platform.Node, &p) }
+	}
+	var err error
+	if s.blocks, err = s.e.Manager.Check(ctx, s.inv, s.targets, rejected); err != nil {
+		return asError(err, "DEPENDENCY", CodeDependency)
+	}
+	return nil
+}
+
+// report makes the result of what was seen. operation is Scan or Install.
+func (s *sight) report(ctx context.Context, started time.Time, operation string) *compliance.Result {
+	e, b := s.e, s.req.Baseline
 	log := e.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	if e.StateDir != "" {
-		wait := e.LockWait
-		if wait == 0 {
-			wait = 10 * time.Minute
-		}
-		me := Owner{PID: os.Getpid(), Run: req.ExecutionID, Command: "scan", Since: started}
-		release, err := Lock(ctx, e.StateDir, me, wait, e.Waiting)
-		if err != nil {
-			return nil, err
-		}
-		defer release()
-	}
-	platform, err := e.Manager.Platform(ctx)
+	items, notApplicable := s.j.Judge(s.inv, s.blocks)
+	reboot, updaters, err := e.Manager.Evidence(ctx, s.inv)
 	if err != nil {
-		return nil, asError(err, "UNSUPPORTED_OS", CodeUnsupported)
+		s.degraded = append(s.degraded, "reboot evidence: "+err.Error())
 	}
-	inv, degraded, err := e.inventory(ctx, platform, req)
-	if err != nil {
-		return nil, err
-	}
-	state, stateErr := loadState(e.StateDir)
-	if stateErr != nil {
-		degraded = append(degraded, stateErr.Error())
-	}
-	j := Judgement{Baseline: req.Baseline, Node: platform.Node, Now: req.EvaluatedAt, Pending: state.pending(e.BootID)}
-	if j.Now.IsZero() {
-		j.Now = started
-	}
-	var rejected func(baseline.Patch) bool
-	if req.Baseline.Blocks() && len(req.Baseline.RejectedPatches) > 0 {
-		rejected = func(p baseline.Patch) bool { return req.Baseline.Rejects(platform.Node, &p) }
-	}
-	targets := j.Decide(inv)
-	blocks, err := e.Manager.Check(ctx, inv, targets, rejected)
-	if err != nil {
-		return nil, asError(err, "DEPENDENCY", CodeDependency)
-	}
-	items, notApplicable := j.Judge(inv, blocks)
-	reboot, updaters, err := e.Manager.Evidence(ctx, inv)
-	if err != nil {
-		degraded = append(degraded, "reboot evidence: "+err.Error())
-	}
-	b := req.Baseline
-	res := &compliance.Result{Items: items, Available: available(inv, platform), Header: compliance.Header{
-		OperatingSystem: platform.Node.OS, Product: platform.Node.Product, PlatformName: platform.Name, PlatformVersion: platform.Version,
-		BaselineID: b.BaselineID, BaselineName: b.Name, SnapshotID: req.SnapshotID, PatchGroup: req.PatchGroup, Operation: "Scan",
-		RebootOption: req.RebootOption, StartedAt: started, Reboot: reboot, Repositories: inv.Repositories, Updaters: updaters,
-		Degraded: append(degraded, inv.Degraded...), LastNoReboot: state.LastNoReboot, ExecutionType: req.ExecutionType, ExecutionID: req.ExecutionID,
+	res := &compliance.Result{Items: items, Available: available(s.inv, s.platform), Header: compliance.Header{
+		OperatingSystem: s.platform.Node.OS, Product: s.platform.Node.Product, PlatformName: s.platform.Name, PlatformVersion: s.platform.Version,
+		BaselineID: b.BaselineID, BaselineName: b.Name, SnapshotID: s.req.SnapshotID, PatchGroup: s.req.PatchGroup, Operation: operation,
+		RebootOption: s.req.RebootOption, StartedAt: started, Reboot: reboot, Repositories: s.inv.Repositories, Updaters: updaters,
+		Degraded: append(s.degraded, s.inv.Degraded...), LastNoReboot: s.state.LastNoReboot, ExecutionType: s.req.ExecutionType, ExecutionID: s.req.ExecutionID,
 		BootID: e.BootID,
 	}}
-	if len(state.pending(e.BootID)) > 0 {
+	if len(s.j.Pending) > 0 {
 		res.Header.Reboot.Reasons = append(res.Header.Reboot.Reasons, "patches were installed without the reboot that they wait for")
 	}
 	res.Finish(notApplicable)
-	if req.Record && e.StateDir != "" {
-		state.ScanSeq++
-		res.Header.ScanSeq = state.ScanSeq
-		if err := state.save(e.StateDir); err != nil {
+	if s.req.Record && e.StateDir != "" {
+		s.state.ScanSeq++
+		res.Header.ScanSeq = s.state.ScanSeq
+		if err := s.state.save(e.StateDir); err != nil {
 			res.Header.Degraded = append(res.Header.Degraded, err.Error())
 		}
 	}
 	res.Header.EndedAt = e.Now().UTC()
-	log.LogAttrs(ctx, slog.LevelDebug, "scan finished", slog.String("baseline", b.BaselineID), slog.Int("missing", res.Header.Counts.Missing),
+	log.LogAttrs(ctx, slog.LevelDebug, strings.ToLower(operation)+" finished", slog.String("baseline", b.BaselineID), slog.Int("missing", res.Header.Counts.Missing),
 		slog.Int64("dur_ms", res.Header.EndedAt.Sub(started).Milliseconds()))
-	return res, nil
+	return res
 }
 
 // inventory refreshes where that is asked for, and reads.

@@ -16,9 +16,10 @@ import (
 
 // manager is a package manager that knows one inventory.
 type manager struct {
-	inv     *patch.Inventory
-	refresh error
-	failed  []string
+	patch.Transactor // scans only
+	inv              *patch.Inventory
+	refresh          error
+	failed           []string
 }
 
 func (manager) Name() string { return "test" }

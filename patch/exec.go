@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"time"
 )
@@ -16,6 +18,14 @@ type Command struct {
 	Dir       string        // empty: /
 	Timeout   time.Duration // 0: none beyond the context
 	MaxOutput int           // bytes kept of each stream; 0: 1 MiB
+	// Log, when set, takes both streams in place of Output. Being a file, it lets the program go on without this process.
+	Log *os.File
+	// Lasting programs go on to their end when the context or this process ends: a package manager in the middle of a
+	// transaction. Log must be set; Timeout is not looked at.
+	Lasting bool
+	// Unit names the systemd scope that a lasting program runs in, so that stopping the agent's unit does not stop it.
+	// Where systemd does not run it is not used.
+	Unit string
 }
 
 // Output is what a program left.
@@ -36,7 +46,7 @@ func BaseEnv() []string {
 	return []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "LANGUAGE=", "COLUMNS=32767",
 		"PAGER=cat", "SYSTEMD_PAGER=", "TERM=dumb", "DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true",
-		"APT_LISTCHANGES_FRONTEND=none", "NEEDRESTART_MODE=l", "NEEDRESTART_SUSPEND=1", "UCF_FORCE_CONFFOLD=1",
+		"APT_LISTCHANGES_FRONTEND=none", "APT_LISTBUGS_FRONTEND=none", "NEEDRESTART_MODE=l", "NEEDRESTART_SUSPEND=1", "UCF_FORCE_CONFFOLD=1",
 	}
 }
 
@@ -45,7 +55,15 @@ type OSExec struct{}
 
 // Run starts c and waits for it. When the context or the timeout ends, the whole process group is killed.
 func (OSExec) Run(ctx context.Context, c Command) (Output, error) {
-	if c.Timeout > 0 {
+	if c.Lasting {
+		if c.Log == nil {
+			return Output{}, fmt.Errorf("run %s: a program that outlives this process needs a log", c.Path)
+		}
+		if err := ctx.Err(); err != nil {
+			return Output{}, err
+		}
+		ctx = context.WithoutCancel(ctx)
+	} else if c.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
 		defer cancel()
@@ -55,8 +73,15 @@ func (OSExec) Run(ctx context.Context, c Command) (Output, error) {
 		limit = 1 << 20
 	}
 	stdout, stderr := &clipped{left: limit}, &clipped{left: limit}
-	cmd := exec.CommandContext(ctx, c.Path, c.Args...)
+	path, args := c.Path, c.Args
+	if c.Lasting {
+		path, args = scoped(c.Unit, path, args)
+	}
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = c.Env, c.Dir, stdout, stderr
+	if c.Log != nil {
+		cmd.Stdout, cmd.Stderr = c.Log, c.Log
+	}
 	if cmd.Dir == "" {
 		cmd.Dir = "/"
 	}

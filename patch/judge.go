@@ -14,7 +14,10 @@ type Judgement struct {
 	Node     baseline.Node
 	Now      time.Time       // the instant at which delays are judged
 	Pending  map[string]bool // titles installed without the reboot that they wait for
-	Installs bool            // the run was an Install: what is still missing has failed
+	Installs bool            // the run was an Install: what it tried and is still missing has failed
+	Tried    map[string]bool // by Package.Key; nil: everything that the baseline approves
+	// Attempted are the versions, by Package.Key, that an InstallOverrideList asked for; nil: there was no list.
+	Attempted map[string]*Version
 }
 
 // verdict is what the baseline says about one package.
@@ -134,6 +137,9 @@ func (j *Judgement) item(v verdict, blocks map[string]Block) compliance.Item {
 	if want == nil {
 		want = v.kept
 	}
+	if a := j.Attempted[p.Key()]; a != nil && (want == nil || v.upTo(want, a)) && !p.has(a.Text) {
+		want = p.version(a.Text) // what the list asked for and did not get
+	}
 	if want != nil {
 		j.missing(&it, v, want, blocks)
 		return it
@@ -179,7 +185,10 @@ func (j *Judgement) missing(it *compliance.Item, v verdict, want *Version, block
 		it.Reason, it.Detail = b.Reason, b.Detail
 	}
 	// What the node itself keeps away was not attempted by an Install, so it has not failed.
-	attempted := it.Reason != ReasonHeld && it.Reason != ReasonPinned && it.Reason != ReasonPhased
+	attempted := it.Reason != ReasonHeld && it.Reason != ReasonPinned && it.Reason != ReasonPhased && (j.Tried == nil || j.Tried[p.Key()])
+	if a := j.Attempted[p.Key()]; j.Attempted != nil {
+		attempted = a != nil && a.Text == want.Text
+	}
 	if j.Installs && attempted {
 		it.State = compliance.Failed
 	}
@@ -238,6 +247,32 @@ func repositoryOf(v verdict) string {
 	}
 	return ""
 }
+
+// upTo reports whether a comes no later than b in the order of versions.
+func (v verdict) upTo(a, b *Version) bool {
+	for i := range v.pkg.Versions {
+		switch v.pkg.Versions[i].Text {
+		case a.Text:
+			return true
+		case b.Text:
+			return false
+		}
+	}
+	return false
+}
+
+// version finds a newer version of the package that is still known, by its text.
+func (p *Package) version(text string) *Version {
+	for i := range p.Versions {
+		if p.Versions[i].Text == text && p.Versions[i].Order > 0 {
+			return &p.Versions[i]
+		}
+	}
+	return nil
+}
+
+// has reports whether the package is at a version, or beyond it.
+func (p *Package) has(text string) bool { return p.version(text) == nil }
 
 // installed is the version that is installed.
 func (p *Package) installed() *Version {

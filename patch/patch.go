@@ -45,7 +45,14 @@ func Reasons() map[string]string {
 		ReasonPhased: "the publisher's phased rollout has not reached this node", ReasonBlockedByRejected: "needs a rejected package",
 		ReasonUnmetDependency: "a dependency cannot be met", ReasonConflict: "conflicts with something installed",
 		ReasonNotTrusted: "only unsigned or untrusted repositories offer it", ReasonNotAutomatic: "its archive is used on request only",
-		ReasonSolver: "the package manager keeps it back",
+		ReasonSolver:  "the package manager keeps it back",
+		ReasonRemoval: "it would remove an installed package", ReasonDowngrade: "it would put an older version in place of an installed one",
+		ReasonListVersion: "it needs another version of a package than the list of patches to install names",
+		ReasonBeyondPlan:  "the run was interrupted, and going on would need more than was planned at first",
+		ReasonSuperseded:  "the planned version is not offered any more", ReasonDownload: "its package file could not be fetched",
+		ReasonInstall: "the package manager could not install it", ReasonBroken: "it was unpacked, but its scripts failed",
+		ReasonNoSpace: "too little disk space", ReasonInterrupted: "the run ended before its turn",
+		ReasonNotTried: "the run failed before anything was installed",
 	}
 }
 
@@ -125,6 +132,7 @@ type RefreshReport struct {
 
 // PackageManager is the seam between the engine and one package manager.
 type PackageManager interface {
+	Transactor
 	// Name is the program's name: "apt".
 	Name() string
 	// Platform identifies the node.
@@ -166,7 +174,14 @@ func Failures() map[string]string {
 		"PARAM_CONFLICT": "parameters of the run exclude each other",
 		"STATE_FILE":     "what the engine remembers between runs cannot be used",
 		"DEPENDENCY":     "dependencies could not be worked out",
-		"INTERRUPTED":    "the run was ended from outside",
+		"INTERRUPTED":    "a crash, a reboot or a cancellation ended the run; the text says what was installed and what was not",
+		"PATCH_FAILED":   "some patches could not be installed; each has its reason",
+		"READ_ONLY":      "a file system that the package manager writes to is mounted read-only",
+		"TIME_BUDGET":    "too little of the step's time was left to begin a transaction",
+		"REBOOT":         "the reboot could not be started, or did not happen",
+		"FROZEN":         "installs are frozen in this account and region",
+		"SNAPSHOT":       "the snapshot of the baseline is not to be had, not allowed or damaged",
+		"REPORT":         "the report could not be delivered",
 		"FAILED":         "any other failure; the text says which, such as a damaged dpkg status file",
 	}
 }

@@ -37,6 +37,8 @@ type Manager struct {
 	node *node // what the last Inventory read
 	// failed are the complaints of the last Refresh.
 	failed []string
+	// hopeless is what the last Repair could not mend. Its scripts are not started again in vain.
+	hopeless map[string]string
 }
 
 // New returns a manager. FS and Root are required.

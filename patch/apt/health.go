@@ -1,0 +1,237 @@
+package apt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"oakum.dev/patch"
+	"oakum.dev/repo/deb"
+)
+
+// entry is one package of dpkg's database. A package whose very first unpacking was cut off may have no version.
+type entry struct{ name, arch, version, status, state string }
+
+// database reads dpkg's status as it is, also where dpkg was stopped half way.
+func (m *Manager) database() ([]entry, error) {
+	f, err := m.cfg.FS.Open("var/lib/dpkg/status")
+	if err != nil {
+		return nil, fmt.Errorf("read what is installed: %w", err)
+	}
+	defer f.Close()
+	var out []entry
+	err = deb.ReadStatus(f, func(p *deb.Package) error {
+		if p.Present() {
+			out = append(out, entry{p.Name, p.Arch, p.Version, p.Status, p.State()})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// broken lists what dpkg left half way, by Package.Key, and what waits for triggers.
+func broken(db []entry) (left map[string]string, triggers bool) {
+	left = map[string]string{}
+	for _, e := range db {
+		switch e.state {
+		case "half-installed", "half-configured", "unpacked":
+			left[e.name+"."+e.arch] = e.state
+		case "triggers-pending", "triggers-awaited":
+			triggers = true
+		}
+		if strings.Contains(e.status, " reinstreq ") {
+			left[e.name+"."+e.arch] = e.state + ", and dpkg asks for it to be installed again"
+		}
+	}
+	return left, triggers
+}
+
+// Present reads dpkg's database. A package of architecture all is found under the native one too, and the other way round:
+// a package may go from one to the other with a new version.
+func (m *Manager) Present(context.Context) (map[string]patch.Presence, error) {
+	db, err := m.database()
+	if err != nil {
+		return nil, err
+	}
+	left, _ := broken(db)
+	out := make(map[string]patch.Presence, 2*len(db))
+	native := m.native()
+	for _, e := range db {
+		p := patch.Presence{Version: e.version, Broken: left[e.name+"."+e.arch]}
+		out[e.name+"."+e.arch] = p
+		switch e.arch {
+		case "all":
+			out[e.name+"."+native] = p
+		case native:
+			out[e.name+".all"] = p
+		}
+	}
+	return out, nil
+}
+
+func (m *Manager) native() string {
+	if m.node != nil {
+		return m.node.native
+	}
+	b, err := fs.ReadFile(m.cfg.FS, "var/lib/dpkg/arch")
+	if w := strings.Fields(string(b)); err == nil && len(w) > 0 {
+		return w[0]
+	}
+	return "amd64"
+}
+
+// interrupted reports whether dpkg was stopped before it had written down what it did.
+func (m *Manager) interrupted() bool {
+	updates, err := fs.ReadDir(m.cfg.FS, "var/lib/dpkg/updates")
+	return err == nil && slices.ContainsFunc(updates, func(e fs.DirEntry) bool { return strings.Trim(e.Name(), "0123456789") == "" })
+}
+
+// Repair waits for whoever is at work and does what dpkg and apt advise after an interruption: dpkg --configure -a, then
+// apt-get -f install, the latter only when its plan takes nothing away.
+func (m *Manager) Repair(ctx context.Context, log *os.File) (patch.Health, error) {
+	h := patch.Health{Broken: map[string]string{}}
+	if err := waitLocks(ctx, m.lockFiles(), m.cfg.LockWait, m.cfg.Note); err != nil {
+		return h, err
+	}
+	db, err := m.database()
+	if err != nil {
+		return h, err
+	}
+	before, triggers := broken(db)
+	cut := m.interrupted()
+	if len(before) == 0 && !triggers && !cut || len(before) > 0 && !cut && maps.Equal(before, m.hopeless) {
+		maps.Copy(h.Broken, before)
+		return h, nil
+	}
+	text, code, err := m.configure(ctx, log)
+	if err != nil {
+		return h, err
+	}
+	if code != 0 {
+		h.Trouble = append(h.Trouble, "dpkg --configure -a: "+strings.Join(troubles(text, code), "; "))
+	}
+	if db, err = m.database(); err != nil {
+		return h, err
+	}
+	if left, _ := broken(db); len(left) > 0 {
+		if err := m.fixMissing(ctx, log, left, &h); err != nil {
+			return h, err
+		}
+		if db, err = m.database(); err != nil {
+			return h, err
+		}
+	}
+	after, _ := broken(db)
+	h.Broken, m.hopeless = after, after
+	var mended []string
+	for k := range before {
+		if after[k] == "" {
+			mended = append(mended, k)
+		}
+	}
+	slices.Sort(mended)
+	switch {
+	case len(mended) > 0:
+		h.Repaired = append(h.Repaired, "dpkg had been interrupted; finished: "+strings.Join(mended, " "))
+	case cut && len(after) == 0:
+		h.Repaired = append(h.Repaired, "dpkg had been interrupted; its records are in order again")
+	}
+	return h, nil
+}
+
+// configure runs dpkg --configure -a. dpkg does not wait for its lock.
+func (m *Manager) configure(ctx context.Context, log *os.File) (string, int, error) {
+	deadline := time.Now().Add(m.cfg.LockWait)
+	for {
+		text, code, err := m.logged(ctx, log, "/usr/bin/dpkg", append(slices.Clone(conffilePolicy), "--configure", "-a"))
+		if err != nil || code == 0 || !strings.Contains(text, "lock") || time.Now().After(deadline) {
+			return text, code, err
+		}
+		if !strings.Contains(text, "was locked by another process") && !strings.Contains(text, "is locked by another process") {
+			return text, code, nil
+		}
+		if err := waitLocks(ctx, m.lockFiles(), time.Until(deadline), m.cfg.Note); err != nil {
+			return text, code, err
+		}
+	}
+}
+
+// fixMissing lets apt fetch what half-installed packages need, when that is all that it would do.
+func (m *Manager) fixMissing(ctx context.Context, log *os.File, left map[string]string, h *patch.Health) error {
+	if m.node == nil {
+		return nil
+	}
+	opts, err := m.transactionOptions(nil)
+	if err != nil {
+		return err
+	}
+	out, err := m.cfg.Exec.Run(ctx, patch.Command{
+		Path: "/usr/bin/apt-get", Args: append(append([]string{"-s", "-o", "Debug::NoLocking=1"}, opts...), "-f", "install"), Env: patch.BaseEnv(), Timeout: 5 * time.Minute, MaxOutput: 8 << 20,
+	})
+	if err != nil {
+		return fmt.Errorf("run apt-get -s -f install: %w", err)
+	}
+	if out.Code != 0 {
+		h.Trouble = append(h.Trouble, "apt-get -f install would not help: "+refusal(out.Stdout, out.Stderr, out.Code))
+		return nil
+	}
+	plan := m.changes(out.Stdout)
+	if len(plan.Changes) == 0 {
+		return nil
+	}
+	for _, c := range plan.Changes {
+		if c.New == "" || c.Down || c.Held || c.Old != "" && left[c.Key()] == "" {
+			h.Trouble = append(h.Trouble, fmt.Sprintf("apt-get -f install is not run: it would change %s from %q to %q", c.Name, c.Old, c.New))
+			return nil
+		}
+	}
+	text, code, err := m.aptGet(ctx, log, "oakum-repair-"+fmt.Sprint(os.Getpid()), append(append(opts, "--no-remove"), "-f", "install"))
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		h.Trouble = append(h.Trouble, "apt-get -f install: "+complaint(text, code))
+	}
+	return nil
+}
+
+// troubles lists what dpkg says about single packages, sorted, or that it failed.
+func troubles(text string, code int) []string {
+	var out []string
+	for name, why := range faults(text) {
+		out = append(out, name+": "+why)
+	}
+	slices.Sort(out)
+	if len(out) == 0 {
+		out = []string{fmt.Sprintf("it ended with %d", code)}
+	}
+	return out
+}
+
+// leftoverSuffixes are what dpkg and ucf leave beside a configuration file that was changed on the node.
+var leftoverSuffixes = []string{".dpkg-dist", ".dpkg-new", ".ucf-dist", ".ucf-new"}
+
+// Leftovers lists new versions of configuration files that wait beside changed ones.
+func (m *Manager) Leftovers(ctx context.Context) ([]string, error) {
+	var out []string
+	err := fs.WalkDir(m.cfg.FS, "etc", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		}
+		if slices.ContainsFunc(leftoverSuffixes, func(s string) bool { return strings.HasSuffix(name, s) }) && !d.IsDir() {
+			out = append(out, "/"+filepath.ToSlash(name))
+		}
+		return ctx.Err()
+	})
+	return out, err
+}

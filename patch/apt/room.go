@@ -1,0 +1,180 @@
+package apt
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"oakum.dev/patch"
+)
+
+// spare is what has to stay free on each file system that an install writes to.
+const spare = 200 << 20
+
+// measure fills in how large the package files of a plan are, and how much more they take on the disk.
+func (m *Manager) measure(ctx context.Context, p *patch.Plan) error {
+	installed, err := m.installedSizes(ctx, p)
+	if err != nil {
+		return err
+	}
+	args := []string{"--no-all-versions", "show"}
+	for _, c := range p.Changes {
+		if c.New != "" {
+			args = append(args, c.Name+":"+m.archOf(c.Arch)+"="+c.New)
+		}
+	}
+	sizes := map[string][2]int64{} // name version to bytes of the file and KiB on the disk
+	if len(args) > 2 {
+		conf, done, err := m.pointAt(m.node.native, m.node.archs)
+		if err != nil {
+			return err
+		}
+		defer done()
+		out, err := m.cfg.Exec.Run(ctx, patch.Command{
+			Path: "/usr/bin/apt-cache", Args: args, Env: append(patch.BaseEnv(), conf...), Timeout: 2 * time.Minute, MaxOutput: 32 << 20,
+		})
+		if err != nil {
+			return fmt.Errorf("run apt-cache: %w", err)
+		}
+		for stanza := range bytes.SplitSeq(out.Stdout, []byte("\n\n")) {
+			f := fields(stanza, "Package", "Version", "Size", "Installed-Size")
+			size, _ := strconv.ParseInt(f[2], 10, 64) // what is not said counts as nothing
+			disk, _ := strconv.ParseInt(f[3], 10, 64)
+			sizes[f[0]+" "+f[1]] = [2]int64{size, disk}
+		}
+	}
+	for i := range p.Changes {
+		c := &p.Changes[i]
+		s := sizes[c.Name+" "+c.New]
+		c.Bytes, c.Grows = s[0], (s[1]-installed[c.Key()])<<10
+	}
+	return nil
+}
+
+// installedSizes are the KiB that dpkg gives for the packages of a plan.
+func (m *Manager) installedSizes(ctx context.Context, p *patch.Plan) (map[string]int64, error) {
+	args := []string{"--admindir=" + strings.TrimSuffix(m.cfg.Root, "/") + "/var/lib/dpkg", "-W", "-f", `${Package}.${Architecture} ${Installed-Size}\n`}
+	n := len(args)
+	for _, c := range p.Changes {
+		if c.Old != "" {
+			args = append(args, c.Name+":"+m.archOf(c.Arch))
+		}
+	}
+	sizes := map[string]int64{}
+	if len(args) == n {
+		return sizes, nil
+	}
+	out, err := m.cfg.Exec.Run(ctx, patch.Command{Path: "/usr/bin/dpkg-query", Args: args, Env: patch.BaseEnv(), Timeout: time.Minute, MaxOutput: 8 << 20})
+	if err != nil {
+		return nil, fmt.Errorf("run dpkg-query: %w", err)
+	}
+	for line := range strings.Lines(string(out.Stdout)) {
+		name, kib, _ := strings.Cut(strings.TrimSpace(line), " ")
+		sizes[name], _ = strconv.ParseInt(kib, 10, 64) // old packages do not say
+	}
+	return sizes, nil
+}
+
+// fields picks fields out of a stanza.
+func fields(stanza []byte, names ...string) []string {
+	out := make([]string, len(names))
+	for line := range bytes.Lines(stanza) {
+		k, v, ok := strings.Cut(strings.TrimSpace(string(line)), ": ")
+		for i, n := range names {
+			if ok && k == n && out[i] == "" {
+				out[i] = v
+			}
+		}
+	}
+	return out
+}
+
+// volume is a file system that an install writes to.
+type volume struct {
+	path     string
+	id       uint64
+	free     int64
+	readOnly bool
+}
+
+// Room compares what the plan needs with what is free, per file system: 1.2 times the package files where they are
+// downloaded to and the growth where they are installed, and 200 MiB on each.
+func (m *Manager) Room(ctx context.Context, p *patch.Plan) error {
+	if err := m.measure(ctx, p); err != nil {
+		return err
+	}
+	var download, grows int64
+	kernel := false
+	for _, c := range p.Changes {
+		download += c.Bytes
+		grows += c.Grows
+		_, _, _, isKernel := kernelOf(c.Name)
+		kernel = kernel || isKernel
+	}
+	need := map[uint64]int64{}
+	var order []volume
+	add := func(dir string, bytes int64) error {
+		v, err := m.volume(dir)
+		if err != nil {
+			return err
+		}
+		if v.readOnly {
+			return patch.Fail("READ_ONLY", "%s is on a file system that is mounted read-only", v.path)
+		}
+		if _, known := need[v.id]; !known {
+			order = append(order, v)
+			need[v.id] = spare
+		}
+		need[v.id] += bytes * 12 / 10
+		return nil
+	}
+	places := []struct {
+		dir   string
+		bytes int64
+	}{{m.node.conf.path("Dir::Cache::archives", "archives"), download}, {"usr", max(grows, 0)}, {"var/lib/dpkg", 0}, {"etc", 0}}
+	if kernel {
+		places = append(places, struct {
+			dir   string
+			bytes int64
+		}{"boot", m.bootFiles()})
+	}
+	for _, x := range places {
+		if err := add(x.dir, x.bytes); err != nil {
+			return err
+		}
+	}
+	for _, v := range order {
+		if v.free < need[v.id] {
+			return patch.Fail("DISK", "%s has %s free, and the install needs %s there", v.path, mib(v.free), mib(need[v.id]))
+		}
+	}
+	return nil
+}
+
+func mib(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
+
+// bootFiles is what the newest kernel and its initrd take in /boot: a new kernel needs about as much.
+func (m *Manager) bootFiles() int64 {
+	var kernel, initrd int64
+	entries, err := fs.ReadDir(m.cfg.FS, "boot")
+	if err != nil {
+		return 0
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			continue
+		}
+		switch {
+		case strings.HasPrefix(e.Name(), "vmlinuz-"):
+			kernel = max(kernel, info.Size())
+		case strings.HasPrefix(e.Name(), "initrd.img-"):
+			initrd = max(initrd, info.Size())
+		}
+	}
+	return kernel + initrd
+}

@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package apt
+
+import "golang.org/x/sys/unix"
+
+func readOnly(*unix.Statfs_t) bool { return false }

@@ -1,0 +1,847 @@
+package patch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"oakum.dev/baseline"
+	"oakum.dev/compliance"
+)
+
+// Values of RebootOption. The first two are those of Systems Manager.
+const (
+	RebootIfNeeded   = "RebootIfNeeded"   // when anything was installed, or waits for a reboot
+	NoReboot         = "NoReboot"         // never
+	RebootIfRequired = "RebootIfRequired" // on evidence alone
+	RestartServices  = "RestartServices"  // never; units that use replaced files are restarted
+)
+
+// Exit codes of the engine after an Install. Source: the codes of the original's node engine.
+const (
+	CodeReboot           = 194
+	CodeRebootFailed     = 195 // a reboot is due, and some patches failed
+	CodeRebootDependency = 196 // a reboot is due, and dependencies kept some patches out
+)
+
+const (
+	minTimeLeft = 2 * time.Minute // less is not enough to begin a transaction
+	maxIdle     = 12              // transactions in a row that change nothing
+)
+
+// InstallRequest says what an Install is to do. RebootOption is that of the ScanRequest.
+type InstallRequest struct {
+	ScanRequest
+	List     *baseline.InstallList // takes the place of what the baseline approves
+	ListName string                // where it came from
+	Deadline time.Time             // no transaction is begun shortly before or after it; zero: none
+}
+
+// Progress is where an install stands.
+type Progress struct {
+	Phase       string // "repair", "refresh", "plan", "download", "install", "verify", "restart"
+	Done, Total int    // packages; 0 of 0 when they cannot be counted
+	Text        string // a sentence; may be empty
+}
+
+// Installation is what an Install did.
+type Installation struct {
+	Result *compliance.Result // of the scan after it
+	Run    Run
+	Reboot bool // the node has to be rebooted now; the caller does it
+}
+
+// Preview is what an Install would do.
+type Preview struct {
+	Plan   *Plan
+	Left   map[string]Block // targets that are left out, by Package.Key
+	Before *compliance.Result
+	Room   error // what is short of disk space, or nil
+}
+
+// Preview plans an Install and changes nothing but the package manager's lists.
+func (e *Engine) Preview(ctx context.Context, req InstallRequest) (*Preview, error) {
+	started := e.Now().UTC()
+	release, err := e.lock(ctx, "install --dry-run", req.ExecutionID, started)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	w, err := e.prepare(ctx, req, started)
+	if err != nil {
+		return nil, err
+	}
+	plan, _, err := w.planner.best(ctx, w.targets)
+	if err != nil {
+		return nil, asError(err, "DEPENDENCY", CodeDependency)
+	}
+	p := &Preview{Plan: plan, Left: w.left(), Before: w.report(ctx, started, "Scan")}
+	if len(plan.Changes) > 0 {
+		p.Room = e.Manager.Room(ctx, plan)
+	}
+	return p, nil
+}
+
+// work is an install under way.
+type work struct {
+	*sight
+	req     InstallRequest
+	planner *planner
+	aims    map[string]Target // all targets, by Package.Key
+	skipped map[string]Block  // of them, those that were never tried
+	targets []Target          // those that are still to be installed
+	again   bool              // the run is taken up: what is tried is what it had planned
+}
+
+// prepare looks at the node and finds the targets.
+func (e *Engine) prepare(ctx context.Context, req InstallRequest, started time.Time) (*work, error) {
+	e.progress(Progress{Phase: "refresh"})
+	s, err := e.look(ctx, req.ScanRequest, started)
+	if err != nil {
+		return nil, err
+	}
+	w := &work{sight: s, req: req, aims: map[string]Target{}, skipped: map[string]Block{}}
+	if req.List != nil {
+		s.targets = listed(req.List, s.inv, s.platform.Node.OS)
+	}
+	e.progress(Progress{Phase: "plan"})
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	for _, t := range s.targets {
+		w.aims[t.Package.Key()] = t
+		if b, no := s.blocks[t.Package.Key()]; no && b.Reason != "" && req.List == nil {
+			w.skipped[t.Package.Key()] = b
+			continue
+		}
+		w.targets = append(w.targets, t)
+	}
+	sources, err := applicable(req.Baseline, s.platform.Node)
+	if err != nil {
+		return nil, &Error{Reason: "REPO_METADATA", Code: CodeFailed, Err: err}
+	}
+	w.planner = &planner{
+		manager: e.Manager, sources: sources, lacking: map[string]string{}, refused: map[string]Block{}, facts: factsOf(s.inv),
+		guard: &Guard{Baseline: req.Baseline, Node: s.platform.Node, Now: s.j.Now, List: req.List},
+	}
+	return w, nil
+}
+
+// left is what was left out of the plan, and why.
+func (w *work) left() map[string]Block {
+	out := maps.Clone(w.skipped)
+	maps.Copy(out, w.planner.refused)
+	return out
+}
+
+// listed are the targets of an InstallOverrideList: per installed package that an entry names, the newest offered
+// version that one takes. Source: AWS Systems Manager User Guide, "InstallOverrideList".
+func listed(l *baseline.InstallList, inv *Inventory, os baseline.OS) []Target {
+	var out []Target
+	for i := range inv.Packages {
+		p := &inv.Packages[i]
+		for k := len(p.Versions) - 1; k >= 0; k-- {
+			v := &p.Versions[k]
+			if v.Order <= 0 {
+				break
+			}
+			if !v.Offered || v.Unusable == ReasonNotTrusted || v.Kept != "" || p.Held != "" || len(v.Patches) == 0 {
+				continue
+			}
+			if _, taken := l.Names(os, &v.Patches[0]); taken {
+				out = append(out, Target{p, v})
+				break
+			}
+		}
+	}
+	return out
+}
+
+// Install installs what the baseline approves, or the list names, and reports a second scan. A run of the same command
+// that was interrupted is taken up; one that has rebooted the node is finished. The error is about the run as a whole
+// and an *Error; single patches that failed are in the result, and in Run.Code.
+func (e *Engine) Install(ctx context.Context, req InstallRequest) (*Installation, error) {
+	started := e.Now().UTC()
+	if e.StateDir == "" {
+		return nil, Fail("FAILED", "an install needs root on a running system")
+	}
+	release, err := e.lock(ctx, "install", req.ExecutionID, started)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	r, err := e.takeRun(req)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	out, err := e.install(ctx, r, req, started)
+	if err != nil {
+		e1 := asError(err, "FAILED", CodeFailed)
+		outcome := OutcomeFailed
+		if e1.Reason == "INTERRUPTED" {
+			outcome = OutcomeInterrupted
+		}
+		if r.Phase != PhaseEnded {
+			changed, _ := e.changed(context.WithoutCancel(ctx), r) // best effort: the first error is the one that matters
+			err = errors.Join(r.append(entry{Kind: PhaseEnded, Outcome: outcome, Text: e1.Error(), Code: e1.Code, Changed: changed}))
+			if err != nil {
+				e.warn("%v", err)
+			}
+		}
+		return nil, e1
+	}
+	return out, nil
+}
+
+// takeRun opens the unfinished run of the same command, or begins a new one.
+func (e *Engine) takeRun(req InstallRequest) (*liveRun, error) {
+	runs, err := Runs(e.StateDir)
+	if err != nil {
+		return nil, diskError("read the records of earlier runs", err)
+	}
+	for _, old := range runs {
+		if old.Phase == PhaseEnded || old.Operation != OperationInstall || old.ExecutionID == "" || old.ExecutionID != req.ExecutionID {
+			continue
+		}
+		r, err := openRun(old.Dir, e.Now)
+		if err != nil {
+			return nil, diskError("take up the interrupted run", err)
+		}
+		return r, nil
+	}
+	if err := pruneRuns(e.StateDir); err != nil {
+		e.warn("old records of runs stay: %v", err)
+	}
+	return newRun(e.StateDir, Run{
+		Operation: OperationInstall, ExecutionID: req.ExecutionID, BaselineID: req.Baseline.BaselineID, Baseline: req.Baseline.Name,
+		SnapshotID: req.SnapshotID, RebootOption: req.RebootOption, List: req.ListName,
+	}, e.BootID, e.Now)
+}
+
+func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, started time.Time) (*Installation, error) {
+	resumed := r.Phase != PhaseStarted || r.Transactions > 0 || len(r.Planned) > 0
+	if resumed && r.Phase != PhaseReboot {
+		if r.Resumes >= maxResumes {
+			return nil, e.stopped(ctx, r, fmt.Sprintf("the run was interrupted %d times", r.Resumes+1))
+		}
+		if err := r.append(entry{Kind: kindResumed, Boot: e.BootID}); err != nil {
+			return nil, err
+		}
+		r.note("the run was interrupted in phase %s and is taken up", r.Phase)
+	}
+	e.progress(Progress{Phase: "repair"})
+	health, err := e.Manager.Repair(ctx, r.log)
+	if err != nil {
+		return nil, asError(err, "LOCKED", CodeFailed)
+	}
+	if resumed {
+		if err := e.Manager.Settle(ctx, r.Planned, r.log); err != nil {
+			e.warn("%v", err)
+		}
+	}
+	if r.Phase == PhaseReboot || r.Phase == PhaseInstalled {
+		req.Refresh = false // what was decided before holds: nothing new is looked for
+	}
+	w, err := e.prepare(ctx, req, started)
+	if err != nil {
+		return nil, err
+	}
+	w.degraded = append(w.degraded, health.Repaired...)
+	leftovers, err := e.Manager.Leftovers(ctx)
+	if err != nil {
+		w.degraded = append(w.degraded, "files left for a decision: "+err.Error())
+	}
+	w.again = r.Phase == PhaseReboot || resumed && len(r.Planned) > 0
+	if len(w.skipped) > 0 && !w.again {
+		if err := r.append(entry{Kind: kindPlanned, Failed: w.skipped}); err != nil {
+			return nil, err
+		}
+	}
+	var fail *Error
+	if r.Phase != PhaseReboot && r.Phase != PhaseInstalled {
+		if resumed {
+			if err := w.only(ctx, r); err != nil {
+				return nil, err
+			}
+		}
+		fail, err = w.carryOut(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.append(entry{Kind: PhaseInstalled, Boot: e.BootID}); err != nil {
+			return nil, err
+		}
+	}
+	return w.finish(ctx, r, started, leftovers, fail)
+}
+
+// only restricts a run that is taken up to what is left of its own plan.
+func (w *work) only(ctx context.Context, r *liveRun) error {
+	if len(r.Planned) == 0 {
+		return nil // it was interrupted before anything was decided
+	}
+	present, err := w.e.Manager.Present(ctx)
+	if err != nil {
+		return err
+	}
+	w.planner.guard.Only = map[string]string{}
+	var rest []Target
+	lost := map[string]Block{}
+	for _, c := range r.Planned {
+		w.planner.guard.Only[c.Key()] = c.New
+		if !c.Wanted || present[c.Key()].Version == c.New {
+			continue
+		}
+		if _, failed := r.Failed[c.Key()]; failed {
+			continue
+		}
+		t, ok := target(w.inv, c)
+		if !ok {
+			lost[c.Key()] = Block{ReasonSuperseded, c.Name + " " + c.New + " is not offered any more"}
+			continue
+		}
+		w.aims[c.Key()] = t
+		rest = append(rest, t)
+	}
+	w.targets = rest
+	if len(lost) > 0 {
+		return r.append(entry{Kind: kindPlanned, Failed: lost})
+	}
+	return nil
+}
+
+// target finds the version of a change in an inventory.
+func target(inv *Inventory, c Change) (Target, bool) {
+	i := slices.IndexFunc(inv.Packages, func(p Package) bool { return p.Key() == c.Key() })
+	if i < 0 {
+		return Target{}, false
+	}
+	p := &inv.Packages[i]
+	k := slices.IndexFunc(p.Versions, func(v Version) bool { return v.Text == c.New && v.Offered && v.Order > 0 })
+	if k < 0 {
+		return Target{}, false
+	}
+	return Target{p, &p.Versions[k]}, true
+}
+
+// carryOut installs the targets: all in one transaction; what is left after one that failed in further ones, halved
+// where nothing went forward. The *Error is why the run as a whole came to an early end, with what is left not tried.
+func (w *work) carryOut(ctx context.Context, r *liveRun) (*Error, error) {
+	groups := [][]Target{w.targets}
+	idle := 0
+	for len(groups) > 0 {
+		group := groups[0]
+		groups = groups[1:]
+		if len(group) == 0 {
+			continue
+		}
+		if stop := w.mayGoOn(ctx); stop != nil {
+			return stop, w.giveUp(r, append([][]Target{group}, groups...), stop)
+		}
+		plan, accepted, err := w.ready(ctx, r, group)
+		if err != nil {
+			if e, ok := errors.AsType[*Error](err); ok && (e.Reason == "DISK" || e.Reason == "READ_ONLY" || e.Reason == "INTERRUPTED") {
+				return e, w.giveUp(r, append([][]Target{group}, groups...), e)
+			}
+			return nil, err
+		}
+		if len(plan.Changes) == 0 {
+			continue
+		}
+		left, applied, err := w.transact(ctx, r, plan, accepted)
+		if err != nil {
+			return nil, err
+		}
+		idle++
+		if len(left) < len(accepted) {
+			idle = 0
+		}
+		switch {
+		case len(left) == 0:
+		case idle >= maxIdle:
+			stop := Fail("PATCH_FAILED", "the package manager changed nothing %d times in a row: %s", idle, applied.Text)
+			return stop, w.giveUp(r, append([][]Target{left}, groups...), stop)
+		case len(left) < len(accepted): // something went forward
+			groups = append(groups, left)
+		case len(left) > 1:
+			groups = append(groups, left[:len(left)/2], left[len(left)/2:])
+		default:
+			if err := w.failed(r, left[0], ReasonInstall, applied); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// mayGoOn says why no further transaction may be begun.
+func (w *work) mayGoOn(ctx context.Context) *Error {
+	switch {
+	case ctx.Err() != nil:
+		return Fail("INTERRUPTED", "the run was stopped; what was under way was finished")
+	case !w.req.Deadline.IsZero() && w.e.Now().After(w.req.Deadline.Add(-minTimeLeft)):
+		return Fail("TIME_BUDGET", "the step's time ends at %s: too soon to begin a transaction", w.req.Deadline.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// giveUp records that targets were not tried because the run as a whole has to end.
+func (w *work) giveUp(r *liveRun, groups [][]Target, why *Error) error {
+	reason := ReasonNotTried
+	switch why.Reason {
+	case "DISK", "READ_ONLY":
+		reason = ReasonNoSpace
+	case "INTERRUPTED", "TIME_BUDGET":
+		reason = ReasonInterrupted
+	}
+	lost := map[string]Block{}
+	for _, g := range groups {
+		for _, t := range g {
+			lost[t.Package.Key()] = Block{reason, why.Error()}
+		}
+	}
+	return r.append(entry{Kind: kindPlanned, Failed: lost})
+}
+
+// ready makes a plan whose package files are all there and for which there is room, and puts it into the journal.
+func (w *work) ready(ctx context.Context, r *liveRun, group []Target) (*Plan, []Target, error) {
+	e := w.e
+	for {
+		e.progress(Progress{Phase: "plan"})
+		plan, accepted, err := w.planner.best(ctx, group)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, nil, Fail("INTERRUPTED", "the run was stopped before anything was changed")
+			}
+			return nil, nil, asError(err, "DEPENDENCY", CodeDependency)
+		}
+		if refused := w.planner.refused; len(refused) > 0 {
+			if err := r.append(entry{Kind: kindPlanned, Failed: maps.Clone(refused)}); err != nil {
+				return nil, nil, err
+			}
+		}
+		if len(plan.Changes) == 0 {
+			return plan, nil, nil
+		}
+		if err := e.Manager.Room(ctx, plan); err != nil {
+			return nil, nil, asError(err, "DISK", CodeFailed)
+		}
+		e.progress(Progress{Phase: "download", Total: len(plan.Changes)})
+		lacking, err := e.Manager.Fetch(ctx, w.wish(accepted), plan, r.log)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, nil, Fail("INTERRUPTED", "the run was stopped while packages were downloaded")
+			}
+			return nil, nil, asError(err, "REPO_METADATA", CodeFailed)
+		}
+		if len(lacking) > 0 {
+			r.note("not to be had: %s", strings.Join(slices.Sorted(maps.Keys(lacking)), " "))
+			maps.Copy(w.planner.lacking, lacking)
+			continue
+		}
+		kept := r.Kept
+		if kept == nil {
+			if kept, err = e.Manager.Keep(ctx, plan, r.Dir, r.log); err != nil {
+				r.note("old package files are not kept: %v", err)
+			}
+		}
+		return plan, accepted, r.append(entry{Kind: kindPlanned, Plan: plan.Changes, Kept: kept})
+	}
+}
+
+func (w *work) wish(targets []Target) Wish {
+	out := Wish{Sources: w.planner.sources}
+	for _, t := range targets {
+		out.Install = append(out.Install, want(t))
+	}
+	return out
+}
+
+// transact carries a plan out and returns the targets that are still as they were.
+func (w *work) transact(ctx context.Context, r *liveRun, plan *Plan, targets []Target) (left []Target, applied Applied, err error) {
+	e := w.e
+	inv, _, err := e.inventory(ctx, w.platform, ScanRequest{Baseline: w.req.Baseline})
+	if err != nil {
+		return nil, applied, err
+	}
+	if bad := w.planner.guard.Check(plan, factsOf(inv)); len(bad) > 0 { // the lists changed since the plan was made
+		lost := map[string]Block{}
+		for _, t := range targets {
+			lost[t.Package.Key()] = bad[0].Block
+		}
+		return nil, applied, r.append(entry{Kind: kindPlanned, Failed: lost})
+	}
+	n := r.Transactions + 1
+	if err := r.append(entry{Kind: PhaseTransaction, N: n, Boot: e.BootID}); err != nil {
+		return nil, applied, err
+	}
+	stop := e.follow(r.log.Name(), plan)
+	applied, err = e.Manager.Apply(ctx, w.wish(targets), plan, fmt.Sprintf("oakum-%s-%d", r.ID, n), r.log)
+	stop()
+	if err != nil {
+		return nil, applied, asError(err, "FAILED", CodeFailed)
+	}
+	ctx = context.WithoutCancel(ctx) // also when the run is to stop, nothing is left half way
+	health, err := e.Manager.Repair(ctx, r.log)
+	if err != nil {
+		return nil, applied, asError(err, "LOCKED", CodeFailed)
+	}
+	if err := e.Manager.Settle(ctx, plan.Changes, r.log); err != nil {
+		w.degraded = append(w.degraded, err.Error())
+	}
+	present, err := e.Manager.Present(ctx)
+	if err != nil {
+		return nil, applied, err
+	}
+	lost := map[string]Block{}
+	for _, t := range targets {
+		key := t.Package.Key()
+		now := present[key]
+		switch {
+		case now.Version == t.Version.Text && now.Broken == "":
+		case now.Broken != "" || health.Broken[key] != "":
+			lost[key] = Block{ReasonBroken, fault(applied, t.Package.Name, "dpkg left it "+now.Broken)}
+		case now.Version != t.Package.Installed:
+			lost[key] = Block{ReasonInstall, fmt.Sprintf("%s is installed now, not %s", now.Version, t.Version.Text)}
+		case applied.Code == 0:
+			lost[key] = Block{ReasonInstall, "the package manager ended well and left it as it was"}
+		case applied.Faults[t.Package.Name] != "":
+			lost[key] = Block{ReasonInstall, applied.Faults[t.Package.Name]}
+		default:
+			left = append(left, t)
+		}
+	}
+	return left, applied, r.append(entry{Kind: kindOver, N: n, Code: applied.Code, Text: applied.Text, Failed: lost})
+}
+
+func fault(a Applied, name, def string) string {
+	if f := a.Faults[name]; f != "" {
+		return f
+	}
+	if a.Text != "" {
+		return def + "; " + a.Text
+	}
+	return def
+}
+
+func (w *work) failed(r *liveRun, t Target, reason string, a Applied) error {
+	return r.append(entry{Kind: kindPlanned, Failed: map[string]Block{t.Package.Key(): {reason, fault(a, t.Package.Name, "it was not installed")}}})
+}
+
+// finish looks at the node again, decides about a reboot and reports.
+func (w *work) finish(ctx context.Context, r *liveRun, started time.Time, leftovers []string, fail *Error) (*Installation, error) {
+	e := w.e
+	ctx = context.WithoutCancel(ctx) // a run that is stopped still says what it did
+	e.progress(Progress{Phase: "verify"})
+	changed, err := e.changed(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	req := w.req.ScanRequest
+	req.Refresh = false
+	after, err := e.look(ctx, req, started)
+	if err != nil {
+		return nil, err
+	}
+	after.degraded = append(w.degraded, after.degraded...)
+	rebooted := r.Phase == PhaseReboot
+	reboot := false
+	if !rebooted {
+		if reboot, err = w.decide(ctx, r, after, changed, fail != nil && fail.Reason == "INTERRUPTED", started); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.judge(ctx, after, r); err != nil {
+		return nil, err
+	}
+	res := after.report(ctx, started, "Install")
+	now, err := e.Manager.Leftovers(ctx)
+	if err != nil {
+		res.Header.Degraded = append(res.Header.Degraded, "files left for a decision: "+err.Error())
+	}
+	res.Header.InstallOverrideList = w.req.ListName
+	res.Header.Install = &compliance.Install{
+		Run: r.ID, Resumes: r.Resumes, Leftovers: without(now, leftovers), Transactions: r.Transactions, Changes: compact(changed), Restarts: restartLines(r.Restarts),
+	}
+	res.Header.EndedAt = e.Now().UTC()
+	return w.end(r, res, changed, reboot, rebooted, fail)
+}
+
+// decide finds out whether the node is to be rebooted, restarts services where that is asked for, and remembers what
+// waits for a reboot. Source: AWS Systems Manager User Guide, "RebootOption"; design decision D9a for ours.
+func (w *work) decide(ctx context.Context, r *liveRun, after *sight, changed []Change, stopped bool, started time.Time) (reboot bool, err error) {
+	e, option := w.e, w.req.RebootOption
+	waits := true // for a reboot, until one happens
+	switch {
+	case stopped:
+	case option == RebootIfNeeded:
+		reboot = len(changed) > 0 || len(after.state.pending(e.BootID)) > 0
+	case option == RebootIfRequired, option == RestartServices:
+		evidence, _, err := e.Manager.Evidence(ctx, after.inv)
+		if err != nil {
+			return false, err
+		}
+		if option == RestartServices && len(evidence.Services) > 0 {
+			e.progress(Progress{Phase: "restart"})
+			if err := r.append(entry{Kind: kindRestarts, Restarts: e.restart(ctx, evidence.Services, r)}); err != nil {
+				return false, err
+			}
+		}
+		waits = evidence.Required
+		reboot = option == RebootIfRequired && evidence.Required
+	}
+	if len(changed) > 0 && waits {
+		if err := after.remember(changed, started, option); err != nil {
+			after.degraded = append(after.degraded, err.Error())
+		}
+	}
+	if reboot { // what waits for the reboot that comes now is reported as installed
+		after.j.Pending = nil
+	}
+	return reboot, nil
+}
+
+// end writes the last record and sums up.
+func (w *work) end(r *liveRun, res *compliance.Result, changed []Change, reboot, rebooted bool, fail *Error) (*Installation, error) {
+	code, text := w.sum(r, res, fail)
+	outcome := OutcomeSuccess
+	switch {
+	case fail != nil && fail.Reason == "INTERRUPTED":
+		outcome = OutcomeInterrupted
+	case code != 0:
+		outcome = OutcomeFailed
+	}
+	res.Header.Install.Outcome, res.Header.Install.Text = outcome, text
+	if reboot {
+		code = map[int]int{0: CodeReboot, CodeDependency: CodeRebootDependency}[code]
+		if code == 0 {
+			code = CodeRebootFailed
+		}
+		if err := r.append(entry{Kind: PhaseReboot, Boot: w.e.BootID, Code: code, Text: text}); err != nil {
+			return nil, err
+		}
+		run := r.Run
+		run.Changed, run.Text = changed, text
+		return &Installation{Result: res, Run: run, Reboot: true}, nil
+	}
+	if rebooted && r.Boot == w.e.BootID && w.e.BootID != "" {
+		text = strings.TrimPrefix(text+"; the reboot has not happened", "; ")
+		code, outcome = CodeFailed, OutcomeFailed
+	}
+	if err := r.append(entry{Kind: PhaseEnded, Outcome: outcome, Text: text, Code: code, Changed: changed}); err != nil {
+		return nil, err
+	}
+	return &Installation{Result: res, Run: r.Run}, nil
+}
+
+// sum finds the run's code and the sentence about it.
+func (w *work) sum(r *liveRun, res *compliance.Result, fail *Error) (int, string) {
+	if fail != nil {
+		return fail.Code, fail.Reason + ": " + fail.Error()
+	}
+	dependency, other := 0, 0
+	var names []string
+	for i := range res.Items {
+		it := &res.Items[i]
+		if it.State != compliance.Failed {
+			continue
+		}
+		names = append(names, it.Name)
+		switch it.Reason {
+		case ReasonBlockedByRejected, ReasonUnmetDependency, ReasonConflict, ReasonSolver, ReasonRemoval, ReasonListVersion, ReasonDowngrade:
+			dependency++
+		default:
+			other++
+		}
+	}
+	if len(names) > 5 {
+		names = append(names[:5], fmt.Sprintf("and %d more", len(names)-5))
+	}
+	switch {
+	case other > 0:
+		return CodeFailed, fmt.Sprintf("%s not installed: %s", counted(other+dependency, "patch was", "patches were"), strings.Join(names, ", "))
+	case dependency > 0:
+		return CodeDependency, fmt.Sprintf("dependencies kept %s out: %s", counted(dependency, "patch", "patches"), strings.Join(names, ", "))
+	}
+	return 0, ""
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// judge gives the items of the second scan their states, with what the run knows about those that failed.
+func (w *work) judge(ctx context.Context, after *sight, r *liveRun) error {
+	after.j.Installs = r.Operation != OperationUndo // what an undo took back is missing, and has not failed
+	if err := after.check(ctx); err != nil {
+		return err
+	}
+	if after.blocks == nil {
+		after.blocks = map[string]Block{}
+	}
+	maps.Copy(after.blocks, r.Failed)
+	after.j.Tried = map[string]bool{}
+	if !w.again {
+		for k := range w.aims {
+			after.j.Tried[k] = true
+		}
+	}
+	for k := range r.Failed {
+		after.j.Tried[k] = true
+	}
+	for _, c := range r.Planned {
+		after.j.Tried[c.Key()] = true
+	}
+	if w.req.List != nil {
+		after.j.Attempted = map[string]*Version{}
+		for k, t := range w.aims {
+			after.j.Attempted[k] = t.Version
+		}
+	}
+	return nil
+}
+
+// changed lists what of a run's plans has come about.
+func (e *Engine) changed(ctx context.Context, r *liveRun) ([]Change, error) {
+	if len(r.Planned) == 0 {
+		return nil, nil
+	}
+	present, err := e.Manager.Present(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Change
+	for _, c := range r.Planned {
+		p, there := present[c.Key()]
+		if c.New == "" && !there || there && p.Version == c.New && p.Broken == "" {
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+// stopped ends a run that cannot be taken up, and says what was installed and what was not.
+func (e *Engine) stopped(ctx context.Context, r *liveRun, why string) *Error {
+	changed, err := e.changed(ctx, r)
+	if err != nil {
+		return Fail("INTERRUPTED", "%s; what was installed is not known: %w", why, err)
+	}
+	return Fail("INTERRUPTED", "%s in phase %s; %s", why, r.Phase, account(r.Planned, changed))
+}
+
+// account says in words what of a plan came about.
+func account(planned, changed []Change) string {
+	if len(planned) == 0 {
+		return "nothing was installed"
+	}
+	done := map[string]bool{}
+	var in, out []string
+	for _, c := range changed {
+		done[c.Key()] = true
+		in = append(in, c.Name+" "+c.New)
+	}
+	for _, c := range planned {
+		if !done[c.Key()] {
+			out = append(out, c.Name+" "+c.New)
+		}
+	}
+	list := func(s []string) string {
+		if len(s) == 0 {
+			return "nothing"
+		}
+		if len(s) > 10 {
+			return fmt.Sprintf("%s and %d more", strings.Join(s[:10], ", "), len(s)-10)
+		}
+		return strings.Join(s, ", ")
+	}
+	return "installed: " + list(in) + "; not installed: " + list(out)
+}
+
+// remember keeps which titles wait for a reboot.
+func (s *sight) remember(changed []Change, started time.Time, option string) error {
+	if s.state.BootID != s.e.BootID {
+		s.state.Pending = nil
+	}
+	s.state.BootID = s.e.BootID
+	for _, c := range changed {
+		if t := s.title(c); c.New != "" && !slices.Contains(s.state.Pending, t) {
+			s.state.Pending = append(s.state.Pending, t)
+		}
+	}
+	if option == NoReboot {
+		s.state.LastNoReboot = started
+	}
+	s.j.Pending = s.state.pending(s.e.BootID)
+	return s.state.save(s.e.StateDir)
+}
+
+func (s *sight) title(c Change) string {
+	return s.j.title(&Package{Name: c.Name, Arch: c.Arch}, c.New)
+}
+
+func without(list, known []string) []string {
+	return slices.DeleteFunc(list, func(s string) bool { return slices.Contains(known, s) })
+}
+
+func compact(changed []Change) []compliance.Change {
+	var out []compliance.Change
+	for _, c := range changed {
+		out = append(out, compliance.Change{Name: c.Name, Arch: c.Arch, Old: c.Old, New: c.New, Dependency: !c.Wanted})
+	}
+	return out
+}
+
+func restartLines(rs []Restart) []string {
+	var out []string
+	for _, r := range rs {
+		out = append(out, r.Unit+": "+r.Outcome)
+	}
+	return out
+}
+
+func (e *Engine) progress(p Progress) {
+	if e.Progress != nil {
+		e.Progress(p)
+	}
+}
+
+func (e *Engine) warn(format string, args ...any) {
+	e.progress(Progress{Phase: "warning", Text: fmt.Sprintf(format, args...)})
+}
+
+// follow reports how far a transaction is by what the package manager writes.
+func (e *Engine) follow(log string, plan *Plan) (stop func()) {
+	if e.Progress == nil {
+		return func() {}
+	}
+	info, err := os.Stat(log)
+	if err != nil {
+		return func() {}
+	}
+	at := info.Size()
+	done, quit := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		f := follower{plan: plan, finished: e.Manager.Finished, progress: e.Progress}
+		f.progress(Progress{Phase: "install", Total: len(plan.Changes)})
+		for {
+			at = f.read(log, at)
+			select {
+			case <-quit:
+				f.read(log, at)
+				return
+			case <-time.After(300 * time.Millisecond):
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}

@@ -1,0 +1,135 @@
+package patch
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"oakum.dev/baseline"
+)
+
+// planner asks the package manager for a plan that the guard accepts, and leaves out the targets that spoil it.
+type planner struct {
+	manager PackageManager
+	guard   *Guard
+	facts   func(key, version string) []baseline.Patch
+	sources []baseline.Source
+	lacking map[string]string // Change.Key to why its package file cannot be had
+	refused map[string]Block  // Package.Key of targets that were left out
+}
+
+// want says under which name and version the package manager knows a target.
+func want(t Target) Want {
+	return Want{Name: t.Package.Name, Arch: t.Package.Arch, Version: t.Version.Text}
+}
+
+// best plans all targets together; when that does not go, the largest part of them that halving finds. The rest is in
+// refused. What is accepted alone may need company: what was refused is tried once more beside the rest.
+func (p *planner) best(ctx context.Context, targets []Target) (*Plan, []Target, error) {
+	var accepted []Target
+	plan := &Plan{}
+	var add func(more []Target) error
+	add = func(more []Target) error {
+		if len(more) == 0 {
+			return nil
+		}
+		got, block, err := p.try(ctx, append(slices.Clone(accepted), more...))
+		if err != nil {
+			return err
+		}
+		if block.Reason == "" {
+			accepted, plan = append(accepted, more...), got
+			for _, t := range more {
+				delete(p.refused, t.Package.Key())
+			}
+			return nil
+		}
+		if len(more) == 1 {
+			p.refused[more[0].Package.Key()] = block
+			return nil
+		}
+		half := len(more) / 2
+		if err := add(more[:half]); err != nil {
+			return err
+		}
+		return add(more[half:])
+	}
+	if err := add(targets); err != nil {
+		return nil, nil, err
+	}
+	if n := len(accepted); n > 0 && n < len(targets) {
+		for _, t := range targets {
+			if _, no := p.refused[t.Package.Key()]; !no {
+				continue
+			}
+			if err := add([]Target{t}); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	return plan, accepted, nil
+}
+
+// try plans targets together. The Block says why that does not go.
+func (p *planner) try(ctx context.Context, targets []Target) (*Plan, Block, error) {
+	w := Wish{Sources: p.sources}
+	for _, t := range targets {
+		w.Install = append(w.Install, want(t))
+	}
+	plan, err := p.manager.Plan(ctx, w)
+	if err != nil {
+		return nil, Block{}, err
+	}
+	if plan.Refused != "" {
+		return nil, Block{ReasonSolver, plan.Refused}, nil
+	}
+	mark(plan, targets)
+	if bad := p.guard.Check(plan, p.facts); len(bad) > 0 {
+		return nil, bad[0].Block, nil
+	}
+	for i := range plan.Changes {
+		c := &plan.Changes[i]
+		if why, no := p.lacking[c.Key()]; no {
+			return nil, Block{ReasonDownload, c.Name + " " + c.New + ": " + why}, nil
+		}
+	}
+	for _, t := range targets {
+		i := slices.IndexFunc(plan.Changes, func(c Change) bool { return c.Key() == t.Package.Key() })
+		if i < 0 || plan.Changes[i].New != t.Version.Text {
+			return nil, Block{ReasonSolver, "the package manager's plan leaves it out"}, nil
+		}
+	}
+	return plan, Block{}, nil
+}
+
+// mark tells the targets of a plan from what the package manager adds.
+func mark(plan *Plan, targets []Target) {
+	wanted := make(map[string]bool, len(targets))
+	for _, t := range targets {
+		wanted[t.Package.Key()] = true
+	}
+	for i := range plan.Changes {
+		plan.Changes[i].Wanted = wanted[plan.Changes[i].Key()]
+	}
+	slices.SortFunc(plan.Changes, func(a, b Change) int { return strings.Compare(a.Key(), b.Key()) })
+}
+
+// factsOf looks up the notices about a version of an installed package.
+func factsOf(inv *Inventory) func(key, version string) []baseline.Patch {
+	byKey := make(map[string]*Package, len(inv.Packages))
+	for i := range inv.Packages {
+		byKey[inv.Packages[i].Key()] = &inv.Packages[i]
+	}
+	return func(key, version string) []baseline.Patch {
+		p := byKey[key]
+		if p == nil {
+			return nil
+		}
+		for i := range p.Versions {
+			if p.Versions[i].Text == version {
+				return p.Versions[i].Patches
+			}
+		}
+		return nil
+	}
+}
