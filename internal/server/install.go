@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"strings"
 	"sync"
 	"text/template"
 	"time"
@@ -42,7 +41,7 @@ func (s *Server) installScript(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	authority := ""
-	if s.auth != nil && strings.HasPrefix(base, "https://") && !s.trustedProxy(r) { // a proxy has a certificate of its own
+	if s.signs(r) {
 		authority = string(s.auth.pem)
 	}
 	u, err := url.Parse(base)

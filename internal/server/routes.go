@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"html/template"
 	"net/http"
 	"strings"
 	"time"
@@ -68,50 +67,15 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ready")
 }
 
-var landingPage = template.Must(template.New("landing").Parse(`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Oakum</title>
-<style>
-:root{color-scheme:light dark}
-body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:44rem;padding:2rem 1rem}
-h1{font-size:1.5rem;margin:0 0 .25rem}
-pre{background:light-dark(#f2f3f3,#1b232d);border:1px solid light-dark(#d5dbdb,#414d5c);border-radius:8px;overflow-x:auto;padding:.75rem 1rem}
-p{margin:.75rem 0}.muted{color:light-dark(#5f6b7a,#95a5b5)}
-</style></head><body>
-<h1>Oakum {{.Version}}</h1>
-<p class="muted">Patch Manager for your own machines. This server is running.</p>
-<p>There is no web console in this version yet. Use the AWS CLI or the oakum CLI on the server's host:</p>
-<pre>export AWS_SHARED_CREDENTIALS_FILE={{.Credentials}}
-aws --region {{.Region}} --endpoint-url {{.URL}} ssm describe-instance-information
-oakum nodes --region {{.Region}} --endpoint-url {{.URL}}</pre>
-<p>Add a node with one line. Make the activation first:</p>
-<pre>aws --region {{.Region}} --endpoint-url {{.URL}} ssm create-activation --iam-role service-role/SSMRole
-{{.Install}}</pre>
-</body></html>
-`))
-
-// landing is what a browser sees as long as there is no console.
-func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/" {
-		http.NotFound(w, r)
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	base := s.baseURL(r)
-	err := landingPage.Execute(w, map[string]string{
-		"Version": s.cfg.Version, "Credentials": "DATA-DIR/admin.credentials", "Region": s.cfg.Region, "URL": base, "Install": s.installLine(base, "ACTIVATION-ID", "ACTIVATION-CODE"),
-	})
-	if err != nil {
-		s.log.Debug("landing page", "err", err) // the browser has gone
-	}
+// signs reports whether the caller saw a certificate of the server's own authority. A proxy has one of its own.
+func (s *Server) signs(r *http.Request) bool {
+	return s.auth != nil && strings.HasPrefix(s.baseURL(r), "https://") && !s.trustedProxy(r)
 }
 
 // installLine is the command that makes a machine a node of this server.
-func (s *Server) installLine(base, id, code string) string {
+func (s *Server) installLine(base string, ownAuthority bool) string {
 	curl := "curl -fsS"
-	if strings.HasPrefix(base, "https://") && s.auth != nil {
+	if ownAuthority {
 		if leaf, err := s.certs.forPin(); err == nil {
 			curl += " -k --pinnedpubkey '" + pinOf(leaf) + "'"
 		}
@@ -120,5 +84,5 @@ func (s *Server) installLine(base, id, code string) string {
 	if s.cfg.Region != DefaultRegion {
 		region = " " + s.cfg.Region
 	}
-	return fmt.Sprintf("%s %s/install.sh | sudo sh -s -- %s %s%s", curl, base, id, code, region)
+	return fmt.Sprintf("%s %s/install.sh | sudo sh -s -- ACTIVATION-ID ACTIVATION-CODE%s", curl, base, region)
 }
