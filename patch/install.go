@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ type InstallRequest struct {
 	ScanRequest
 	List     *baseline.InstallList // takes the place of what the baseline approves
 	ListName string                // where it came from
+	Step     string                // of the document, when a command asks: its run is taken up after a crash
 	Deadline time.Time             // no transaction is begun shortly before or after it; zero: none
 }
 
@@ -206,8 +208,14 @@ func (e *Engine) takeRun(req InstallRequest) (*liveRun, error) {
 		return nil, diskError("read the records of earlier runs", err)
 	}
 	for _, old := range runs {
-		if old.Phase == PhaseEnded || old.Operation != OperationInstall || old.ExecutionID == "" || old.ExecutionID != req.ExecutionID {
+		if old.Operation != OperationInstall || old.ExecutionID == "" || old.ExecutionID != req.ExecutionID || old.Step != req.Step {
 			continue
+		}
+		if old.Phase == PhaseEnded {
+			if old.Outcome == OutcomeInterrupted { // it was ended in the meantime, and is not begun again
+				return nil, Fail("INTERRUPTED", "%s", strings.TrimPrefix(old.Text, "INTERRUPTED: "))
+			}
+			break
 		}
 		r, err := openRun(old.Dir, e.Now)
 		if err != nil {
@@ -219,7 +227,7 @@ func (e *Engine) takeRun(req InstallRequest) (*liveRun, error) {
 		e.warn("old records of runs stay: %v", err)
 	}
 	return newRun(e.StateDir, Run{
-		Operation: OperationInstall, ExecutionID: req.ExecutionID, BaselineID: req.Baseline.BaselineID, Baseline: req.Baseline.Name,
+		Operation: OperationInstall, ExecutionID: req.ExecutionID, Step: req.Step, BaselineID: req.Baseline.BaselineID, Baseline: req.Baseline.Name,
 		SnapshotID: req.SnapshotID, RebootOption: req.RebootOption, List: req.ListName,
 	}, e.BootID, e.Now)
 }
@@ -506,7 +514,8 @@ func (w *work) transact(ctx context.Context, r *liveRun, plan *Plan, targets []T
 		switch {
 		case now.Version == t.Version.Text && now.Broken == "":
 		case now.Broken != "" || health.Broken[key] != "":
-			lost[key] = Block{ReasonBroken, fault(applied, t.Package.Name, "dpkg left it "+now.Broken)}
+			how := cmp.Or(health.Broken[key], now.Broken)
+			lost[key] = Block{ReasonBroken, fault(applied, t.Package.Name, "left "+how)}
 		case now.Version != t.Package.Installed:
 			lost[key] = Block{ReasonInstall, fmt.Sprintf("%s is installed now, not %s", now.Version, t.Version.Text)}
 		case applied.Code == 0:
@@ -524,7 +533,7 @@ func fault(a Applied, name, def string) string {
 	if f := a.Faults[name]; f != "" {
 		return f
 	}
-	if a.Text != "" {
+	if a.Text != "" && !strings.Contains(def, ": ") {
 		return def + "; " + a.Text
 	}
 	return def

@@ -144,6 +144,10 @@ func (j *Judgement) item(v verdict, blocks map[string]Block) compliance.Item {
 		j.missing(&it, v, want, blocks)
 		return it
 	}
+	if p.Broken != "" && v.current != nil && v.current.Order == 0 {
+		j.halfWay(&it, v, blocks)
+		return it
+	}
 	it.Reason, it.Detail = v.why()
 	if it.Reason == string(baseline.ReasonDelay) {
 		it.ApprovalDate = v.best[v.newest].ApprovalDate
@@ -164,6 +168,19 @@ func (j *Judgement) item(v verdict, blocks map[string]Block) compliance.Item {
 		it.State = compliance.InstalledOther
 	}
 	return it
+}
+
+// halfWay is an approved version that was unpacked and never set up: it is not installed.
+func (j *Judgement) halfWay(it *compliance.Item, v verdict, blocks map[string]Block) {
+	it.State, it.Reason, it.Detail = compliance.Missing, ReasonBroken, "the package manager left it "+v.pkg.Broken
+	it.AvailableVersion, it.Repository, it.InstalledTime = v.current.Text, v.current.Repository, time.Time{}
+	j.facts(it, v.current, v)
+	if b, ok := blocks[v.pkg.Key()]; ok && b.Reason == ReasonBroken {
+		it.Detail = b.Detail
+	}
+	if j.Installs {
+		it.State = compliance.Failed
+	}
 }
 
 func (j *Judgement) missing(it *compliance.Item, v verdict, want *Version, blocks map[string]Block) {

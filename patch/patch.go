@@ -63,6 +63,7 @@ type Package struct {
 	Installed     string // version text, as in titles
 	InstalledTime time.Time
 	Held          string // not empty: held, and by what
+	Broken        string // not empty: the package manager left it half way, and how
 	Versions      []Version
 }
 

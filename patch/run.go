@@ -50,6 +50,7 @@ type Run struct {
 	ID           string            `json:"id"`
 	Operation    string            `json:"operation"`
 	ExecutionID  string            `json:"executionId,omitempty"` // of the command that asked for it
+	Step         string            `json:"step,omitempty"`        // of the command's document
 	BaselineID   string            `json:"baselineId,omitempty"`
 	Baseline     string            `json:"baseline,omitempty"`
 	SnapshotID   string            `json:"snapshotId,omitempty"`

@@ -7,10 +7,11 @@ import (
 )
 
 // Settle ends the runs that a crash, a power loss or a kill interrupted and that nobody takes up: it repairs what the
-// package manager was stopped at, and records what was installed and what was not. busy are the execution ids whose
-// runs somebody else takes up. It returns the runs that it ended. Runs that are at work are waited for.
-func (e *Engine) Settle(ctx context.Context, busy []string) ([]Run, error) {
-	open, err := e.unsettled(busy)
+// package manager was stopped at, and records what was installed and what was not. mine says whether a run with this
+// execution id, empty for one started by hand, is the caller's to end: others are taken up by whoever runs their command.
+// It returns the runs that it ended. Runs that are at work are waited for.
+func (e *Engine) Settle(ctx context.Context, mine func(executionID string) bool) ([]Run, error) {
+	open, err := e.unsettled(mine)
 	if err != nil || len(open) == 0 {
 		return nil, err
 	}
@@ -19,7 +20,7 @@ func (e *Engine) Settle(ctx context.Context, busy []string) ([]Run, error) {
 		return nil, err
 	}
 	defer release()
-	if open, err = e.unsettled(busy); err != nil { // whoever held the lock may have ended them
+	if open, err = e.unsettled(mine); err != nil { // whoever held the lock may have ended them
 		return nil, err
 	}
 	var out []Run
@@ -38,13 +39,13 @@ func (e *Engine) Settle(ctx context.Context, busy []string) ([]Run, error) {
 	return out, nil
 }
 
-func (e *Engine) unsettled(busy []string) ([]Run, error) {
+func (e *Engine) unsettled(mine func(string) bool) ([]Run, error) {
 	runs, err := Runs(e.StateDir)
 	if err != nil {
 		return nil, diskError("read the records of earlier runs", err)
 	}
 	return slices.DeleteFunc(runs, func(r Run) bool {
-		return r.Phase == PhaseEnded || r.ExecutionID != "" && slices.Contains(busy, r.ExecutionID)
+		return r.Phase == PhaseEnded || !mine(r.ExecutionID)
 	}), nil
 }
 

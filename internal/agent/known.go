@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"slices"
 	"sync"
@@ -121,4 +122,23 @@ func unfinished(dir string) []string {
 		}
 	}
 	return ids
+}
+
+// EndedCommands are the commands that the agent with this state directory has brought to an end.
+func EndedCommands(stateDir string) (map[string]bool, error) {
+	if stateDir == "" {
+		stateDir = DefaultStateDir
+	}
+	dir := pathsOf(stateDir).commands
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for _, e := range entries {
+		if state, err := readCommandState(commandPaths(dir, e.Name()).journal); err == nil && state.done {
+			out[e.Name()] = true
+		}
+	}
+	return out, nil
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -9,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +34,7 @@ import (
 type nodePatch struct {
 	operation, snapshotID, rebootOption, installList, override, associationID string
 	stateDir                                                                  string
+	said                                                                      bytes.Buffer // talk that is held back
 }
 
 // newNodePatchCommand makes the hidden command that documents run. It is not part of the command-line contract.
@@ -42,7 +46,15 @@ func newNodePatchCommand(s *Streams) *cobra.Command {
 		Hidden: true,
 		Args:   noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.run(cmd.Context(), s); err != nil {
+			if o.operation == "Settle" {
+				return o.settle(cmd.Context(), s)
+			}
+			err := o.run(cmd.Context(), s)
+			defer func() { _, _ = s.Err.Write(o.said.Bytes()) }() // talk; a closed stderr must not fail the run
+			if err != nil {
+				if exit, ok := errors.AsType[*ExitError](err); ok && exit.Err == nil {
+					return err
+				}
 				e, ok := errors.AsType[*patch.Error](err)
 				if !ok {
 					e = patch.Fail("FAILED", "%v", err)
@@ -64,6 +76,26 @@ func newNodePatchCommand(s *Streams) *cobra.Command {
 	return cmd
 }
 
+// settle ends what crashes left of runs that nobody takes up; the agent does this when it starts.
+func (o *nodePatch) settle(ctx context.Context, s *Streams) error {
+	engine, _, _, err := scanEngine(ctx, s, &scanOptions{root: "/"})
+	if err != nil {
+		return failed(err)
+	}
+	known, err := agent.EndedCommands(o.stateDir)
+	if err != nil {
+		return failed(err)
+	}
+	ended, err := engine.Settle(ctx, func(command string) bool { return command == "" || known[command] })
+	for _, r := range ended {
+		fmt.Fprintf(s.Out, "%s: %s: %s\n", r.ID, r.Outcome, r.Text)
+	}
+	if err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
 // coded is a failure with the engine's code.
 func coded(reason string, code int, format string, args ...any) error {
 	e := patch.Fail(reason, format, args...)
@@ -75,10 +107,10 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 	switch {
 	case o.override != "" && o.installList != "":
 		return coded("PARAM_CONFLICT", 167, "BaselineOverride and InstallOverrideList cannot be given together")
-	case o.operation == "Install":
-		return coded("NOT_SUPPORTED", 1, "this version of Oakum scans; Operation=Install comes with the next one. Nothing was changed")
-	case o.operation != "Scan":
+	case o.operation != "Scan" && o.operation != "Install":
 		return coded("PARAM_CONFLICT", 1, "Operation is Scan or Install, not %q", o.operation)
+	case o.operation == "Install" && os.Geteuid() != 0:
+		return coded("FAILED", 1, "installing patches needs root, and the agent runs as an ordinary user. Nothing was changed")
 	}
 	node, err := agent.LoadNode(o.stateDir)
 	if err != nil {
@@ -89,7 +121,9 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 			return err
 		}
 	}
-	engine, platform, live, err := scanEngine(ctx, s, &scanOptions{root: "/"})
+	// What is said meanwhile comes after the reason: a failed step's first line is its cause.
+	talk := &Streams{In: s.In, Out: s.Out, Err: &o.said}
+	engine, platform, live, err := scanEngine(ctx, talk, &scanOptions{root: "/"})
 	if err != nil {
 		return err
 	}
@@ -108,23 +142,126 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 	if override != nil && o.associationID != "" {
 		req.ExecutionType = "PatchPolicy"
 	}
+	if o.operation == "Install" {
+		return o.install(ctx, s, talk, node, engine, req, override)
+	}
 	res, err := engine.Scan(ctx, req)
 	if err != nil {
 		return err
 	}
 	if !req.Refresh {
-		sayAge(s, res, engine.Now())
+		sayAge(talk, res, engine.Now())
 		res.Header.Degraded = append(res.Header.Degraded, "the package lists were not refreshed: the agent does not run as root")
 	}
+	return o.tell(ctx, s, talk, node, res, override)
+}
+
+// tell prints a result and delivers it.
+func (o *nodePatch) tell(ctx context.Context, s, talk *Streams, node *agent.Node, res *compliance.Result, override *ssm.BaselineOverride) error {
 	for _, d := range res.Header.Degraded {
-		fmt.Fprintf(s.Err, "oakum: warning: %s\n", d)
+		fmt.Fprintf(talk.Err, "oakum: warning: %s\n", d)
 	}
 	writeStepSummary(s, node.InstanceID(), res)
+	writeStepInstall(s, res)
+	if os.Geteuid() == 0 {
+		if err := patch.WriteTracking("/", res); err != nil {
+			fmt.Fprintf(talk.Err, "oakum: warning: %v\n", err)
+		}
+	}
 	if override != nil && o.associationID == "" {
 		writeNonCompliant(s, res)
 		return nil // with a plain override the node's stored compliance is not replaced
 	}
-	return deliver(ctx, s, node, res)
+	return deliver(ctx, talk, node, res)
+}
+
+// install runs Operation=Install and ends with the step's exit code: 194 asks the agent for a reboot, after which the
+// step runs again and finishes.
+func (o *nodePatch) install(ctx context.Context, s, talk *Streams, node *agent.Node, engine *patch.Engine, scan patch.ScanRequest, override *ssm.BaselineOverride) error {
+	req := patch.InstallRequest{ScanRequest: scan, Step: os.Getenv("OAKUM_STEP"), Deadline: stepDeadline()}
+	if o.installList != "" {
+		b, err := fetchObject(ctx, node, o.installList)
+		if err != nil {
+			return coded("OVERRIDE", 162, "%s: %v", o.installList, err)
+		}
+		if req.List, err = baseline.ParseInstallList(b); err != nil {
+			return coded("OVERRIDE", 162, "%s: %v", o.installList, err)
+		}
+		req.ListName = o.installList
+	}
+	engine.Exec = patch.OSExec{}
+	engine.Progress = func(p patch.Progress) {
+		if p.Phase == "warning" {
+			fmt.Fprintf(talk.Err, "oakum: warning: %s\n", p.Text)
+		}
+	}
+	in, err := engine.Install(ctx, req)
+	if err != nil {
+		return err
+	}
+	// The report goes out before the reboot, also when the step was cancelled meanwhile.
+	if err := o.tell(context.WithoutCancel(ctx), s, talk, node, in.Result, override); err != nil {
+		return err
+	}
+	switch code := in.Run.Code; {
+	case in.Reboot:
+		if in.Run.Text != "" {
+			fmt.Fprintln(s.Err, (&patch.Error{Reason: "PATCH_FAILED", Code: code, Err: errors.New(in.Run.Text)}).Line())
+		}
+		return &ExitError{Code: patch.CodeReboot}
+	case in.Run.Outcome == patch.OutcomeInterrupted:
+		return coded("INTERRUPTED", code, "%s", strings.TrimPrefix(in.Run.Text, "INTERRUPTED: "))
+	case code == patch.CodeDependency:
+		return coded("DEPENDENCY", code, "%s", in.Run.Text)
+	case code != 0:
+		reason, text := "PATCH_FAILED", in.Run.Text
+		if r, rest, ok := strings.Cut(text, ": "); ok {
+			if _, known := patch.Failures()[r]; known {
+				reason, text = r, rest
+			}
+		}
+		return coded(reason, code, "%s", text)
+	}
+	return nil
+}
+
+// stepDeadline is when the agent ends this step; zero when it does not say.
+func stepDeadline() time.Time {
+	sec, err := strconv.ParseInt(os.Getenv("OAKUM_DEADLINE"), 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(sec, 0)
+}
+
+// writeStepInstall prints what an install changed.
+func writeStepInstall(s *Streams, res *compliance.Result) {
+	i := res.Header.Install
+	if i == nil {
+		return
+	}
+	fmt.Fprintf(s.Out, "\nRun %s: %s changed\n", i.Run, plural(len(i.Changes), "package", "packages"))
+	for _, c := range i.Changes {
+		why := ""
+		if c.Dependency {
+			why = " (dependency)"
+		}
+		fmt.Fprintf(s.Out, "%s.%s %s -> %s%s\n", c.Name, c.Arch, cmp.Or(c.Old, "(new)"), c.New, why)
+	}
+	for k := range res.Items {
+		if it := &res.Items[k]; it.State == compliance.Failed {
+			fmt.Fprintf(s.Out, "Failed %s: %s %s\n", it.Title, it.Reason, it.Detail)
+		}
+	}
+	for _, f := range i.Leftovers {
+		fmt.Fprintf(s.Out, "Changed configuration kept; the new version is %s\n", f)
+	}
+	for _, u := range i.Restarts {
+		fmt.Fprintf(s.Out, "Service %s\n", u)
+	}
+	for _, u := range res.Header.Updaters {
+		fmt.Fprintf(s.Out, "The node also updates itself: %s\n", u)
+	}
 }
 
 // snapshot fetches the frozen baseline of the operation.

@@ -59,7 +59,7 @@ func NewRoot(s *Streams) *cobra.Command {
 		Short: "Patch Manager for your own machines",
 		Long: `Oakum is AWS Systems Manager Patch Manager as software you run yourself: server, node agent, patch engine and
 command-line client in one program. "oakum up" starts a server with this machine as its first managed node;
-"oakum scan" checks this machine without any server.`,
+"oakum scan" checks this machine without any server, and "oakum install" patches it.`,
 		Version: Version, SilenceUsage: true, SilenceErrors: true,
 	}
 	root.SetIn(s.In)
@@ -67,7 +67,7 @@ command-line client in one program. "oakum up" starts a server with this machine
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &ExitError{exitUsage, err} })
 	root.SetVersionTemplate("oakum {{.Version}}\n")
-	root.AddCommand(NewScanCommand(s), newUpCommand(s), newServerCommand(s), newAdminCommand(s), newBackupCommand(s), newRestoreCommand(s),
+	root.AddCommand(NewScanCommand(s), newInstallCommand(s), newUndoCommand(s), newUpCommand(s), newServerCommand(s), newAdminCommand(s), newBackupCommand(s), newRestoreCommand(s),
 		newAgentCommand(s), newNodePatchCommand(s))
 	root.AddCommand(NewClientCommands(s)...)
 	return root

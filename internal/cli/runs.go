@@ -17,20 +17,25 @@ import (
 
 func newRunsCommand(s *Streams) *cobra.Command {
 	var limit int
-	var follow bool
+	var follow, local bool
 	var node string
 	cmd, o := clientCommand(&cobra.Command{
-		Use:   "runs [ID [NODE]]",
-		Short: "List commands that were run, or show one with its nodes and their output",
+		Use:     "runs [ID [NODE]]",
+		Aliases: []string{"run"},
+		Short:   "List commands that were run, or show one with its nodes and their output",
 		Long: `List the commands that were run on nodes, newest first. With the ID of one, show how it ended on each node; with a NODE
-too, show the output of its steps there.`,
-		Example: "  oakum runs --limit 5\n  oakum runs 3f2c1c9e-7a55-4b5e-9b0e-0d5c5d1f7a11 web1",
+too, show the output of its steps there.
+
+With --local, list what "oakum install", "oakum undo" and commands installed on this machine, out of its own records; the ID of
+one of those (run-...) shows what it changed and what the package manager said.`,
+		Example: "  oakum runs --local\n  oakum runs --limit 5\n  oakum runs 3f2c1c9e-7a55-4b5e-9b0e-0d5c5d1f7a11 web1",
 		Args:    argRange(0, 2, "ID"),
 	})
 	f := cmd.Flags()
 	f.IntVar(&limit, "limit", 20, "how many commands to list at most")
 	f.StringVar(&node, "node", "", "only commands for this `NODE`")
 	f.BoolVar(&follow, "watch", false, "wait for the command's end, showing its progress")
+	f.BoolVar(&local, "local", false, "the installs of this machine; needs no server")
 	noError(cmd.RegisterFlagCompletionFunc("node", completeNodes(o, 0)))
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -41,6 +46,16 @@ too, show the output of its steps there.`,
 			return usage("--watch needs the ID of a command, and no node")
 		case node != "" && len(args) > 0:
 			return usage("--node goes with the list of commands")
+		case local && (node != "" || follow || len(args) > 0):
+			return usage("--local lists what was installed on this machine, and takes no node or command")
+		case local || len(args) == 1 && localRunForm(args[0]):
+			if err := o.check(); err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				return showLocalRun(s, o.output, args[0])
+			}
+			return listLocalRuns(s, o.output, limit)
 		case len(args) > 0 && !commandIDForm(args[0]):
 			return usageHint(fmt.Sprintf("%q is not the id of a command", args[0]), `"oakum runs" lists the commands`)
 		}

@@ -129,7 +129,15 @@ func (m *Manager) Repair(ctx context.Context, log *os.File) (patch.Health, error
 		}
 	}
 	after, _ := broken(db)
-	h.Broken, m.hopeless = after, after
+	m.hopeless = after
+	said := faults(text)
+	for k, how := range after {
+		name, _, _ := strings.Cut(k, ".")
+		h.Broken[k] = how
+		if why := said[name]; why != "" {
+			h.Broken[k] = how + ": " + why
+		}
+	}
 	var mended []string
 	for k := range before {
 		if after[k] == "" {

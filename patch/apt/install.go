@@ -378,7 +378,13 @@ func faults(text string) map[string]string {
 		kind, name, _ := strings.Cut(rest, " ")
 		name, _, _ = strings.Cut(name, " ")
 		if kind == "archive" {
-			name, _, _ = strings.Cut(filepath.Base(name), "_")
+			dir, file := filepath.Split(name)
+			if strings.HasPrefix(filepath.Base(dir), "apt-dpkg-install-") { // apt numbers the files that it hands over
+				if _, rest, ok := strings.Cut(file, "-"); ok {
+					file = rest
+				}
+			}
+			name, _, _ = strings.Cut(file, "_")
 		}
 		name, _, _ = strings.Cut(strings.TrimSuffix(name, ":"), ":")
 		if out[name] != "" {

@@ -57,6 +57,9 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 func (n *node) describe(p *pkg, at time.Time, dates *dates) patch.Package {
 	arch := p.installed.Arch
 	out := patch.Package{Name: p.name, Arch: arch, Installed: p.installed.Version, InstalledTime: at}
+	if p.installed.Broken() {
+		out.Broken = p.installed.State()
+	}
 	if p.installed.Held() {
 		out.Held = "held by dpkg's selection (apt-mark hold)"
 	}

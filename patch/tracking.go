@@ -1,0 +1,60 @@
+package patch
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"oakum.dev/compliance"
+	"oakum.dev/patch/journal"
+)
+
+// trackingDir is where the original keeps what it found last. Scripts and hooks read it there; Oakum's own truth is in
+// its state folder.
+const trackingDir = "var/log/amazon/ssm/patch-configuration"
+
+type trackedPatch struct {
+	ID            string `json:"id"`
+	InstalledTime int64  `json:"installedTime"`
+	State         string `json:"state"`
+}
+
+// WriteTracking writes the two files of the original below root: the states of installed patches, and the summary.
+func WriteTracking(root string, res *compliance.Result) error {
+	dir := filepath.Join(root, trackingDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	doc := struct {
+		LastNoReboot float64                 `json:"lastNoRebootInstallOperationTime"`
+		States       map[string]trackedPatch `json:"patchStates"`
+	}{epoch(res.Header.LastNoReboot), map[string]trackedPatch{}}
+	for i := range res.Items {
+		it := &res.Items[i]
+		switch it.State {
+		case compliance.Installed, compliance.InstalledOther, compliance.InstalledRejected, compliance.InstalledPendingReboot:
+			doc.States[it.Title] = trackedPatch{it.ID, int64(epoch(it.InstalledTime)), string(it.State)}
+		}
+	}
+	states, err := json.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	summary, err := json.Marshal(res.Inventory()[0])
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		journal.WriteFile(filepath.Join(dir, "patch-states-configuration.json"), states, 0o644),
+		journal.WriteFile(filepath.Join(dir, "patch-inventory-from-last-operation.json"), summary, 0o644),
+	)
+}
+
+func epoch(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.Unix())
+}
