@@ -138,47 +138,91 @@ func deniedForGood(err error) bool {
 
 // requestToken gets new credentials, saves them, and rotates the node's key when the server asks for it.
 func (n *Node) requestToken(ctx context.Context, s *credentialSource) error {
-	var out ssm.RequestManagedInstanceRoleTokenOutput
-	fingerprint := n.fingerprint()
-	in := &ssm.RequestManagedInstanceRoleTokenInput{Fingerprint: &fingerprint}
-	err := n.client.callAsNode(ctx, n.reg.InstanceID, n.key, "RequestManagedInstanceRoleToken", in, &out)
-	if err != nil && len(n.reg.NextKey) > 0 && awserr.Code(err) != "" && !temporary(err) {
-		// The answer of a rotation was lost: exactly one of the two keys is the server's.
-		if next, kerr := parseKey(n.reg.NextKey); kerr == nil {
-			if err2 := n.client.callAsNode(ctx, n.reg.InstanceID, next, "RequestManagedInstanceRoleToken", in, &out); err2 == nil {
-				err = n.adoptNextKey(next)
-			}
-		}
-	}
-	if err != nil {
+	rotate, err := n.newSession(ctx, s)
+	if err != nil || !rotate || !n.rotates {
 		return err
+	}
+	failed := n.rotateKey(ctx)
+	// A server that has the new key takes the session of before no longer. When the rotation's answer was lost, the
+	// next token tells which of the keys it has.
+	_, err = n.newSession(ctx, s)
+	switch {
+	case failed == nil && err != nil:
+		s.cur = session{}
+		return err
+	case failed == nil || len(n.reg.NextKey) == 0:
+		return nil
+	}
+	return failed // the node goes on with the credentials that it has
+}
+
+// newSession gets credentials with the key that the server holds and saves them. rotate tells that the server wants
+// another key.
+func (n *Node) newSession(ctx context.Context, s *credentialSource) (rotate bool, err error) {
+	var out ssm.RequestManagedInstanceRoleTokenOutput
+	if err := n.askToken(ctx, &out); err != nil {
+		return false, err
 	}
 	got := session{
 		Credentials: sigv4.Credentials{AccessKeyID: codec.Value(out.AccessKeyId), SecretAccessKey: codec.Value(out.SecretAccessKey), SessionToken: codec.Value(out.SessionToken)},
 		Issued:      n.client.now(), Expires: codec.TimeOf(out.TokenExpirationDate),
 	}
 	if got.AccessKeyID == "" || got.SecretAccessKey == "" || !got.Expires.After(got.Issued) {
-		return errors.New("the server's token is incomplete or has expired already")
+		return false, errors.New("the server's token is incomplete or has expired already")
 	}
 	s.cur = got
 	if err := s.save(); err != nil {
-		return fmt.Errorf("save credentials: %w", err)
+		return false, fmt.Errorf("save credentials: %w", err)
 	}
-	if codec.Value(out.UpdateKeyPair) && n.rotates {
-		return n.rotateKey(ctx)
+	return codec.Value(out.UpdateKeyPair), nil
+}
+
+// askToken signs with the node's key and, when that is refused while the answer of a rotation is missing, with the
+// next one: exactly one of the two is the server's.
+func (n *Node) askToken(ctx context.Context, out *ssm.RequestManagedInstanceRoleTokenOutput) error {
+	fingerprint := n.fingerprint()
+	ask := func(key *rsa.PrivateKey) error {
+		return n.client.callAsNode(ctx, n.reg.InstanceID, key, "RequestManagedInstanceRoleToken", &ssm.RequestManagedInstanceRoleTokenInput{Fingerprint: &fingerprint}, out)
 	}
-	return nil
+	err := ask(n.key)
+	if err == nil || awserr.Code(err) == "" || temporary(err) {
+		return err
+	}
+	if !n.rotates { // the agent may have rotated the key since this program read it
+		if reg, rerr := readRegistration(n.paths.dir); rerr == nil && reg.InstanceID == n.reg.InstanceID {
+			if key, kerr := reg.key(); kerr == nil {
+				n.reg, n.key = reg, key
+				if err = ask(key); err == nil {
+					return nil
+				}
+			}
+		}
+	}
+	if len(n.reg.NextKey) == 0 {
+		return err
+	}
+	next, kerr := parseKey(n.reg.NextKey)
+	if kerr != nil || ask(next) != nil {
+		return err
+	}
+	if !n.rotates {
+		return nil // which key is the node's is written by the agent alone
+	}
+	return n.adoptNextKey(next)
 }
 
 // rotateKey replaces the node's key. The new key is on disk before the server hears of it, so that a lost
-// answer leaves both to try.
+// answer leaves both to try. It is offered again until its fate is known: a request that was given up may still
+// arrive, and the key that it carries must not have been forgotten then.
 func (n *Node) rotateKey(ctx context.Context) error {
-	key, der, err := newKey(n.sys)
-	if err != nil {
-		return err
+	var key *rsa.PrivateKey
+	var err error
+	if len(n.reg.NextKey) > 0 {
+		key, err = parseKey(n.reg.NextKey)
+	} else {
+		key, err = n.makeNextKey()
 	}
-	n.reg.NextKey = der
-	if err := n.reg.save(n.paths.dir); err != nil {
+	if err != nil {
 		return err
 	}
 	public, err := publicKey(key)
@@ -191,6 +235,19 @@ func (n *Node) rotateKey(ctx context.Context) error {
 		return fmt.Errorf("rotate the node's key: %w", err)
 	}
 	return n.adoptNextKey(key)
+}
+
+func (n *Node) makeNextKey() (*rsa.PrivateKey, error) {
+	key, der, err := newKey(n.sys)
+	if err != nil {
+		return nil, err
+	}
+	n.reg.NextKey = der
+	if err := n.reg.save(n.paths.dir); err != nil {
+		n.reg.NextKey = nil // it is not on disk, and so must not be offered
+		return nil, err
+	}
+	return key, nil
 }
 
 func (n *Node) adoptNextKey(key *rsa.PrivateKey) error {

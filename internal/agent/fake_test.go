@@ -42,6 +42,8 @@ type fakeServer struct {
 	tokenLife   time.Duration
 	updateKey   bool // ask for a rotation with the next token
 	loseUpdate  bool // carry out the next rotation and lose the answer
+	delayUpdate bool // hold the next rotation back, so that the answer is lost and the key comes into force later
+	offered     [][]byte
 	denied      bool
 	down        bool
 	offset      time.Duration // of the server's clock
@@ -229,7 +231,13 @@ func (f *fakeServer) nodeCall(w http.ResponseWriter, op string, body []byte) {
 			fakeError(w, 400, "InvalidPublicKey", err.Error())
 			return
 		}
-		f.key = key
+		f.offered = append(f.offered, der)
+		if f.delayUpdate {
+			f.delayUpdate = false
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		f.accept(key)
 		if f.loseUpdate {
 			f.loseUpdate = false
 			w.WriteHeader(http.StatusBadGateway)
@@ -250,6 +258,11 @@ func (f *fakeServer) nodeCall(w http.ResponseWriter, op string, body []byte) {
 	fmt.Fprintf(w, `{"AccessKeyId":%q,"SecretAccessKey":%q,"SessionToken":%q,"TokenExpirationDate":%d.5,"UpdateKeyPair":%v}`,
 		id, "secret-"+id, "token-"+id, f.now().Add(f.tokenLife).Unix(), f.updateKey)
 	f.updateKey = false
+}
+
+// accept puts a node's new key into force, which ends the sessions of before.
+func (f *fakeServer) accept(key *rsa.PublicKey) {
+	f.key, f.secrets = key, map[string]string{}
 }
 
 func (f *fakeServer) call(w http.ResponseWriter, r *http.Request, op string, body []byte) {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"oakum.dev/awserr"
+	"oakum.dev/wire/sigv4"
 	"oakum.dev/wire/ssm"
 )
 
@@ -253,6 +255,16 @@ func TestWrongClock(t *testing.T) {
 	}
 }
 
+// renewal makes the agent's next call ask for a token.
+func renewal(t *testing.T, a *running) {
+	t.Helper()
+	a.creds.sem <- struct{}{}
+	a.creds.cur, a.creds.next = session{}, time.Time{}
+	<-a.creds.sem
+}
+
+// The key is replaced whether the answer arrives or not, and the agent goes on at once: the server has ended the
+// sessions of the old key.
 func TestKeyRotation(t *testing.T) {
 	t.Parallel()
 	for _, lose := range []bool{false, true} {
@@ -266,15 +278,6 @@ func TestKeyRotation(t *testing.T) {
 		a := run(t, dir)
 		f.final(t, f.sendScript(t, cmd1, "true"))
 		a.stop()
-		if lose { // only the next token request finds out which key the server holds
-			if err := os.Remove(filepath.Join(dir, "credentials.json")); err != nil {
-				t.Fatal(err)
-			}
-			f.with(func() { f.secrets = map[string]string{} })
-			a = run(t, dir)
-			f.final(t, f.sendScript(t, cmd2, "true"))
-			a.stop()
-		}
 		after, err := readRegistration(dir)
 		if err != nil {
 			t.Fatal(err)
@@ -286,6 +289,95 @@ func TestKeyRotation(t *testing.T) {
 		if err != nil || !key.PublicKey.Equal(f.key) {
 			t.Errorf("answer lost %v: the node's key is not the server's: %v", lose, err)
 		}
+		f.with(func() {
+			if len(f.offered) != 1 || f.tokens != 2 {
+				t.Errorf("answer lost %v: %d keys were offered and %d tokens asked for, want 1 and 2", lose, len(f.offered), f.tokens)
+			}
+		})
+	}
+}
+
+// A rotation that was given up may reach the server when the agent has long been asked for another one.
+func TestRotationThatArrivesLate(t *testing.T) {
+	t.Parallel()
+	f := newFakeServer(t, false)
+	f.updateKey, f.delayUpdate = true, true
+	dir := registered(t, f)
+	a := run(t, dir)
+	f.final(t, f.sendScript(t, cmd1, "true"))
+	f.with(func() { f.updateKey, f.delayUpdate = true, true }) // the answer of the second is lost as well
+	renewal(t, a)
+	f.final(t, f.sendScript(t, cmd2, "true"))
+	a.stop()
+	f.with(func() {
+		if len(f.offered) != 2 || !bytes.Equal(f.offered[0], f.offered[1]) {
+			t.Fatalf("%d keys were offered, want the same one twice", len(f.offered))
+		}
+		key, err := sigv4.ParseNodeKey(f.offered[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.accept(key)
+	})
+	a = run(t, dir) // it starts with the session that the late rotation has ended
+	renewal(t, a)
+	f.final(t, f.sendScript(t, "abe8a6cd-51e4-4219-96a1-9fdda751550c", "true"))
+	a.stop()
+	reg, err := readRegistration(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key, err := reg.key(); err != nil || !key.PublicKey.Equal(f.key) || len(reg.NextKey) != 0 {
+		t.Errorf("the node's key is not the server's: %v", err)
+	}
+}
+
+// A program of a step finds the key that the agent has changed meanwhile, and changes nothing itself.
+func TestStepOutlivesARotation(t *testing.T) {
+	t.Parallel()
+	f := newFakeServer(t, false)
+	dir := registered(t, f)
+	early, err := LoadNode(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.with(func() { f.updateKey = true })
+	a := run(t, dir)
+	f.final(t, f.sendScript(t, cmd1, "true"))
+	a.stop()
+	if _, err := early.Credentials(t.Context()); err != nil {
+		t.Errorf("a program that was started before the rotation: %v", err)
+	}
+
+	f.with(func() { f.updateKey, f.delayUpdate = true, true })
+	a = run(t, dir)
+	renewal(t, a)
+	f.final(t, f.sendScript(t, cmd2, "true"))
+	a.stop()
+	pending, err := readRegistration(dir)
+	if err != nil || len(pending.NextKey) == 0 {
+		t.Fatalf("no rotation is pending: %v", err)
+	}
+	f.with(func() {
+		key, err := sigv4.ParseNodeKey(f.offered[len(f.offered)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.accept(key)
+	})
+	if err := os.Remove(filepath.Join(dir, "credentials.json")); err != nil {
+		t.Fatal(err)
+	}
+	step, err := LoadNode(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := step.Credentials(t.Context()); err != nil {
+		t.Errorf("a program while a rotation is pending: %v", err)
+	}
+	after, err := readRegistration(dir)
+	if err != nil || !bytes.Equal(after.PrivateKey, pending.PrivateKey) || !bytes.Equal(after.NextKey, pending.NextKey) {
+		t.Errorf("a step's program wrote the registration (%v)", err)
 	}
 }
 
@@ -298,6 +390,9 @@ func TestDeregisteredNodeIsQuiet(t *testing.T) {
 	a.creds.sem <- struct{}{}
 	a.creds.cur.Issued = a.creds.cur.Issued.Add(-time.Hour)
 	<-a.creds.sem
+	for limit := time.Now().Add(30 * time.Second); !strings.Contains(a.logs.String(), "refuses this node") && time.Now().Before(limit); {
+		time.Sleep(10 * time.Millisecond)
+	}
 	time.Sleep(time.Second)
 	if n := strings.Count(a.logs.String(), "refuses this node"); n != 1 {
 		t.Errorf("the refusal was logged %d times", n)
