@@ -79,6 +79,7 @@ type sight struct {
 	state    State
 	j        Judgement
 	targets  []Target
+	listed   bool // the targets are those of a list
 	blocks   map[string]Block
 	degraded []string
 }
@@ -104,7 +105,8 @@ func (e *Engine) look(ctx context.Context, req ScanRequest, started time.Time) (
 	return s, nil
 }
 
-// check finds out what of the targets cannot be installed.
+// check finds out what of the targets cannot be installed. Where a lower approved version of one can, that is its
+// target from then on.
 func (s *sight) check(ctx context.Context) error {
 	var rejected func(baseline.Patch) bool
 	if b := s.req.Baseline; b.Blocks() && len(b.RejectedPatches) > 0 {
@@ -113,6 +115,27 @@ func (s *sight) check(ctx context.Context) error {
 	var err error
 	if s.blocks, err = s.e.Manager.Check(ctx, s.inv, s.targets, rejected); err != nil {
 		return asError(err, "DEPENDENCY", CodeDependency)
+	}
+	if s.listed { // a list says which versions it wants
+		return nil
+	}
+	lower := s.j.Lower(s.targets, s.blocks)
+	if len(lower) == 0 {
+		return nil
+	}
+	found, err := s.e.Manager.Lower(ctx, s.targets, s.blocks, lower, rejected)
+	if err != nil {
+		return asError(err, "DEPENDENCY", CodeDependency)
+	}
+	s.j.Instead = make(map[string]Fallback, len(found))
+	for i := range s.targets {
+		t := &s.targets[i]
+		k := t.Package.Key()
+		if v := found[k]; v != nil { // from here on it is the target, and nothing is in its way
+			s.j.Instead[k] = Fallback{v, s.blocks[k]}
+			t.Version = v
+			delete(s.blocks, k)
+		}
 	}
 	return nil
 }

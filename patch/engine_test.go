@@ -40,6 +40,12 @@ func (manager) Check(context.Context, *patch.Inventory, []patch.Target, func(bas
 	return nil, nil
 }
 
+func (manager) Lower(
+	context.Context, []patch.Target, map[string]patch.Block, map[string][]*patch.Version, func(baseline.Patch) bool,
+) (map[string]*patch.Version, error) {
+	return nil, nil
+}
+
 func (manager) Evidence(context.Context, *patch.Inventory) (compliance.Reboot, []string, error) {
 	return compliance.Reboot{}, nil, nil
 }

@@ -109,7 +109,7 @@ func (e *Engine) prepare(ctx context.Context, req InstallRequest, started time.T
 	}
 	w := &work{sight: s, req: req, aims: map[string]Target{}, skipped: map[string]Block{}}
 	if req.List != nil {
-		s.targets = listed(req.List, s.inv, s.platform.Node.OS)
+		s.targets, s.listed = listed(req.List, s.inv, s.platform.Node.OS), true
 	}
 	e.progress(Progress{Phase: "plan"})
 	if err := s.check(ctx); err != nil {
@@ -215,7 +215,6 @@ func (e *Engine) takeRun(req InstallRequest) (*liveRun, error) {
 			if old.Outcome == OutcomeInterrupted { // it was ended in the meantime, and is not begun again
 				return nil, Fail("INTERRUPTED", "%s", strings.TrimPrefix(old.Text, "INTERRUPTED: "))
 			}
-			break
 		}
 		r, err := openRun(old.Dir, e.Now)
 		if err != nil {
@@ -233,8 +232,9 @@ func (e *Engine) takeRun(req InstallRequest) (*liveRun, error) {
 }
 
 func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, started time.Time) (*Installation, error) {
-	resumed := r.Phase != PhaseStarted || r.Transactions > 0 || len(r.Planned) > 0
-	if resumed && r.Phase != PhaseReboot {
+	resumed := r.Phase != PhaseStarted || len(r.Planned) > 0
+	over := r.Phase == PhaseReboot || r.Phase == PhaseInstalled || r.Phase == PhaseEnded // nothing more is installed
+	if resumed && r.Phase != PhaseReboot && r.Phase != PhaseEnded {
 		if r.Resumes >= maxResumes {
 			return nil, e.stopped(ctx, r, fmt.Sprintf("the run was interrupted %d times", r.Resumes+1))
 		}
@@ -253,7 +253,7 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 			e.warn("%v", err)
 		}
 	}
-	if r.Phase == PhaseReboot || r.Phase == PhaseInstalled {
+	if over {
 		req.Refresh = false // what was decided before holds: nothing new is looked for
 	}
 	w, err := e.prepare(ctx, req, started)
@@ -265,14 +265,14 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 	if err != nil {
 		w.degraded = append(w.degraded, "files left for a decision: "+err.Error())
 	}
-	w.again = r.Phase == PhaseReboot || resumed && len(r.Planned) > 0
+	w.again = over || resumed && len(r.Planned) > 0
 	if len(w.skipped) > 0 && !w.again {
 		if err := r.append(entry{Kind: kindPlanned, Failed: w.skipped}); err != nil {
 			return nil, err
 		}
 	}
 	var fail *Error
-	if r.Phase != PhaseReboot && r.Phase != PhaseInstalled {
+	if !over {
 		if resumed {
 			if err := w.only(ctx, r); err != nil {
 				return nil, err
@@ -559,7 +559,7 @@ func (w *work) finish(ctx context.Context, r *liveRun, started time.Time, leftov
 		return nil, err
 	}
 	after.degraded = append(w.degraded, after.degraded...)
-	rebooted := r.Phase == PhaseReboot
+	rebooted := r.Phase == PhaseReboot || r.Phase == PhaseEnded
 	reboot := false
 	if !rebooted {
 		if reboot, err = w.decide(ctx, r, after, changed, fail != nil && fail.Reason == "INTERRUPTED", started); err != nil {
@@ -619,6 +619,10 @@ func (w *work) decide(ctx context.Context, r *liveRun, after *sight, changed []C
 // end writes the last record and sums up.
 func (w *work) end(r *liveRun, res *compliance.Result, changed []Change, reboot, rebooted bool, fail *Error) (*Installation, error) {
 	code, text := w.sum(r, res, fail)
+	if r.Phase == PhaseEnded { // by an earlier start of the same step, which could not say so
+		res.Header.Install.Outcome, res.Header.Install.Text = r.Outcome, r.Text
+		return &Installation{Result: res, Run: r.Run}, nil
+	}
 	outcome := OutcomeSuccess
 	switch {
 	case fail != nil && fail.Reason == "INTERRUPTED":
@@ -709,6 +713,12 @@ func (w *work) judge(ctx context.Context, after *sight, r *liveRun) error {
 	}
 	for _, c := range r.Planned {
 		after.j.Tried[c.Key()] = true
+	}
+	for _, t := range after.targets { // it got what was tried, and a newer version that is blocked is missing
+		k := t.Package.Key()
+		if _, failed := r.Failed[k]; !failed && w.aims[k].Version != nil && w.aims[k].Version.Text == t.Package.Installed {
+			delete(after.j.Tried, k)
+		}
 	}
 	if w.req.List != nil {
 		after.j.Attempted = map[string]*Version{}

@@ -18,6 +18,13 @@ type Judgement struct {
 	Tried    map[string]bool // by Package.Key; nil: everything that the baseline approves
 	// Attempted are the versions, by Package.Key, that an InstallOverrideList asked for; nil: there was no list.
 	Attempted map[string]*Version
+	Instead   map[string]Fallback // by Package.Key: what goes in where the newest approved version cannot
+}
+
+// Fallback is a lower approved version, and why it is not the newest one.
+type Fallback struct {
+	Version *Version
+	Why     Block
 }
 
 // verdict is what the baseline says about one package.
@@ -44,6 +51,27 @@ func (j *Judgement) Decide(inv *Inventory) []Target {
 		v := j.verdict(&inv.Packages[i])
 		if v.target != nil && v.pkg.Held == "" {
 			out = append(out, Target{v.pkg, v.target})
+		}
+	}
+	return out
+}
+
+// Lower returns, by Package.Key, the approved versions below each target that is blocked and above the installed one,
+// newest first. Pass it to PackageManager.Lower, and what comes back to Judge, as Instead.
+// Source: AWS Systems Manager User Guide, "How security patches are selected", Debian Server and Ubuntu Server.
+func (j *Judgement) Lower(targets []Target, blocks map[string]Block) map[string][]*Version {
+	out := map[string][]*Version{}
+	for _, t := range targets {
+		if blocks[t.Package.Key()].Reason == "" {
+			continue
+		}
+		below := false
+		for i := len(t.Package.Versions) - 1; i >= 0; i-- {
+			v := &t.Package.Versions[i]
+			if below && v.Order > 0 && v.Offered && v.Unusable == "" && v.Kept == "" && j.judgeVersion(v).Approved {
+				out[t.Package.Key()] = append(out[t.Package.Key()], v)
+			}
+			below = below || v.Text == t.Version.Text
 		}
 	}
 	return out
@@ -134,6 +162,9 @@ func (j *Judgement) item(v verdict, blocks map[string]Block) compliance.Item {
 		it.AvailableVersion = v.newest.Text
 	}
 	want := v.target
+	if f, ok := j.Instead[p.Key()]; ok && want != nil {
+		want = f.Version
+	}
 	if want == nil {
 		want = v.kept
 	}
@@ -200,6 +231,8 @@ func (j *Judgement) missing(it *compliance.Item, v verdict, want *Version, block
 		it.Reason, it.Detail = want.Kept, want.Detail
 	case blocked:
 		it.Reason, it.Detail = b.Reason, b.Detail
+	case want == j.Instead[p.Key()].Version:
+		it.Detail = v.target.Text + " cannot be installed: " + j.Instead[p.Key()].Why.Detail
 	}
 	// What the node itself keeps away was not attempted by an Install, so it has not failed.
 	attempted := it.Reason != ReasonHeld && it.Reason != ReasonPinned && it.Reason != ReasonPhased && (j.Tried == nil || j.Tried[p.Key()])

@@ -145,6 +145,10 @@ type PackageManager interface {
 	// Check says which targets cannot be installed together, and why. Keys are Package.Key. A Block without reason
 	// says that a version that the node keeps away goes in all the same. rejected may be nil.
 	Check(ctx context.Context, inv *Inventory, targets []Target, rejected func(baseline.Patch) bool) (map[string]Block, error)
+	// Lower finds versions for targets that Check blocks: of those in lower, by Package.Key and newest first, one that
+	// goes in beside every target that is not blocked and beside each other, and with which nothing else does not. It
+	// leaves out what has none.
+	Lower(ctx context.Context, targets []Target, blocks map[string]Block, lower map[string][]*Version, rejected func(baseline.Patch) bool) (map[string]*Version, error)
 	// Evidence collects signs that a reboot or restarts are due, and other updaters that run on the node.
 	Evidence(ctx context.Context, inv *Inventory) (compliance.Reboot, []string, error)
 }

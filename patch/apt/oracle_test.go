@@ -99,14 +99,14 @@ func askApt(t *testing.T, run runner, installed map[string]string) oracle {
 }
 
 // tally counts what was compared.
-type tally struct{ roots, rows, refused int }
+type tally struct{ roots, rows, refused, lower int }
 
 func (s *tally) add(o tally) {
-	s.roots, s.rows, s.refused = s.roots+o.roots, s.rows+o.rows, s.refused+o.refused
+	s.roots, s.rows, s.refused, s.lower = s.roots+o.roots, s.rows+o.rows, s.refused+o.refused, s.lower+o.lower
 }
 
 func (s tally) String() string {
-	return fmt.Sprintf("%d upgradable rows, apt gave up on %d of %d roots", s.rows, s.refused, s.roots)
+	return fmt.Sprintf("%d upgradable rows, %d lower versions, apt gave up on %d of %d roots", s.rows, s.lower, s.refused, s.roots)
 }
 
 // seedsFrom is where random roots begin and how many there are: OAKUM_SEED and OAKUM_SEEDS, or 1 and n.
@@ -150,6 +150,7 @@ func compare(t *testing.T, res *compliance.Result, m *Manager, run runner) tally
 	}
 	installable := map[string]string{}
 	reasons := map[string]string{}
+	lower := map[string]string{} // a version is taken below the newest, which cannot be installed
 	for i := range res.Items {
 		it := &res.Items[i]
 		name := it.Name
@@ -157,6 +158,10 @@ func compare(t *testing.T, res *compliance.Result, m *Manager, run runner) tally
 			name += ":" + it.Arch
 		}
 		reasons[name] = it.Reason
+		if it.State == compliance.Missing && strings.Contains(it.Detail, " cannot be installed: ") {
+			lower[name], reasons[name] = it.AvailableVersion, "lower"
+			continue
+		}
 		if it.State == compliance.Missing && it.Reason == "" {
 			installable[name] = it.AvailableVersion
 		}
@@ -179,10 +184,11 @@ func compare(t *testing.T, res *compliance.Result, m *Manager, run runner) tally
 			t.Errorf("%s is upgradable and kept back, and has no reason", name)
 		}
 	}
+	checkLower(t, m, run, o, lower, reasons)
 	if t.Failed() {
 		t.Logf("apt's plan:\n%s", o.plan)
 	}
-	return tally{roots: 1, rows: len(o.upgradable)}
+	return tally{roots: 1, rows: len(o.upgradable), lower: len(lower)}
 }
 
 // testbed finds the scripts that make nodes, or skips.

@@ -35,6 +35,13 @@ type solver struct {
 	wanted  map[string]struct{} // names to look up before the next try
 }
 
+func newSolver(ctx context.Context, n *node, rejected func(baseline.Patch) bool) *solver {
+	return &solver{
+		ctx: ctx, n: n, rejected: rejected, links: linkCache{}, byName: map[string][]*pkg{}, provides: map[string][]*pkg{}, known: map[*pkg]bool{},
+		goal: map[*pkg]*version{}, blocked: map[*pkg]patch.Block{}, unsure: map[*pkg]bool{},
+	}
+}
+
 // Check says which targets apt would not install together, and why.
 func (m *Manager) Check(ctx context.Context, _ *patch.Inventory, targets []patch.Target, rejected func(baseline.Patch) bool) (map[string]patch.Block, error) {
 	n := m.node
@@ -42,10 +49,7 @@ func (m *Manager) Check(ctx context.Context, _ *patch.Inventory, targets []patch
 	if len(targets) == 0 {
 		return nil, nil
 	}
-	s := &solver{
-		ctx: ctx, n: n, rejected: rejected, links: linkCache{}, byName: map[string][]*pkg{}, provides: map[string][]*pkg{}, known: map[*pkg]bool{},
-		goal: map[*pkg]*version{}, blocked: map[*pkg]patch.Block{}, unsure: map[*pkg]bool{},
-	}
+	s := newSolver(ctx, n, rejected)
 	memo := n.checkID(targets, rejected != nil, m.cfg.Exec != nil)
 	if rejected == nil {
 		if text, ok := n.lists.memo(memo); ok {
@@ -58,13 +62,8 @@ func (m *Manager) Check(ctx context.Context, _ *patch.Inventory, targets []patch
 	full := true
 	byKey := map[*pkg]string{}
 	for _, t := range targets {
-		arch := t.Package.Arch
-		if arch == "all" {
-			arch = n.native
-		}
-		p := n.pkgs[key(t.Package.Name, arch)]
-		i := slices.IndexFunc(p.versions, func(v *version) bool { return v.Version == t.Version.Text })
-		s.goal[p] = p.versions[i]
+		p := n.find(t.Package)
+		s.goal[p] = p.find(t.Version)
 		byKey[p] = t.Package.Key()
 	}
 	for _, p := range n.order {
@@ -72,10 +71,7 @@ func (m *Manager) Check(ctx context.Context, _ *patch.Inventory, targets []patch
 			full = false
 		}
 	}
-	n.take(n.lists.extra)
-	for name := range n.lists.looked {
-		n.looked[name] = true
-	}
+	n.recall()
 	if err := s.run(); err != nil {
 		return nil, err
 	}
@@ -115,6 +111,27 @@ func (n *node) checkID(targets []patch.Target, rejects, asks bool) string {
 		}
 	}
 	return "check " + string(h.Sum(nil))
+}
+
+// find returns what is known of an installed package.
+func (n *node) find(p *patch.Package) *pkg {
+	arch := p.Arch
+	if arch == "all" {
+		arch = n.native
+	}
+	return n.pkgs[key(p.Name, arch)]
+}
+
+func (p *pkg) find(v *patch.Version) *version {
+	return p.versions[slices.IndexFunc(p.versions, func(x *version) bool { return x.Version == v.Text })]
+}
+
+// recall adds what was looked up in earlier scans of the same lists.
+func (n *node) recall() {
+	n.take(n.lists.extra)
+	for name := range n.lists.looked {
+		n.looked[name] = true
+	}
 }
 
 // take adds looked-up stanzas and chooses candidates of packages that were not known.
