@@ -40,6 +40,8 @@ type doctor struct {
 	area string
 	list []check
 	now  func() time.Time
+
+	answers map[string]bool // addresses of servers that answered, and whether as one should
 }
 
 func (d *doctor) add(status, name, text, hint string) {
@@ -71,9 +73,9 @@ func newDoctorCommand(s *Streams) *cobra.Command {
 		Long: `Test everything that patching depends on, on this machine, and say what is wrong and what to do about it.
 
 On a managed node: its registration, the way to the server (name, proxy, TLS, clock), package manager locks and
-interrupted runs, repositories, disk space, reboots that are due. On a server: its data directory, certificates and
-whether it serves. On a client: the configuration, the way to the server and the access key. What this machine is, is
-found out from the directories; --state-dir and --data-dir name others.
+interrupted runs, apt's own proxies, repositories, disk space, reboots that are due. On a server: its data directory,
+certificates and whether it serves. On a client: the configuration, the way to the server and the access key. What this
+machine is, is found out from the directories; --state-dir and --data-dir name others.
 
 Exit codes: 0 nothing failed (there may be warnings), 1 something failed, 2 usage.`,
 		Args: argRange(0, 0, ""),
@@ -151,13 +153,29 @@ type doer interface {
 }
 
 // reach tests the way to a server: name, proxy, connection, certificate, readiness, clock. It reports whether there is one.
+// A server that has answered already, as when this machine is node and client of it, is not told of twice. Over TLS
+// it is asked once more, since another client may trust other authorities.
 func (d *doctor) reach(ctx context.Context, endpoint *url.URL, client doer) bool {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(endpoint.String(), "/")+"/readyz", nil)
+	address := strings.TrimRight(endpoint.String(), "/")
+	good, known := d.answers[address]
+	if known && endpoint.Scheme != "https" {
+		return good
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/readyz", nil)
 	if err != nil {
 		d.fault(checkFail, "address", err)
 		return false
+	}
+	if known {
+		res, err := client.Do(req)
+		if err != nil {
+			d.fault(checkFail, "connection", explainNetwork(err, endpoint.String(), endpoint.Hostname()))
+			return false
+		}
+		res.Body.Close()
+		return good
 	}
 	proxy, err := http.ProxyFromEnvironment(req)
 	switch {
@@ -177,6 +195,10 @@ func (d *doctor) reach(ctx context.Context, endpoint *url.URL, client doer) bool
 		return false
 	}
 	res.Body.Close()
+	if d.answers == nil {
+		d.answers = map[string]bool{}
+	}
+	d.answers[address] = res.StatusCode == http.StatusOK || res.StatusCode == http.StatusServiceUnavailable
 	d.ok("connection", "%s answers", endpoint)
 	if res.TLS != nil && len(res.TLS.PeerCertificates) > 0 {
 		d.certificate("certificate", res.TLS.PeerCertificates[0].NotAfter, "issued by "+res.TLS.PeerCertificates[0].Issuer.CommonName)

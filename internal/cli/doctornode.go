@@ -33,6 +33,7 @@ func (d *doctor) node(ctx context.Context, stateDir string) {
 	}
 	d.locks()
 	d.interrupted(ctx, "/var/lib/dpkg")
+	d.aptProxy(ctx)
 	d.repositories(ctx)
 }
 
