@@ -80,13 +80,19 @@ func (e *Engine) reverse(ctx context.Context, run *Run) (*Reversal, error) {
 	if run.Phase == PhaseReboot {
 		changes = run.Planned
 	}
-	if len(changes) == 0 {
-		no("the run changed nothing")
-		return rev, nil
-	}
 	present, err := e.Manager.Present(ctx)
 	if err != nil {
 		return nil, err
+	}
+	for _, c := range run.Planned { // what its scripts left half way can be put back too
+		p := present[c.Key()]
+		if p.Broken != "" && p.Version == c.New && !slices.ContainsFunc(changes, func(x Change) bool { return x.Key() == c.Key() }) {
+			changes = append(slices.Clip(changes), c)
+		}
+	}
+	if len(changes) == 0 {
+		no("the run changed nothing")
+		return rev, nil
 	}
 	for _, c := range changes {
 		now, there := present[c.Key()]

@@ -31,6 +31,9 @@ type Config struct {
 	Commands int          // commands run at the same time; 5
 	// MaxReboots bounds the reboots of one command; 3, at most 15.
 	MaxReboots int
+	// Settle ends what a crash left of patch runs whose commands are over, or that no command started. It is called
+	// once when the agent starts; nil: nothing is ended.
+	Settle func(context.Context) error
 	// Scope runs steps in their own systemd scope. nil: when systemd runs here and the agent is root.
 	Scope *bool
 
@@ -46,7 +49,7 @@ type Timing struct {
 	BackoffCap      time.Duration // 60 s
 	Denied          time.Duration // shortest wait after a refused token; 25 min, plus up to a fifth
 	KillWait        time.Duration // after killing a step; 10 s
-	CancelGrace     time.Duration // between SIGTERM and SIGKILL of a patch step; 5 min
+	CancelGrace     time.Duration // between SIGTERM and SIGKILL of a patch step, whose package manager ends its transaction; 30 min
 	InventoryWait   time.Duration // longest random wait before an upload; 30 s
 	RebootWait      time.Duration // how long a requested reboot may take before it is requested again; 10 min
 	ReplyKeep       time.Duration // how long an undelivered reply is kept; 48 h
@@ -61,7 +64,7 @@ func DefaultTiming() Timing {
 	return Timing{
 		Health: 5 * time.Minute, Poll: 65 * time.Second, IdlePoll: 2 * time.Second,
 		BackoffBase: time.Second, BackoffCap: time.Minute, Denied: 25 * time.Minute,
-		KillWait: 10 * time.Second, CancelGrace: 5 * time.Minute, InventoryWait: 30 * time.Second,
+		KillWait: 10 * time.Second, CancelGrace: 30 * time.Minute, InventoryWait: 30 * time.Second,
 		RebootWait: 10 * time.Minute, ReplyKeep: 48 * time.Hour, CommandKeep: 14 * 24 * time.Hour,
 		RequestTimeout: 30 * time.Second, UploadTimeout: time.Minute, ReattachPolling: time.Second,
 	}
@@ -159,6 +162,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stop()
 	a.log.LogAttrs(ctx, slog.LevelInfo, "agent started", slog.String("endpoint", a.reg.Endpoint), slog.String("version", a.cfg.Version))
 	a.resume(ctx)
+	if a.cfg.Settle != nil {
+		a.wg.Go(func() {
+			if err := a.cfg.Settle(ctx); err != nil && ctx.Err() == nil {
+				a.log.LogAttrs(ctx, slog.LevelWarn, "earlier patch runs not ended", slog.Any("err", err))
+			}
+		})
+	}
 	for _, loop := range []func(context.Context){a.outbox.run, a.reportHealth, a.poll, a.tidy} {
 		a.wg.Go(func() { loop(ctx) })
 	}

@@ -14,6 +14,7 @@ const (
 	kindReceived     = "received"
 	kindDelivered    = "delivered"     // the server knows that the command was received
 	kindStarting     = "step-starting" // written before the step can have any effect
+	kindResuming     = "step-resuming" // the patch engine is started to finish what it had begun, by its own journal
 	kindFinished     = "step-finished" // with the result as the plugin gave it
 	kindReplied      = "step-replied"  // the step's reply is in the outbox
 	kindReboot       = "reboot"        // a reboot is about to be requested
@@ -77,7 +78,7 @@ func (s *commandState) apply(r record) {
 		s.cancelled = true
 	case kindDone:
 		s.done = true
-	case kindStarting:
+	case kindStarting, kindResuming:
 		s.started = true
 		st := s.step(r.Step)
 		begun := st.begun

@@ -152,6 +152,10 @@ func (r *stepRun) environment(inputs map[string]any) []string {
 	set("OAKUM_BIN", a.sys.Executable)
 	set("OAKUM_STATE_DIR", a.paths.dir)
 	set("OAKUM_ENDPOINT", a.Endpoint())
+	set("OAKUM_STEP", fmt.Sprintf("%d-%s", r.index, r.step.Name))
+	if len(r.step.Properties) == 1 {
+		set("OAKUM_DEADLINE", strconv.FormatInt(a.sys.Now().Add(r.step.Timeout()).Unix(), 10))
+	}
 	for name, value := range r.command.values {
 		if text := document.Text(value); len(text) < 32<<10 && !strings.ContainsAny(name, "=\x00") && !strings.Contains(text, "\x00") && isScalar(value) {
 			set("SSM_"+name, text)
@@ -247,11 +251,14 @@ func (r *stepRun) exitCode(w watched, err error) int {
 	return 0
 }
 
+// killedCodes are what a shell makes of a program that SIGABRT, SIGKILL, SIGSEGV or SIGTERM ended.
+var killedCodes = []int{134, document.ExitKilled, 139, 143}
+
 func (r *stepRun) result(code int, why document.Status) outcome {
 	if why != "" {
 		return outcome{status: why, code: document.ExitKilled}
 	}
-	o := outcome{status: document.ExitStatus(code, r.command.agent.self.Type), code: code}
+	o := outcome{status: document.ExitStatus(code, r.command.agent.self.Type), code: code, killed: slices.Contains(killedCodes, code)}
 	if o.status == document.Failed {
 		o.message = fmt.Sprintf("failed to run commands: exit status %d", code)
 	}

@@ -23,6 +23,7 @@ type outcome struct {
 	code    int
 	notice  string // first line of stderr
 	message string // last line of stderr
+	killed  bool   // a signal from outside ended the script
 }
 
 func failed(message string) outcome {
@@ -113,34 +114,51 @@ func (c *command) runStep(ctx context.Context, i int, step document.Step, flow *
 		}
 	}
 	run := &stepRun{command: c, index: i, step: step, dir: c.stepDir(i, step.Name), resumed: resumed}
+	kind := kindStarting
 	if resumed {
-		if o, ok, err := run.reattach(ctx); ok || err != nil {
+		o, ok, err := run.reattach(ctx)
+		if err != nil || ok && !(o.killed && c.resumable(step)) {
 			return o, err
 		}
-		if !c.rerunnable(step) {
+		switch {
+		case c.resumable(step):
+			kind = kindResuming
+		case !c.rerunnable(step):
 			return interrupted(fmt.Sprintf("step %s was running when the agent or the node stopped; it is not run again (engine code 1)", step.Name)), nil
-		}
-		if st.starts >= maxStarts {
-			return interrupted(fmt.Sprintf("step %s was started %d times and never finished (engine code 1)", step.Name, st.starts)), nil
-		}
-		if c.isCancelled() {
-			return outcome{status: document.Cancelled, code: document.ExitKilled}, nil
 		}
 	}
 	if err := os.MkdirAll(run.dir, 0o700); err != nil {
 		return failed(err.Error()), nil
 	}
-	if err := c.append(record{Kind: kindStarting, Step: step.Name, Boot: a.sys.BootID()}); err != nil {
-		return outcome{}, err
+	for {
+		starts := c.state.step(step.Name).starts
+		if kind == kindResuming && starts > maxStarts || kind == kindStarting && resumed && starts >= maxStarts {
+			return interrupted(fmt.Sprintf("step %s was started %d times and never finished (engine code 1)", step.Name, starts)), nil
+		}
+		if resumed && c.isCancelled() {
+			return outcome{status: document.Cancelled, code: document.ExitKilled}, nil
+		}
+		if err := c.append(record{Kind: kind, Step: step.Name, Boot: a.sys.BootID()}); err != nil {
+			return outcome{}, err
+		}
+		run.attempt = c.state.step(step.Name).starts
+		o, err := run.once(ctx)
+		if err != nil || !o.killed || !c.resumable(step) {
+			return o, err
+		}
+		kind, resumed = kindResuming, true // the engine was killed under a living agent: it finishes by its journal
 	}
-	run.attempt = c.state.step(step.Name).starts
-	if step.Action == "aws:softwareInventory" {
-		return run.inventory(ctx)
+}
+
+// once runs what a step consists of.
+func (r *stepRun) once(ctx context.Context) (outcome, error) {
+	if r.step.Action == "aws:softwareInventory" {
+		return r.inventory(ctx)
 	}
 	var all []document.Status
 	var worst outcome
-	for n, p := range step.Properties {
-		o, err := run.shell(ctx, n, p)
+	for n, p := range r.step.Properties {
+		o, err := r.shell(ctx, n, p)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -153,6 +171,12 @@ func (c *command) runStep(ctx context.Context, i int, step document.Step, flow *
 		}
 	}
 	return worst, nil
+}
+
+// resumable reports whether the step is the patch engine's and keeps a journal of its own, by which it finishes after
+// a crash, without beginning anew.
+func (c *command) resumable(step document.Step) bool {
+	return strings.HasPrefix(c.payload.DocumentName, document.RunPatchBaseline) && c.values["Operation"] == "Install" && step.Action == "aws:runShellScript"
 }
 
 // rerunnable reports whether starting the step again changes nothing that the first start did not.

@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -71,7 +75,7 @@ func newAgentRun(s *Streams) *cobra.Command {
 				return err
 			}
 			agent.Tune()
-			a, err := agent.New(agent.Config{StateDir: stateDir, Version: Version, Log: log})
+			a, err := agent.New(agent.Config{StateDir: stateDir, Version: Version, Log: log, Settle: settler(log, stateDir)})
 			if err != nil {
 				return agentError(err, stateDir)
 			}
@@ -82,6 +86,25 @@ func newAgentRun(s *Streams) *cobra.Command {
 	stateDirFlag(cmd, &stateDir)
 	cmd.Flags().StringVar(&level, "log-level", envOr("OAKUM_LOG_LEVEL", "info"), "debug, info, warn or error")
 	return cmd
+}
+
+// settler runs the patch engine to end what a crash left of earlier runs. It is another process, so that the agent
+// stays small.
+func settler(log *slog.Logger, stateDir string) func(context.Context) error {
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		return nil
+	}
+	return func(ctx context.Context) error {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		out, err := exec.CommandContext(ctx, self, "node-patch", "--operation=Settle", "--state-dir="+stateDir).CombinedOutput()
+		if text := strings.TrimSpace(string(out)); text != "" {
+			log.LogAttrs(ctx, slog.LevelInfo, "earlier patch runs ended", slog.String("runs", text))
+		}
+		return err
+	}
 }
 
 func agentError(err error, stateDir string) error {
