@@ -32,7 +32,7 @@ type stepInfo struct {
 // SendCommand accepts a command. Command, targets, the first claims and the audit record are one transaction:
 // when it returns, no crash loses the command.
 func (s *Service) SendCommand(ctx context.Context, in *ssm.SendCommandInput) (*ssm.SendCommandOutput, error) {
-	c, payload, platforms, err := s.plan(ctx, in)
+	c, payload, doc, given, err := s.plan(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +41,11 @@ func (s *Service) SendCommand(ctx context.Context, in *ssm.SendCommandInput) (*s
 	var out store.Command
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		wake = nil
+		if installs(doc.Name, given) {
+			if err := refuseFrozen(tx, sc); err != nil {
+				return err
+			}
+		}
 		nodes, missing, err := resolve(tx, sc, in)
 		if err != nil {
 			return err
@@ -56,7 +61,7 @@ func (s *Service) SendCommand(ctx context.Context, in *ssm.SendCommandInput) (*s
 			return err
 		}
 		h := &change{tx: tx, sc: sc, c: c, mint: func() (string, error) { return arn.NewUUID(s.random) }}
-		if err := h.invocations(nodes, missing, platforms, len(in.InstanceIds) > 0); err != nil {
+		if err := h.invocations(nodes, missing, doc.Platforms, len(in.InstanceIds) > 0); err != nil {
 			return err
 		}
 		if err := tx.Schedule(WorkExpire, sc, c.ID, c.ExpiresAt); err != nil {
@@ -80,10 +85,10 @@ func (s *Service) SendCommand(ctx context.Context, in *ssm.SendCommandInput) (*s
 }
 
 // plan checks the request and builds what does not depend on the nodes.
-func (s *Service) plan(ctx context.Context, in *ssm.SendCommandInput) (c store.Command, payload []byte, platforms []document.Platform, err error) {
+func (s *Service) plan(ctx context.Context, in *ssm.SendCommandInput) (c store.Command, payload []byte, doc document.Builtin, given document.Values, err error) {
 	sc, now := store.ScopeOf(ctx), s.now().UTC().Truncate(time.Millisecond)
-	fail := func(err error) (store.Command, []byte, []document.Platform, error) {
-		return store.Command{}, nil, nil, err
+	fail := func(err error) (store.Command, []byte, document.Builtin, document.Values, error) {
+		return store.Command{}, nil, document.Builtin{}, nil, err
 	}
 	if (len(in.InstanceIds) > 0) == (len(in.Targets) > 0) {
 		return fail(ssm.InvalidParameters("Exactly one of InstanceIds and Targets must be given."))
@@ -91,14 +96,14 @@ func (s *Service) plan(ctx context.Context, in *ssm.SendCommandInput) (c store.C
 	if in.NotificationConfig != nil && codec.Value(in.NotificationConfig.NotificationArn) != "" {
 		return fail(ssm.InvalidNotificationConfig("Notifications are not supported yet."))
 	}
-	doc, err := lookup(codec.Value(in.DocumentName), in.DocumentVersion)
+	doc, err = lookup(codec.Value(in.DocumentName), in.DocumentVersion)
 	if err != nil {
 		return fail(err)
 	}
 	if h := codec.Value(in.DocumentHash); h != "" && !strings.EqualFold(h, contentHash(doc)) {
 		return fail(ssm.InvalidDocument("The document's hash does not match the one given."))
 	}
-	given, err := doc.Resolve(in.Parameters)
+	given, err = doc.Resolve(in.Parameters)
 	if err != nil {
 		return fail(parameterError(err))
 	}
@@ -140,7 +145,7 @@ func (s *Service) plan(ctx context.Context, in *ssm.SendCommandInput) (c store.C
 		MaxConcurrency: orDefault(in.MaxConcurrency, "50"), MaxErrors: orDefault(in.MaxErrors, "0"), Status: Pending, StatusDetails: Pending,
 		RequestedBy: iam.PrincipalFrom(ctx).ARN,
 	}
-	return c, payload, doc.Platforms, nil
+	return c, payload, doc, given, nil
 }
 
 func orDefault(p *string, def string) string {

@@ -186,10 +186,19 @@ func wireNode(n store.Node, s store.NodeState, outdated bool, now time.Time) oak
 func (s *Service) GetFleetSummary(ctx context.Context, _ *oakum.GetFleetSummaryInput) (*oakum.GetFleetSummaryOutput, error) {
 	sc := store.ScopeOf(ctx)
 	var f store.FleetSummary
+	freeze := &oakum.InstallFreeze{Active: new(false)}
 	since := node.OnlineSince(s.now())
 	fresh := s.presence.Unwritten(sc)
 	err := s.store.View(ctx, func(tx *store.Tx) (err error) {
 		if f, err = tx.FleetSummary(sc, since); err != nil {
+			return err
+		}
+		switch z, err := tx.Freeze(sc); {
+		case err == nil:
+			freeze = &oakum.InstallFreeze{
+				Active: new(true), Reason: &z.Reason, StartDate: codec.NewTime(z.StartedAt), EndDate: codec.NewTime(z.EndsAt), By: &z.SetBy,
+			}
+		case !errors.Is(err, store.ErrNotFound):
 			return err
 		}
 		for chunk := range slices.Chunk(fresh, 500) {
@@ -210,6 +219,6 @@ func (s *Service) GetFleetSummary(ctx context.Context, _ *oakum.GetFleetSummaryI
 	}
 	return &oakum.GetFleetSummaryOutput{
 		Managed: &f.Managed, Compliant: &f.Compliant, NonCompliant: &f.NonCompliant, Stale: &f.Stale, Unknown: &f.Unknown,
-		Online: &f.Online, ConnectionLost: new(f.Managed - f.Online),
+		Online: &f.Online, ConnectionLost: new(f.Managed - f.Online), InstallFreeze: freeze,
 	}, nil
 }

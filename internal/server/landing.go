@@ -23,7 +23,8 @@ var landingPolicy = func() string {
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }()
 
-// landing is what a browser sees as long as there is no console. It tells nobody anything about nodes or keys.
+// landing is what a browser sees as long as there is no console. It tells nobody anything about nodes or keys, nor the
+// reason of a freeze, which people write for each other.
 func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" {
 		http.NotFound(w, r)
@@ -35,10 +36,14 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ownAuthority := s.signs(r)
+	freezes, err := s.freezes(r.Context())
+	if err != nil {
+		s.log.Warn("the landing page does not know of freezes", "err", err)
+	}
 	var page bytes.Buffer
-	err := landingPage.Execute(&page, map[string]any{
+	err = landingPage.Execute(&page, map[string]any{
 		"Version": s.cfg.Version, "Region": s.cfg.Region, "URL": base, "Install": s.installLine(base, ownAuthority),
-		"OwnAuthority": ownAuthority,
+		"OwnAuthority": ownAuthority, "Freezes": freezes,
 		"Style":        template.CSS(landingCSS), // our own file
 	})
 	if err != nil {

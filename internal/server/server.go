@@ -275,6 +275,7 @@ func (s *Server) build(ctx context.Context) error {
 			Handler: &bucket.Handler{Store: s.buckets, Hosts: s.hostNames(), Log: s.log}, Stream: true, Unsigned: true, Path: sigv4.S3, WriteError: bucket.WriteError,
 		}},
 	})
+	s.metrics.registry.MustRegister(newFreezeCollector(s))
 	s.handler = s.routes(front)
 	return s.hub.Load(ctx)
 }
@@ -340,6 +341,7 @@ func (s *Server) operations() []codec.Operation {
 	}
 	ours := &oakum.Handlers{
 		PutPatchResult: s.reports.PutPatchResult, GetPatchResult: s.reports.GetPatchResult, DescribeNodes: s.reports.DescribeNodes, GetFleetSummary: s.reports.GetFleetSummary,
+		PutInstallFreeze: s.commands.PutInstallFreeze, GetInstallFreeze: s.commands.GetInstallFreeze, DeleteInstallFreeze: s.commands.DeleteInstallFreeze,
 	}
 	tokens := &sts.Handlers{GetCallerIdentity: s.accounts.GetCallerIdentity}
 	var all []codec.Operation

@@ -16,7 +16,7 @@ import (
 var tables = []string{
 	"account", "access_key", "counter", "client_token", "tag", "activation", "node", "patch_baseline", "default_baseline", "patch_group",
 	"snapshot", "content", "command", "invocation", "node_message", "work_item", "node_state", "scan_history", "patch_dict", "noncompliant",
-	"compliance_set", "inventory_item", "available_patch", "available_set", "audit_event",
+	"compliance_set", "inventory_item", "available_patch", "available_set", "install_freeze", "audit_event",
 }
 
 // dumpLine is one line of a copy: the head of a table, or a row of it.

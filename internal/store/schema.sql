@@ -384,6 +384,16 @@ CREATE TABLE available_set (               -- sets of versions, by their hash, t
 );
 CREATE INDEX available_set_age ON available_set (learned_at);
 
+CREATE TABLE install_freeze (              -- refuses installs until it ends
+    account    TEXT NOT NULL,
+    region     TEXT NOT NULL,
+    reason     TEXT NOT NULL,
+    started_at BIGINT NOT NULL,
+    ends_at    BIGINT NOT NULL,
+    set_by     TEXT NOT NULL,
+    PRIMARY KEY (account, region)
+);
+
 CREATE TABLE audit_event (
     event_id   TEXT PRIMARY KEY,
     account    TEXT NOT NULL,

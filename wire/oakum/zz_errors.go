@@ -28,3 +28,8 @@ func InvalidInstanceId(format string, args ...any) *awserr.Error {
 func InvalidNextToken(format string, args ...any) *awserr.Error {
 	return awserr.New("InvalidNextToken", 400, format, args...)
 }
+
+// InvalidParameters returns the error with code InvalidParameters and HTTP status 400.
+func InvalidParameters(format string, args ...any) *awserr.Error {
+	return awserr.New("InvalidParameters", 400, format, args...)
+}

@@ -5,6 +5,37 @@ package oakum
 import "oakum.dev/wire/codec"
 
 // DecodeJSON reads v from d.
+func (v *DeleteInstallFreezeInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(string) error { return d.Skip() })
+}
+
+// EncodeJSON writes v to e.
+func (v *DeleteInstallFreezeInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DeleteInstallFreezeOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Lifted":
+			return codec.ReadBool(d, &v.Lifted)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DeleteInstallFreezeOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Lifted != nil && e.Key("Lifted") {
+		e.Bool(*v.Lifted)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *DescribeNodesInput) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -88,6 +119,9 @@ func (v *GetFleetSummaryOutput) DecodeJSON(d *codec.Decoder) error {
 			return codec.ReadInt(d, &v.Online)
 		case "ConnectionLost":
 			return codec.ReadInt(d, &v.ConnectionLost)
+		case "InstallFreeze":
+			v.InstallFreeze = new(InstallFreeze)
+			return v.InstallFreeze.DecodeJSON(d)
 		}
 		return d.Skip()
 	})
@@ -116,6 +150,64 @@ func (v *GetFleetSummaryOutput) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.ConnectionLost != nil && e.Key("ConnectionLost") {
 		e.Int(*v.ConnectionLost)
+	}
+	if v.InstallFreeze != nil && e.Key("InstallFreeze") {
+		v.InstallFreeze.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetInstallFreezeInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(string) error { return d.Skip() })
+}
+
+// EncodeJSON writes v to e.
+func (v *GetInstallFreezeInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetInstallFreezeOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Active":
+			return codec.ReadBool(d, &v.Active)
+		case "Reason":
+			return codec.ReadString(d, &v.Reason)
+		case "StartDate":
+			t, err := d.Time()
+			v.StartDate = t
+			return err
+		case "EndDate":
+			t, err := d.Time()
+			v.EndDate = t
+			return err
+		case "By":
+			return codec.ReadString(d, &v.By)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *GetInstallFreezeOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Active != nil && e.Key("Active") {
+		e.Bool(*v.Active)
+	}
+	if v.Reason != nil && e.Key("Reason") {
+		e.String(*v.Reason)
+	}
+	if v.StartDate != nil && e.Key("StartDate") {
+		e.Time(v.StartDate)
+	}
+	if v.EndDate != nil && e.Key("EndDate") {
+		e.Time(v.EndDate)
+	}
+	if v.By != nil && e.Key("By") {
+		e.String(*v.By)
 	}
 	e.End()
 }
@@ -178,6 +270,50 @@ func (v *GetPatchResultOutput) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.ResultHash != nil && e.Key("ResultHash") {
 		e.String(*v.ResultHash)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *InstallFreeze) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Active":
+			return codec.ReadBool(d, &v.Active)
+		case "Reason":
+			return codec.ReadString(d, &v.Reason)
+		case "StartDate":
+			t, err := d.Time()
+			v.StartDate = t
+			return err
+		case "EndDate":
+			t, err := d.Time()
+			v.EndDate = t
+			return err
+		case "By":
+			return codec.ReadString(d, &v.By)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *InstallFreeze) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Active != nil && e.Key("Active") {
+		e.Bool(*v.Active)
+	}
+	if v.Reason != nil && e.Key("Reason") {
+		e.String(*v.Reason)
+	}
+	if v.StartDate != nil && e.Key("StartDate") {
+		e.Time(v.StartDate)
+	}
+	if v.EndDate != nil && e.Key("EndDate") {
+		e.Time(v.EndDate)
+	}
+	if v.By != nil && e.Key("By") {
+		e.String(*v.By)
 	}
 	e.End()
 }
@@ -443,6 +579,77 @@ func (v *PatchItem) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.CVEIds != nil && e.Key("CVEIds") {
 		codec.WriteList(e, v.CVEIds, codec.PutString)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *PutInstallFreezeInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Reason":
+			return codec.ReadString(d, &v.Reason)
+		case "EndDate":
+			t, err := d.Time()
+			v.EndDate = t
+			return err
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *PutInstallFreezeInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Reason != nil && e.Key("Reason") {
+		e.String(*v.Reason)
+	}
+	if v.EndDate != nil && e.Key("EndDate") {
+		e.Time(v.EndDate)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *PutInstallFreezeOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Active":
+			return codec.ReadBool(d, &v.Active)
+		case "Reason":
+			return codec.ReadString(d, &v.Reason)
+		case "StartDate":
+			t, err := d.Time()
+			v.StartDate = t
+			return err
+		case "EndDate":
+			t, err := d.Time()
+			v.EndDate = t
+			return err
+		case "By":
+			return codec.ReadString(d, &v.By)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *PutInstallFreezeOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Active != nil && e.Key("Active") {
+		e.Bool(*v.Active)
+	}
+	if v.Reason != nil && e.Key("Reason") {
+		e.String(*v.Reason)
+	}
+	if v.StartDate != nil && e.Key("StartDate") {
+		e.Time(v.StartDate)
+	}
+	if v.EndDate != nil && e.Key("EndDate") {
+		e.Time(v.EndDate)
+	}
+	if v.By != nil && e.Key("By") {
+		e.String(*v.By)
 	}
 	e.End()
 }

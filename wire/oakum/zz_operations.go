@@ -12,23 +12,35 @@ import (
 
 // Handlers are the implementations of the operations; a nil one is not served.
 type Handlers struct {
-	DescribeNodes   func(context.Context, *DescribeNodesInput) (*DescribeNodesOutput, error)
-	GetFleetSummary func(context.Context, *GetFleetSummaryInput) (*GetFleetSummaryOutput, error)
-	GetPatchResult  func(context.Context, *GetPatchResultInput) (*GetPatchResultOutput, error)
-	PutPatchResult  func(context.Context, *PutPatchResultInput) (*PutPatchResultOutput, error)
+	DeleteInstallFreeze func(context.Context, *DeleteInstallFreezeInput) (*DeleteInstallFreezeOutput, error)
+	DescribeNodes       func(context.Context, *DescribeNodesInput) (*DescribeNodesOutput, error)
+	GetFleetSummary     func(context.Context, *GetFleetSummaryInput) (*GetFleetSummaryOutput, error)
+	GetInstallFreeze    func(context.Context, *GetInstallFreezeInput) (*GetInstallFreezeOutput, error)
+	GetPatchResult      func(context.Context, *GetPatchResultInput) (*GetPatchResultOutput, error)
+	PutInstallFreeze    func(context.Context, *PutInstallFreezeInput) (*PutInstallFreezeOutput, error)
+	PutPatchResult      func(context.Context, *PutPatchResultInput) (*PutPatchResultOutput, error)
 }
 
 // Operations returns the rows of the operations that have a handler.
 func (h *Handlers) Operations() []codec.Operation {
 	var ops []codec.Operation
+	if h.DeleteInstallFreeze != nil {
+		ops = append(ops, codec.Bind(opDeleteInstallFreeze(), h.DeleteInstallFreeze))
+	}
 	if h.DescribeNodes != nil {
 		ops = append(ops, codec.Bind(opDescribeNodes(), h.DescribeNodes))
 	}
 	if h.GetFleetSummary != nil {
 		ops = append(ops, codec.Bind(opGetFleetSummary(), h.GetFleetSummary))
 	}
+	if h.GetInstallFreeze != nil {
+		ops = append(ops, codec.Bind(opGetInstallFreeze(), h.GetInstallFreeze))
+	}
 	if h.GetPatchResult != nil {
 		ops = append(ops, codec.Bind(opGetPatchResult(), h.GetPatchResult))
+	}
+	if h.PutInstallFreeze != nil {
+		ops = append(ops, codec.Bind(opPutInstallFreeze(), h.PutInstallFreeze))
 	}
 	if h.PutPatchResult != nil {
 		ops = append(ops, codec.Bind(opPutPatchResult(), h.PutPatchResult))
@@ -39,10 +51,25 @@ func (h *Handlers) Operations() []codec.Operation {
 // Table returns the rows of every operation of this package, bound to no handler.
 func Table() []codec.Operation {
 	return []codec.Operation{
+		opDeleteInstallFreeze(),
 		opDescribeNodes(),
 		opGetFleetSummary(),
+		opGetInstallFreeze(),
 		opGetPatchResult(),
+		opPutInstallFreeze(),
 		opPutPatchResult(),
+	}
+}
+
+func opDeleteInstallFreeze() codec.Operation {
+	return codec.Operation{
+		Service: "oakum", Name: "DeleteInstallFreeze", Action: "oakum:DeleteInstallFreeze", Version: "2026-11-22",
+		Protocol: codec.JSON11, TargetPrefix: "Oakum",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"InternalServerError"},
+		NewInput:  func() codec.Shape { return new(DeleteInstallFreezeInput) },
+		NewOutput: func() codec.Decodable { return new(DeleteInstallFreezeOutput) },
 	}
 }
 
@@ -71,6 +98,18 @@ func opGetFleetSummary() codec.Operation {
 	}
 }
 
+func opGetInstallFreeze() codec.Operation {
+	return codec.Operation{
+		Service: "oakum", Name: "GetInstallFreeze", Action: "oakum:GetInstallFreeze", Version: "2026-11-22",
+		Protocol: codec.JSON11, TargetPrefix: "Oakum",
+		ReadOnly: true, NodeOwn: true, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"InternalServerError"},
+		NewInput:  func() codec.Shape { return new(GetInstallFreezeInput) },
+		NewOutput: func() codec.Decodable { return new(GetInstallFreezeOutput) },
+	}
+}
+
 func opGetPatchResult() codec.Operation {
 	return codec.Operation{
 		Service: "oakum", Name: "GetPatchResult", Action: "oakum:GetPatchResult", Version: "2026-11-22",
@@ -92,6 +131,18 @@ func opGetPatchResult() codec.Operation {
 			arns = codec.ResourceARN(arns, "managed-instance", v.InstanceId, account, region)
 			return arns
 		},
+	}
+}
+
+func opPutInstallFreeze() codec.Operation {
+	return codec.Operation{
+		Service: "oakum", Name: "PutInstallFreeze", Action: "oakum:PutInstallFreeze", Version: "2026-11-22",
+		Protocol: codec.JSON11, TargetPrefix: "Oakum",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"InternalServerError", "InvalidParameters"},
+		NewInput:  func() codec.Shape { return new(PutInstallFreezeInput) },
+		NewOutput: func() codec.Decodable { return new(PutInstallFreezeOutput) },
 	}
 }
 

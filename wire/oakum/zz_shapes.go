@@ -4,6 +4,14 @@ package oakum
 
 import "oakum.dev/wire/codec"
 
+// DeleteInstallFreezeInput is the input of DeleteInstallFreeze.
+type DeleteInstallFreezeInput struct{}
+
+// DeleteInstallFreezeOutput is the output of DeleteInstallFreeze.
+type DeleteInstallFreezeOutput struct {
+	Lifted *bool `json:"Lifted,omitzero"`
+}
+
 // DescribeNodesInput is the input of DescribeNodes.
 type DescribeNodesInput struct {
 	Filters    []NodeFilter `json:"Filters,omitzero"`
@@ -22,13 +30,26 @@ type GetFleetSummaryInput struct{}
 
 // GetFleetSummaryOutput is the output of GetFleetSummary.
 type GetFleetSummaryOutput struct {
-	Managed        *int64 `json:"Managed,omitzero"`
-	Compliant      *int64 `json:"Compliant,omitzero"`
-	NonCompliant   *int64 `json:"NonCompliant,omitzero"`
-	Stale          *int64 `json:"Stale,omitzero"`
-	Unknown        *int64 `json:"Unknown,omitzero"`
-	Online         *int64 `json:"Online,omitzero"`
-	ConnectionLost *int64 `json:"ConnectionLost,omitzero"`
+	Managed        *int64         `json:"Managed,omitzero"`
+	Compliant      *int64         `json:"Compliant,omitzero"`
+	NonCompliant   *int64         `json:"NonCompliant,omitzero"`
+	Stale          *int64         `json:"Stale,omitzero"`
+	Unknown        *int64         `json:"Unknown,omitzero"`
+	Online         *int64         `json:"Online,omitzero"`
+	ConnectionLost *int64         `json:"ConnectionLost,omitzero"`
+	InstallFreeze  *InstallFreeze `json:"InstallFreeze,omitzero"`
+}
+
+// GetInstallFreezeInput is the input of GetInstallFreeze.
+type GetInstallFreezeInput struct{}
+
+// GetInstallFreezeOutput is the output of GetInstallFreeze.
+type GetInstallFreezeOutput struct {
+	Active    *bool       `json:"Active,omitzero"`
+	Reason    *string     `json:"Reason,omitzero"`
+	StartDate *codec.Time `json:"StartDate,omitzero"`
+	EndDate   *codec.Time `json:"EndDate,omitzero"`
+	By        *string     `json:"By,omitzero"`
 }
 
 // GetPatchResultInput is the input of GetPatchResult.
@@ -43,6 +64,15 @@ type GetPatchResultOutput struct {
 	Items       []PatchItem `json:"Items,omitzero"`
 	CaptureTime *codec.Time `json:"CaptureTime,omitzero"`
 	ResultHash  *string     `json:"ResultHash,omitzero"`
+}
+
+// InstallFreeze is a structure of the oakum API.
+type InstallFreeze struct {
+	Active    *bool       `json:"Active,omitzero"`
+	Reason    *string     `json:"Reason,omitzero"`
+	StartDate *codec.Time `json:"StartDate,omitzero"`
+	EndDate   *codec.Time `json:"EndDate,omitzero"`
+	By        *string     `json:"By,omitzero"`
 }
 
 // Node is a structure of the oakum API.
@@ -97,6 +127,21 @@ type PatchItem struct {
 	Detail           *string     `json:"Detail,omitzero"`
 	Repository       *string     `json:"Repository,omitzero"`
 	CVEIds           []string    `json:"CVEIds,omitzero"`
+}
+
+// PutInstallFreezeInput is the input of PutInstallFreeze.
+type PutInstallFreezeInput struct {
+	Reason  *string     `json:"Reason,omitzero"`
+	EndDate *codec.Time `json:"EndDate,omitzero"`
+}
+
+// PutInstallFreezeOutput is the output of PutInstallFreeze.
+type PutInstallFreezeOutput struct {
+	Active    *bool       `json:"Active,omitzero"`
+	Reason    *string     `json:"Reason,omitzero"`
+	StartDate *codec.Time `json:"StartDate,omitzero"`
+	EndDate   *codec.Time `json:"EndDate,omitzero"`
+	By        *string     `json:"By,omitzero"`
 }
 
 // PutPatchResultInput is the input of PutPatchResult.

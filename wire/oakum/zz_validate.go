@@ -13,11 +13,17 @@ var (
 	c4  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 132}
 	c5  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 40}
 	c6  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 256}
-	c7  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 36}
-	c8  = codec.Constraint{HasMin: true, Min: 2, HasMax: true, Max: 262144}
-	c9  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[0-9a-f]{64}$"}}
-	c10 = codec.Constraint{HasMax: true, Max: 7340032}
+	c7  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 512}
+	c8  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 36}
+	c9  = codec.Constraint{HasMin: true, Min: 2, HasMax: true, Max: 262144}
+	c10 = codec.Constraint{Pattern: &codec.Pattern{Text: "^[0-9a-f]{64}$"}}
+	c11 = codec.Constraint{HasMax: true, Max: 7340032}
 )
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DeleteInstallFreezeInput) Validate() error {
+	return nil
+}
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
 func (v *DescribeNodesInput) Validate() error {
@@ -41,6 +47,11 @@ func (v *DescribeNodesInput) validate(e *codec.Violations, at *codec.Path) {
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
 func (v *GetFleetSummaryInput) Validate() error {
+	return nil
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *GetInstallFreezeInput) Validate() error {
 	return nil
 }
 
@@ -76,6 +87,24 @@ func (v *NodeFilter) validate(e *codec.Violations, at *codec.Path) {
 }
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *PutInstallFreezeInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *PutInstallFreezeInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.Reason == nil {
+		e.Null(at, "reason")
+	} else {
+		e.String(at, "reason", *v.Reason, &c7)
+	}
+	if v.EndDate == nil {
+		e.Null(at, "endDate")
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
 func (v *PutPatchResultInput) Validate() error {
 	var e codec.Violations
 	v.validate(&e, nil)
@@ -89,25 +118,25 @@ func (v *PutPatchResultInput) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "instanceId", *v.InstanceId, &c2)
 	}
 	if v.CommandId != nil {
-		e.String(at, "commandId", *v.CommandId, &c7)
+		e.String(at, "commandId", *v.CommandId, &c8)
 	}
 	if v.Header == nil {
 		e.Null(at, "header")
 	} else {
-		e.String(at, "header", *v.Header, &c8)
+		e.String(at, "header", *v.Header, &c9)
 	}
 	if v.ItemsHash == nil {
 		e.Null(at, "itemsHash")
 	} else {
-		e.String(at, "itemsHash", *v.ItemsHash, &c9)
+		e.String(at, "itemsHash", *v.ItemsHash, &c10)
 	}
 	if v.Items != nil {
-		e.Len(at, "items", len(v.Items), &c10)
+		e.Len(at, "items", len(v.Items), &c11)
 	}
 	if v.AvailableHash != nil {
-		e.String(at, "availableHash", *v.AvailableHash, &c9)
+		e.String(at, "availableHash", *v.AvailableHash, &c10)
 	}
 	if v.Available != nil {
-		e.Len(at, "available", len(v.Available), &c10)
+		e.Len(at, "available", len(v.Available), &c11)
 	}
 }
