@@ -64,7 +64,11 @@ func (s *installation) patch(a *agent, parameters map[string]string) value {
 	}
 	id := s.aws("ssm", "send-command", "--document-name", "AWS-RunPatchBaseline", "--instance-ids", a.id, "--parameters", string(b)).at("Command", "CommandId").String()
 	s.commandEnd(id, 6*time.Minute)
-	return s.aws("ssm", "get-command-invocation", "--command-id", id, "--instance-id", a.id, "--plugin-name", "PatchLinux")
+	g := s.aws("ssm", "get-command-invocation", "--command-id", id, "--instance-id", a.id, "--plugin-name", "PatchLinux")
+	if text := g.at("StandardErrorContent").String(); text != "" {
+		s.t.Logf("AWS-RunPatchBaseline %v ended with %s:\n%.4000s", parameters, g.at("ResponseCode"), text)
+	}
+	return g
 }
 
 func (s *installation) state(a *agent) value {

@@ -97,7 +97,7 @@ func (m *Manager) wishArgs(w patch.Wish) []string {
 // archOf is the architecture by which apt names a package: all is the native one.
 func (m *Manager) archOf(arch string) string {
 	if arch == "all" || arch == "" {
-		return m.node.native
+		return m.native()
 	}
 	return arch
 }
