@@ -30,24 +30,30 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs what users type. Scripts named client-*.txtar find a server in their environment, with four nodes:
+// TestScripts runs what users type. Those of client and install find a server in their environment, with four nodes:
 // web1 misses patches, db1 misses none, broken1 fails every command, new1 has never been scanned and is silent.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, Setup: plainEnvironment, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != ""})
 }
 
-func TestClientScripts(t *testing.T) {
+func TestClientScripts(t *testing.T) { clientScripts(t, "testdata/client") }
+
+// TestInstallScripts have a fleet of their own: what they install is gone for the other scripts.
+func TestInstallScripts(t *testing.T) { clientScripts(t, "testdata/install") }
+
+func clientScripts(t *testing.T, dir string) {
 	if testing.Short() {
 		t.Skip("starts a server")
 	}
 	f := startFleet(t)
-	testscript.Run(t, testscript.Params{Dir: "testdata/client", RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "", Setup: func(e *testscript.Env) error {
+	testscript.Run(t, testscript.Params{Dir: dir, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "", Setup: func(e *testscript.Env) error {
 		if err := plainEnvironment(e); err != nil {
 			return err
 		}
 		e.Setenv("AWS_ENDPOINT_URL", f.s.URL)
 		e.Setenv("AWS_ACCESS_KEY_ID", f.s.Admin.AccessKeyID)
 		e.Setenv("AWS_SECRET_ACCESS_KEY", f.s.Admin.SecretAccessKey)
+		e.Setenv("TOMORROW", time.Now().Add(24*time.Hour).UTC().Format(time.RFC3339))
 		e.Setenv("READER_ID", f.s.Reader.AccessKeyID)
 		e.Setenv("READER_SECRET", f.s.Reader.SecretAccessKey)
 		for name, n := range f.nodes {
@@ -131,7 +137,8 @@ func (f *fleet) obey(ctx context.Context, name string, n *servertest.Node) {
 		}
 		for _, m := range messages {
 			var payload struct {
-				CommandID string `json:"CommandId"`
+				CommandID  string `json:"CommandId"`
+				Parameters struct{ Operation string }
 			}
 			if json.Unmarshal([]byte(codec.Value(m.Payload)), &payload) != nil || n.Ack(ctx, codec.Value(m.MessageId)) != nil {
 				continue
@@ -140,12 +147,33 @@ func (f *fleet) obey(ctx context.Context, name string, n *servertest.Node) {
 			st := servertest.Step{Status: "Success", Plugin: "aws:runShellScript", Stdout: "Patch Summary for " + n.ID + "\n", Started: now, Ended: now}
 			if name == "broken1" {
 				st.Status, st.Code, st.Stdout, st.Stderr = "Failed", 1, "", "OAKUM REPO_METADATA: no repository could be reached (engine code 1)\nmore\n"
-			} else if n.PutResult(ctx, scanResult(name, payload.CommandID)) != nil {
-				continue
+			} else {
+				res := scanResult(name, payload.CommandID)
+				if payload.Parameters.Operation == "Install" {
+					install(res)
+				}
+				if n.PutResult(ctx, res) != nil {
+					continue
+				}
 			}
 			_ = n.Reply(ctx, codec.Value(m.MessageId), st.Status, map[string]servertest.Step{"PatchLinux": st}) // sent again by the server
 		}
 	}
+}
+
+// install turns the result of a scan into that of an install, which puts in what is missing and is not held.
+func install(r *compliance.Result) {
+	r.Header.Operation, r.Header.RebootOption = "Install", "NoReboot"
+	r.Header.Install = &compliance.Install{Run: "run-20261122T103000Z-0a1b2c3d", Outcome: "Success"}
+	for k := range r.Items {
+		i := &r.Items[k]
+		if i.State != compliance.Missing || i.Reason != "" {
+			continue
+		}
+		r.Header.Install.Changes = append(r.Header.Install.Changes, compliance.Change{Name: i.Name, Arch: i.Arch, Old: i.InstalledVersion, New: i.AvailableVersion})
+		i.State, i.InstalledVersion, i.AvailableVersion = compliance.InstalledPendingReboot, i.AvailableVersion, ""
+	}
+	r.Finish(10)
 }
 
 // scanResult is what a scan finds on a node.

@@ -142,9 +142,17 @@ func (d *doctor) client(ctx context.Context, o *clientOptions, optional bool) {
 		return
 	}
 	d.ok("access key", "accepted; %s", summaryLine(&sum, c.Region))
+	d.freeze(sum.InstallFreeze, c.Region)
 	if codec.Value(sum.Managed) > 0 && codec.Value(sum.Unknown)+codec.Value(sum.Stale) > 0 {
 		d.add(checkWarn, "coverage", fmt.Sprintf("of %d nodes, %d have never been scanned and %d not recently", *sum.Managed, codec.Value(sum.Unknown), codec.Value(sum.Stale)),
 			"oakum nodes --filter ComplianceStatus=UNKNOWN,STALE")
+	}
+}
+
+// freeze tells that installs are refused, which is no fault but explains why nothing is installed.
+func (d *doctor) freeze(f *oakum.InstallFreeze, region string) {
+	if line := freezeLine(f, region); line != "" {
+		d.add(checkWarn, "installs", line, "it ends by itself; an administrator can end it now: oakum freeze lift")
 	}
 }
 

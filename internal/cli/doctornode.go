@@ -83,6 +83,9 @@ func (d *doctor) registration(ctx context.Context, stateDir string) {
 		return
 	}
 	d.ok("identity", "the server knows this node")
+	if f, err := nodeFrozen(ctx, n); err == nil {
+		d.freeze(f, st.Region)
+	}
 }
 
 // space judges the file system that a directory is on.

@@ -195,6 +195,9 @@ func (o *nodePatch) install(ctx context.Context, s, talk *Streams, node *agent.N
 			fmt.Fprintf(talk.Err, "oakum: warning: %s\n", p.Text)
 		}
 	}
+	if err := checkFreeze(ctx, node, engine.StateDir, &req); err != nil {
+		return err
+	}
 	in, err := engine.Install(ctx, req)
 	if err != nil {
 		return err

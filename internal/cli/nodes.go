@@ -20,8 +20,8 @@ func newNodesCommand(s *Streams) *cobra.Command {
 	cmd, o := clientCommand(&cobra.Command{
 		Use:   "nodes [NODE]",
 		Short: "List managed nodes with their patch compliance, or show one",
-		Long: `List managed nodes with their patch compliance, or show one node: its last scan, what that rests on, and the patches
-that it misses.
+		Long: `List managed nodes with their patch compliance, or show one node: its last scan or install, what that rests on and
+what an install changed, and the patches that it misses.
 
 COMPLIANCE is what the last scan found: COMPLIANT or NON_COMPLIANT. STALE means that the scan is too old to rely on,
 UNKNOWN that there has been none. NODE is an id, a name or a computer name.`,
@@ -168,6 +168,9 @@ func listNodes(ctx context.Context, s *Streams, o *clientOptions, c *Client, fil
 		return err
 	}
 	o.say(s, "%s", summaryLine(&sum, c.Region))
+	if line := freezeLine(sum.InstallFreeze, c.Region); line != "" {
+		o.say(s, "oakum: note: %s", line)
+	}
 	if codec.Value(sum.Managed) == 0 {
 		o.say(s, `oakum: hint: add the first with "oakum activation create"`)
 	}

@@ -117,16 +117,17 @@ func writeNode(w io.Writer, n *oakum.Node, h *compliance.Header, items []oakum.P
 	if h.Reboot.Required {
 		reboot = "needed: " + strings.Join(h.Reboot.Reasons, "; ")
 	}
-	fields(w, nil,
+	fields(w, nil, append(installFields(h),
 		"  Ended", fmt.Sprintf("%s (%s, took %s)", stamp(h.EndedAt), ago(h.EndedAt, now), h.EndedAt.Sub(h.StartedAt).Round(100*time.Millisecond)),
 		"  Baseline", strings.TrimSpace(h.BaselineName+" "+h.BaselineID), "  Snapshot", h.SnapshotID, "  By", by,
 		"  Patches", fmt.Sprintf("%d missing, %d failed, %d pending reboot, %d rejected, %d installed, %d other", c.Missing, c.Failed,
 			c.InstalledPendingReboot, c.InstalledRejected, c.Installed, c.InstalledOther),
 		"  Not compliant", fmt.Sprintf("%d critical, %d security, %d other", c.CriticalNonCompliant, c.SecurityNonCompliant, c.OtherNonCompliant),
-		"  Reboot", reboot, "  Kernel", kernel, "  Restart needed", serviceNames(h.Reboot.Services), "  Other updaters", strings.Join(h.Updaters, ", "))
+		"  Reboot", reboot, "  Kernel", kernel, "  Restart needed", serviceNames(h.Reboot.Services), "  Other updaters", strings.Join(h.Updaters, ", "))...)
 	for _, d := range h.Degraded {
 		fmt.Fprintf(w, "  Degraded: %s\n", printable(d))
 	}
+	writeNodeInstall(w, n, h, width)
 	if len(h.Repositories) > 0 {
 		fmt.Fprintln(w)
 		writeColumns(w, repositoryRows(h.Repositories, now), width, paint)
@@ -135,6 +136,69 @@ func writeNode(w io.Writer, n *oakum.Node, h *compliance.Header, items []oakum.P
 		fmt.Fprintln(w)
 		writeColumns(w, rows, width, paint)
 		fmt.Fprintf(w, "\nWhy one of them is there: oakum why %s PATCH\n", t(n.InstanceId))
+	}
+}
+
+// installFields are what an install says of itself, as far as it fits into lines.
+func installFields(h *compliance.Header) []string {
+	i := h.Install
+	if i == nil {
+		return nil
+	}
+	outcome := i.Outcome
+	if i.Text != "" {
+		outcome = strings.TrimPrefix(outcome+": "+i.Text, ": ")
+	}
+	if i.Resumes > 0 {
+		outcome += fmt.Sprintf(" (interrupted and taken up %s)", plural(i.Resumes, "time", "times"))
+	}
+	return []string{
+		"  Outcome", orDefault(outcome, "none"), "  Run", i.Run, "  Reboot option", h.RebootOption, "  Override list", h.InstallOverrideList,
+		"  Changed", changedText(i.Changes), "  Restarted", strings.Join(i.Restarts, "; "),
+	}
+}
+
+func changedText(list []compliance.Change) string {
+	along := 0
+	for _, c := range list {
+		if c.Dependency {
+			along++
+		}
+	}
+	text := plural(len(list)-along, "patch", "patches")
+	if along > 0 {
+		text += fmt.Sprintf(", and %s that they need", plural(along, "package", "packages"))
+	}
+	return text
+}
+
+// shownChanges bounds the list of what an install changed, so that what is missing stays in sight.
+const shownChanges = 30
+
+// writeNodeInstall lists what the install changed, and what it left for a person to do.
+func writeNodeInstall(w io.Writer, n *oakum.Node, h *compliance.Header, width int) {
+	if h.Install == nil {
+		return
+	}
+	for _, f := range h.Install.Leftovers {
+		fmt.Fprintf(w, "  Changed configuration kept; the new version is %s\n", printable(f))
+	}
+	changes := h.Install.Changes
+	if len(changes) == 0 {
+		return
+	}
+	rows := [][]string{{"CHANGED", "FROM", "TO", "BECAUSE"}}
+	for _, c := range changes[:min(len(changes), shownChanges)] {
+		because := "approved"
+		if c.Dependency {
+			because = "dependency"
+		}
+		rows = append(rows, []string{strings.TrimSuffix(c.Name+"."+c.Arch, "."), orDefault(c.Old, "(new)"), orDefault(c.New, "(removed)"), because})
+	}
+	fmt.Fprintln(w)
+	writeColumns(w, rows, width, nil)
+	if more := len(changes) - shownChanges; more > 0 {
+		fmt.Fprintf(w, "and %d more: oakum nodes %s --output json\n", more, codec.Value(n.InstanceId))
 	}
 }
 

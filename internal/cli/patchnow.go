@@ -14,54 +14,65 @@ import (
 	"github.com/spf13/cobra"
 
 	"oakum.dev/document"
+	"oakum.dev/patch"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/oakum"
 )
 
-// Rate control of Patch now for a scan, which changes nothing on nodes. Source: AWS Systems Manager User Guide,
-// "Patching managed nodes on demand".
-const scanRate = "1000"
-
 const patchStep = "PatchLinux"
 
 type patchNow struct {
-	operation, concurrency, errors, override, comment string
-	nodes, tags                                       []string
-	all, noWait                                       bool
-	timeout                                           time.Duration
+	operation, reboot, list, concurrency, errors, override, comment string
+	nodes, tags                                                     []string
+	all, noWait, yes                                                bool
+	timeout                                                         time.Duration // 0: chosen by operation and number of nodes
+}
+
+// rebootOptions are the values of --reboot-option with what each does to a node.
+var rebootOptions = map[string]string{
+	patch.RebootIfNeeded: "a node on which anything is installed, or waits for a reboot, is rebooted", patch.NoReboot: "no node is rebooted",
+	patch.RebootIfRequired: "a node is rebooted where there is evidence that it needs one",
+	patch.RestartServices:  "no node is rebooted; services that use replaced files are restarted",
 }
 
 func newPatchNowCommand(s *Streams) *cobra.Command {
 	p := &patchNow{}
 	cmd, o := clientCommand(&cobra.Command{
 		Use:   "patch-now",
-		Short: "Scan managed nodes now and wait for the results",
+		Short: "Scan or patch managed nodes now and wait for the results",
 		Long: `Run AWS-RunPatchBaseline on managed nodes now, show its progress and, at the end, the result of every node.
 
-Choose nodes with --node, --tag or --all. Interrupting (Ctrl-C) asks whether to cancel the command; it goes on otherwise
-and "oakum runs ID --watch" shows it again.
+Choose nodes with --node, --tag or --all. --operation Install puts in what each node's patch baseline approves, or what
+--install-override-list names; it shows first what it would touch, and asks. How many nodes it patches at a time and how
+many may fail before it stops is chosen by their number, as Patch now of AWS does, unless given. Interrupting (Ctrl-C)
+asks whether to cancel the command; it goes on otherwise and "oakum runs ID --watch" shows it again.
 
 Exit codes: 0 every node succeeded, 1 one did not, 2 usage. What a scan found does not matter for the exit code.`,
 		Example: `  oakum patch-now --operation Scan --all
-  oakum patch-now --node web1 --node web2
-  oakum patch-now --tag PatchGroup=web --max-concurrency 10% --output json`,
+  oakum patch-now --operation Install --node web1 --reboot-option NoReboot
+  oakum patch-now --operation Install --tag PatchGroup=web --max-concurrency 10% --max-errors 0 --yes --output json`,
 		Args: argRange(0, 0, ""),
 	})
 	f := cmd.Flags()
-	f.StringVar(&p.operation, "operation", "Scan", "Scan; Install is not available yet")
+	f.StringVar(&p.operation, "operation", "Scan", "Scan, or Install, which changes the nodes")
+	f.StringVar(&p.reboot, "reboot-option", "", "with Install: RebootIfNeeded, RebootIfRequired, NoReboot or RestartServices (default: RebootIfNeeded)")
+	f.StringVar(&p.list, "install-override-list", "", "with Install: install what this list names, `s3://BUCKET/KEY` or https://…, in place of what baselines approve")
 	f.StringArrayVar(&p.nodes, "node", nil, "`NODE` by id or name; may be repeated")
 	f.StringArrayVar(&p.tags, "tag", nil, "nodes with the tag `KEY=VALUE[,VALUE]`; may be repeated, all must match")
 	f.BoolVar(&p.all, "all", false, "all managed nodes of the account and region")
-	f.StringVar(&p.concurrency, "max-concurrency", scanRate, "how many nodes at a time, `N` or N%")
-	f.StringVar(&p.errors, "max-errors", scanRate, "how many nodes may fail before no more are started, `N` or N%")
+	f.StringVar(&p.concurrency, "max-concurrency", "", "how many nodes at a time, `N` or N% (default: "+scanRate+" for a scan; for an install 1 below 25 nodes, 5% up to 100, 8% up to 1000, else 10%)")
+	f.StringVar(&p.errors, "max-errors", "", "how many nodes may fail before no more are started, `N` or N% (default: "+scanRate+" for a scan; for an install 1 below 25 nodes, 5 up to 100, else 10)")
 	f.StringVar(&p.override, "baseline-override", "", "judge by the baselines in this document, `s3://BUCKET/KEY`, and not by the node's")
-	f.DurationVar(&p.timeout, "timeout", 10*time.Minute, "how long a node that cannot be reached is waited for, at least 30s")
+	f.DurationVar(&p.timeout, "timeout", 0, "how long until the last node must have begun, at least 30s (default: 10m; for an install 30m more for every turn that it takes)")
 	f.StringVar(&p.comment, "comment", "", "comment to keep with the command, at most 100 characters")
 	f.BoolVar(&p.noWait, "no-wait", false, "print the command's id and do not wait")
+	f.BoolVar(&p.yes, "yes", false, "do not ask before an install")
 	noError(cmd.RegisterFlagCompletionFunc("node", completeNodes(o, 0)))
-	noError(cmd.RegisterFlagCompletionFunc("operation", cobra.FixedCompletions([]string{"Scan"}, cobra.ShellCompDirectiveNoFileComp)))
+	noError(cmd.RegisterFlagCompletionFunc("operation", cobra.FixedCompletions([]string{"Scan", "Install"}, cobra.ShellCompDirectiveNoFileComp)))
+	noError(cmd.RegisterFlagCompletionFunc("reboot-option",
+		cobra.FixedCompletions([]string{patch.RebootIfNeeded, patch.RebootIfRequired, patch.NoReboot, patch.RestartServices}, cobra.ShellCompDirectiveNoFileComp)))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := p.check(); err != nil {
+		if err := p.check(cmd.Flags().Changed("timeout")); err != nil {
 			return err
 		}
 		c, err := o.connect(cmd.Context(), "patch-now --all")
@@ -78,7 +89,9 @@ var (
 	errorsForm      = regexp.MustCompile(`^([0-9]{1,7}|[1-9]?[0-9]%|100%)$`)
 )
 
-func (p *patchNow) check() error {
+func (p *patchNow) installs() bool { return p.operation == patch.OperationInstall }
+
+func (p *patchNow) check(timed bool) error {
 	ways := 0
 	for _, chosen := range []bool{len(p.nodes) > 0, len(p.tags) > 0, p.all} {
 		if chosen {
@@ -87,9 +100,19 @@ func (p *patchNow) check() error {
 	}
 	switch {
 	case strings.EqualFold(p.operation, "Install"):
-		return failed(hinted("Install is not available yet: this version scans", "use --operation Scan, and install with the node's own package manager"))
-	case !strings.EqualFold(p.operation, "Scan"):
-		return usage("--operation is Scan, not %q", p.operation)
+		p.operation = patch.OperationInstall
+	case strings.EqualFold(p.operation, "Scan"):
+		p.operation = "Scan"
+	default:
+		return usage("--operation is Scan or Install, not %q", p.operation)
+	}
+	switch {
+	case !p.installs() && p.reboot != "":
+		return usageHint("--reboot-option goes with an install", "say --operation Install")
+	case !p.installs() && p.list != "":
+		return usageHint("--install-override-list goes with an install", "say --operation Install")
+	case p.list != "" && p.override != "":
+		return usage("--install-override-list and --baseline-override exclude each other")
 	case ways == 0:
 		return usageHint("no nodes are chosen", "give --node, --tag or --all")
 	case ways > 1:
@@ -98,31 +121,55 @@ func (p *patchNow) check() error {
 		return usageHint(fmt.Sprintf("%d nodes are too many for --node, which takes 50", len(p.nodes)), "choose them with --tag or --all")
 	case len(p.tags) > 5:
 		return usage("at most 5 tags can be given")
-	case !concurrencyForm.MatchString(p.concurrency):
+	case p.concurrency != "" && !concurrencyForm.MatchString(p.concurrency):
 		return usage("--max-concurrency is a number from 1 or a percentage from 1%% to 100%%, not %q", p.concurrency)
-	case !errorsForm.MatchString(p.errors):
+	case p.errors != "" && !errorsForm.MatchString(p.errors):
 		return usage("--max-errors is a number or a percentage, not %q", p.errors)
-	case p.override != "" && !strings.HasPrefix(p.override, "s3://") && !strings.HasPrefix(p.override, "https://"):
+	case p.override != "" && !fetchable(p.override):
 		return usageHint("--baseline-override is s3://BUCKET/KEY, not "+p.override, "a file has to be in a bucket of the server, where nodes can read it")
-	case p.timeout < 30*time.Second || p.timeout > 720*time.Hour:
+	case p.list != "" && !fetchable(p.list):
+		return usageHint("--install-override-list is s3://BUCKET/KEY or an https address, not "+p.list, "a file has to be in a bucket of the server, where nodes can read it")
+	case timed && (p.timeout < 30*time.Second || p.timeout > maxTimeout):
 		return usage("--timeout is from 30s to 720h, not %s", p.timeout)
 	case len([]rune(p.comment)) > 100:
 		return usage("--comment has at most 100 characters")
 	}
-	return nil
+	return p.checkReboot()
 }
 
-func (p *patchNow) input(ctx context.Context, c *Client) (*ssm.SendCommandInput, error) {
-	in := &ssm.SendCommandInput{
-		DocumentName: aws.String(document.RunPatchBaseline), Parameters: map[string][]string{"Operation": {"Scan"}},
-		MaxConcurrency: &p.concurrency, MaxErrors: &p.errors, TimeoutSeconds: aws.Int32(int32(p.timeout.Seconds())),
+func (p *patchNow) checkReboot() error {
+	if p.reboot == "" {
+		p.reboot = patch.RebootIfNeeded
 	}
+	for name := range rebootOptions {
+		if strings.EqualFold(name, p.reboot) {
+			p.reboot = name
+			return nil
+		}
+	}
+	return usage("--reboot-option is RebootIfNeeded, RebootIfRequired, NoReboot or RestartServices, not %q", p.reboot)
+}
+
+func fetchable(address string) bool {
+	return strings.HasPrefix(address, "s3://") || strings.HasPrefix(address, "https://")
+}
+
+// input is the request, with the nodes that it names; those that tags or --all choose are not looked up.
+func (p *patchNow) input(ctx context.Context, c *Client) (*ssm.SendCommandInput, []oakum.Node, error) {
+	in := &ssm.SendCommandInput{DocumentName: aws.String(document.RunPatchBaseline), Parameters: map[string][]string{"Operation": {p.operation}}}
 	if p.comment != "" {
 		in.Comment = &p.comment
+	}
+	if p.installs() {
+		in.Parameters["RebootOption"] = []string{p.reboot}
 	}
 	if p.override != "" {
 		in.Parameters["BaselineOverride"] = []string{p.override}
 	}
+	if p.list != "" {
+		in.Parameters["InstallOverrideList"] = []string{p.list}
+	}
+	var nodes []oakum.Node
 	switch {
 	case p.all:
 		in.Targets = []types.Target{{Key: aws.String("InstanceIds"), Values: []string{"*"}}}
@@ -130,7 +177,7 @@ func (p *patchNow) input(ctx context.Context, c *Client) (*ssm.SendCommandInput,
 		for _, t := range p.tags {
 			key, values, ok := strings.Cut(t, "=")
 			if !ok || key == "" {
-				return nil, usage("--tag is KEY=VALUE[,VALUE], not %q", t)
+				return nil, nil, usage("--tag is KEY=VALUE[,VALUE], not %q", t)
 			}
 			in.Targets = append(in.Targets, types.Target{Key: aws.String("tag:" + key), Values: strings.Split(values, ",")})
 		}
@@ -138,20 +185,58 @@ func (p *patchNow) input(ctx context.Context, c *Client) (*ssm.SendCommandInput,
 		for _, ref := range p.nodes {
 			n, err := c.findNode(ctx, ref)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			if id := codec.Value(n.InstanceId); !slices.Contains(in.InstanceIds, id) {
-				in.InstanceIds = append(in.InstanceIds, id)
+				in.InstanceIds, nodes = append(in.InstanceIds, id), append(nodes, *n)
 			}
 		}
 	}
-	return in, nil
+	return in, nodes, nil
 }
 
+// rate sets rate control and time-out, where they were not given, by the operation and the number of nodes.
+func (p *patchNow) rate(in *ssm.SendCommandInput, nodes int) {
+	if p.concurrency == "" {
+		p.concurrency, _ = patchNowRate(p.installs(), nodes)
+	}
+	if p.errors == "" {
+		_, p.errors = patchNowRate(p.installs(), nodes)
+	}
+	if p.timeout == 0 {
+		p.timeout = beginWithin
+		if p.installs() {
+			p.timeout = min(p.timeout+turnTime*time.Duration(turns(p.concurrency, nodes)-1), maxTimeout)
+		}
+	}
+	in.MaxConcurrency, in.MaxErrors, in.TimeoutSeconds = &p.concurrency, &p.errors, aws.Int32(int32(p.timeout.Seconds()))
+}
+
+var errNobody = failed(hinted("no managed node matches", `"oakum nodes" lists the nodes; tags are those of the managed nodes, case and all`))
+
 func (p *patchNow) run(ctx context.Context, s *Streams, o *clientOptions, c *Client) error {
-	in, err := p.input(ctx, c)
+	if p.installs() {
+		if err := c.thawed(ctx); err != nil {
+			return err
+		}
+	}
+	in, nodes, err := p.input(ctx, c)
 	if err != nil {
 		return err
+	}
+	if p.installs() {
+		if nodes, err = c.targeted(ctx, in.Targets, nodes); err != nil {
+			return err
+		}
+		if len(nodes) == 0 {
+			return errNobody
+		}
+	}
+	p.rate(in, len(nodes))
+	if p.installs() {
+		if err := p.consent(ctx, s, o, c, nodes); err != nil {
+			return err
+		}
 	}
 	sent, err := c.SSM.SendCommand(ctx, in)
 	if err != nil {
@@ -159,13 +244,17 @@ func (p *patchNow) run(ctx context.Context, s *Streams, o *clientOptions, c *Cli
 	}
 	id := aws.ToString(sent.Command.CommandId)
 	if sent.Command.TargetCount == 0 {
-		return failed(hinted("no managed node matches", `"oakum nodes" lists the nodes; tags are those of the managed nodes, case and all`))
+		return errNobody
 	}
 	if p.noWait {
 		return writeSent(s, o, sent.Command)
 	}
-	o.say(s, "Scan of %s: command %s", plural(sent.Command.TargetCount, "node", "nodes"), id)
-	w := &watch{c: c, s: s, o: o, id: id, what: "Scan"}
+	what := "Scan of"
+	if p.installs() {
+		what = "Install on"
+	}
+	o.say(s, "%s %s: command %s", what, plural(sent.Command.TargetCount, "node", "nodes"), id)
+	w := &watch{c: c, s: s, o: o, id: id, what: p.operation}
 	if err := w.run(ctx); err != nil {
 		return err
 	}
@@ -183,141 +272,6 @@ func writeSent(s *Streams, o *clientOptions, cmd *types.Command) error {
 		_, err := fmt.Fprintln(s.Out, id)
 		return err
 	}
-}
-
-// nodeResult is how a command ended on one node. The counts are of a scan by this command, or absent.
-type nodeResult struct {
-	InstanceId, Name, Status, StatusDetails                                         *string
-	ResponseCode                                                                    *int32
-	ComplianceStatus                                                                *string
-	MissingCount, FailedCount, CriticalNonCompliantCount, SecurityNonCompliantCount *int64
-	RebootRequired                                                                  *bool
-	LastScanTime                                                                    *codec.Time
-	Reason                                                                          *string
-}
-
-// resultDocument is the JSON answer of a command that was waited for.
-type resultDocument struct {
-	Command     *types.Command
-	Invocations []nodeResult
-}
-
-// finish gathers the result of every node and writes it.
-func (w *watch) finish(ctx context.Context) error {
-	nodes, err := w.c.nodesByID(ctx, w.ids())
-	if err != nil {
-		return err
-	}
-	doc := resultDocument{Command: w.command, Invocations: []nodeResult{}}
-	bad := 0
-	for i := range w.invocations {
-		v := &w.invocations[i]
-		r := nodeResult{InstanceId: v.InstanceId, Status: aws.String(string(v.Status)), StatusDetails: v.StatusDetails}
-		n, known := nodes[aws.ToString(v.InstanceId)]
-		if known {
-			r.Name = aws.String(nodeLabel(&n))
-		}
-		if v.Status == types.CommandInvocationStatusSuccess {
-			if known && w.scanned(ctx, &n) { // the counts of an older scan would be a lie here
-				r.ComplianceStatus, r.MissingCount, r.FailedCount = n.ComplianceStatus, n.MissingCount, n.FailedCount
-				r.CriticalNonCompliantCount, r.SecurityNonCompliantCount = n.CriticalNonCompliantCount, n.SecurityNonCompliantCount
-				r.RebootRequired, r.LastScanTime = n.RebootRequired, n.LastScanTime
-			} else {
-				r.Reason = aws.String("the node has not delivered its result yet")
-			}
-		} else {
-			bad++
-			r.ResponseCode, r.Reason = w.reason(ctx, v)
-		}
-		doc.Invocations = append(doc.Invocations, r)
-	}
-	if err := writeResults(w.s, w.o, &doc); err != nil {
-		return err
-	}
-	if bad > 0 {
-		return failed(hinted(fmt.Sprintf("%d of %s did not succeed", bad, plural(len(doc.Invocations), "node", "nodes")), fmt.Sprintf(`"oakum runs %s NODE" shows the output of one`, w.id)))
-	}
-	if w.command.Status != types.CommandStatusSuccess {
-		return failed(fmt.Errorf("the command ended as %s", aws.ToString(w.command.StatusDetails)))
-	}
-	return nil
-}
-
-// scanned reports whether what is known of a node's patches comes from this command. The node's clock stands in its
-// result; when that does not settle it, the result itself says what made it.
-func (w *watch) scanned(ctx context.Context, n *oakum.Node) bool {
-	at, asked := codec.TimeOf(n.LastScanTime), aws.ToTime(w.command.RequestedDateTime)
-	if at.After(asked) {
-		return true
-	}
-	if at.Before(asked.Add(-skewLimit)) {
-		return false
-	}
-	_, h, err := w.c.patchResult(ctx, codec.Value(n.InstanceId), "-") // no patch has this id: the header is enough
-	return err == nil && h != nil && h.ExecutionID == w.id
-}
-
-// reason is why a node did not succeed: the first line of the step's standard error, or what the state means.
-func (w *watch) reason(ctx context.Context, v *types.CommandInvocation) (code *int32, text *string) {
-	out, err := w.c.SSM.GetCommandInvocation(ctx, &ssm.GetCommandInvocationInput{CommandId: &w.id, InstanceId: v.InstanceId, PluginName: aws.String(patchStep)})
-	if err == nil {
-		for line := range strings.Lines(aws.ToString(out.StandardErrorContent)) {
-			if line = strings.TrimSpace(line); line != "" {
-				return &out.ResponseCode, &line
-			}
-		}
-		if out.ResponseCode > 0 {
-			return &out.ResponseCode, aws.String(fmt.Sprintf("exit code %d", out.ResponseCode))
-		}
-	}
-	if m, ok := detailMeanings[aws.ToString(v.StatusDetails)]; ok {
-		return nil, &m
-	}
-	return nil, v.StatusDetails
-}
-
-// detailMeanings are the ends of an invocation that say nothing by themselves.
-var detailMeanings = map[string]string{
-	"DeliveryTimedOut": "the node was not reached, or did not answer, in time", "ExecutionTimedOut": "the step ran over its time",
-	"Undeliverable": "the node is not known or does not answer", "Terminated": "not started: too many nodes failed",
-	"InvalidPlatform": "the document is not for the node's platform", "AccessDenied": "not allowed on this node", "Cancelled": "cancelled",
-}
-
-func writeResults(s *Streams, o *clientOptions, doc *resultDocument) error {
-	t := codec.Value[string]
-	switch o.output {
-	case "json":
-		return writeJSON(s.Out, doc)
-	case "csv":
-		rows := [][]string{{
-			"InstanceId", "Name", "Status", "StatusDetails", "ResponseCode", "ComplianceStatus", "MissingCount", "FailedCount",
-			"CriticalNonCompliantCount", "SecurityNonCompliantCount", "RebootRequired", "LastScanTime", "Reason",
-		}}
-		for _, r := range doc.Invocations {
-			code, reboot := "", ""
-			if r.ResponseCode != nil {
-				code = fmt.Sprint(*r.ResponseCode)
-			}
-			if r.RebootRequired != nil {
-				reboot = fmt.Sprint(*r.RebootRequired)
-			}
-			num := func(p *int64) string { return strings.TrimPrefix(number(p), "-") }
-			rows = append(rows, []string{
-				t(r.InstanceId), t(r.Name), t(r.Status), t(r.StatusDetails), code, t(r.ComplianceStatus), num(r.MissingCount), num(r.FailedCount),
-				num(r.CriticalNonCompliantCount), num(r.SecurityNonCompliantCount), reboot, when(codec.TimeOf(r.LastScanTime)), t(r.Reason),
-			})
-		}
-		return writeCSV(s.Out, rows)
-	}
-	rows := [][]string{{"NODE", "NAME", "RESULT", "COMPLIANCE", "MISSING", "SECURITY", "CRITICAL", "REBOOT", "REASON"}}
-	for _, r := range doc.Invocations {
-		rows = append(rows, []string{
-			t(r.InstanceId), t(r.Name), orDefault(t(r.StatusDetails), t(r.Status)), orDefault(t(r.ComplianceStatus), "-"), number(r.MissingCount),
-			number(r.SecurityNonCompliantCount), number(r.CriticalNonCompliantCount), yesNo(r.RebootRequired), t(r.Reason),
-		})
-	}
-	o.table(s, rows, "CRITICAL", "REBOOT", "NAME")
-	return nil
 }
 
 // nodesByID gets what is known of nodes.

@@ -98,6 +98,153 @@ func TestNodeView(t *testing.T) {
 	checkGolden(t, "node.txt", b.Bytes())
 }
 
+// TestNodeViewOfAnInstall shows what an install changed and left to do.
+func TestNodeViewOfAnInstall(t *testing.T) {
+	t.Parallel()
+	h := testHeader()
+	h.Operation, h.RebootOption = "Install", "RestartServices"
+	h.Install = &compliance.Install{
+		Run: "run-20261122T103000Z-0a1b2c3d", Outcome: "Failed", Text: "1 patch was not installed: curl", Transactions: 2, Resumes: 1,
+		Changes: []compliance.Change{
+			{Name: "openssl", Arch: "amd64", Old: "3.0.11-1", New: "3.0.15-1"},
+			{Name: "libssl3", Arch: "amd64", Old: "3.0.11-1", New: "3.0.15-1", Dependency: true},
+			{Name: "oak\x1b[2J", Arch: "all", New: "2", Dependency: true},
+		},
+		Leftovers: []string{"/etc/ssl/openssl.cnf.dpkg-dist"}, Restarts: []string{"nginx.service: restarted", "db.service: failed: it is not active 3s after its restart"},
+	}
+	bad := item1(func(i *oakum.PatchItem) {
+		i.Id, i.Reason, i.State = new("curl.amd64"), new("installFailed"), new("Failed")
+	})
+	nodes := testNodes()
+	var b bytes.Buffer
+	writeNode(&b, &nodes[0], h, []oakum.PatchItem{bad}, noon, 120, nil)
+	b.WriteString("\n----\n")
+	for k := range 40 {
+		h.Install.Changes = append(h.Install.Changes, compliance.Change{Name: "lib" + string(rune('a'+k%26)), Arch: "amd64", Old: "1", New: "2"})
+	}
+	h.Install.Outcome, h.Install.Text, h.Install.Resumes, h.Install.Leftovers, h.Install.Restarts = "Success", "", 0, nil, nil
+	writeNode(&b, &nodes[0], h, nil, noon, 120, nil)
+	checkGolden(t, "nodeinstall.txt", b.Bytes())
+}
+
+// TestInstallTouches shows what "oakum patch-now --operation Install" says before it asks.
+func TestInstallTouches(t *testing.T) {
+	t.Parallel()
+	nodes := testNodes()
+	nodes[0].BaselineId, nodes[2].BaselineId = new("pb-1"), new("pb-2")
+	names := map[string]string{"pb-1": "web servers", "pb-2": "pb-2"}
+	var b bytes.Buffer
+	for _, p := range []patchNow{
+		{operation: "Install", reboot: patch.RebootIfNeeded},
+		{operation: "Install", reboot: patch.RestartServices, list: "s3://lists/monthly.yaml", concurrency: "50%", errors: "0"},
+		{operation: "Install", reboot: patch.NoReboot, override: "s3://lists/b.json", concurrency: "3", errors: "10%"},
+	} {
+		p.rate(&ssm.SendCommandInput{}, len(nodes))
+		p.writeTouched(&b, nodes, "eu-west-1", names)
+		b.WriteString("\n")
+	}
+	many := []oakum.Node{}
+	for range 40 {
+		many = append(many, nodes[0])
+	}
+	p := patchNow{operation: "Install", reboot: patch.RebootIfRequired}
+	p.rate(&ssm.SendCommandInput{}, len(many))
+	p.writeTouched(&b, many, "eu-west-1", nil)
+	checkGolden(t, "touched.txt", b.Bytes())
+}
+
+// TestPatchNowRates holds the boundaries of Patch now, and the time that the turns of an install are given.
+func TestPatchNowRates(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		install             bool
+		nodes               int
+		concurrency, errors string
+		timeout             time.Duration
+	}{
+		{false, 5000, "1000", "1000", 10 * time.Minute},
+		{true, 1, "1", "1", 10 * time.Minute},
+		{true, 24, "1", "1", 10*time.Minute + 23*30*time.Minute},
+		{true, 25, "5%", "5", 10*time.Minute + 24*30*time.Minute},
+		{true, 100, "5%", "5", 10*time.Minute + 19*30*time.Minute},
+		{true, 101, "8%", "10", 10*time.Minute + 12*30*time.Minute},
+		{true, 1000, "8%", "10", 10*time.Minute + 12*30*time.Minute},
+		{true, 1001, "10%", "10", 10*time.Minute + 10*30*time.Minute},
+	} {
+		p := &patchNow{operation: "Scan"}
+		if tc.install {
+			p.operation = "Install"
+		}
+		in := &ssm.SendCommandInput{}
+		p.rate(in, tc.nodes)
+		if *in.MaxConcurrency != tc.concurrency || *in.MaxErrors != tc.errors || time.Duration(*in.TimeoutSeconds)*time.Second != tc.timeout {
+			t.Errorf("rate of %d nodes, install %v = %s, %s, %ds, want %s, %s, %s", tc.nodes, tc.install, *in.MaxConcurrency, *in.MaxErrors, *in.TimeoutSeconds, tc.concurrency, tc.errors, tc.timeout)
+		}
+	}
+}
+
+// TestInstallResults shows the end of an install on several nodes in every form.
+func TestInstallResults(t *testing.T) {
+	t.Parallel()
+	done := func(name, outcome string, wanted, along, failed, pending, missing int64) nodeResult {
+		return nodeResult{
+			InstanceId: new("mi-" + name), Name: &name, Status: new("Success"), StatusDetails: new("Success"), ComplianceStatus: new("COMPLIANT"), MissingCount: &missing,
+			FailedCount: &failed, RebootRequired: new(pending > 0), LastScanTime: codec.NewTime(noon), Outcome: &outcome, Run: new("run-" + name),
+			ChangedPatchCount: &wanted, ChangedDependencyCount: &along, PendingRebootCount: &pending,
+		}
+	}
+	bad := done("db1", "Failed", 2, 0, 1, 2, 0)
+	bad.Status, bad.StatusDetails, bad.ComplianceStatus, bad.ResponseCode = new("Failed"), new("Failed"), new("NON_COMPLIANT"), new(int32(1))
+	bad.Reason = new("PATCH_FAILED: 1 patch was not installed: curl (engine code 1)")
+	doc := &resultDocument{Invocations: []nodeResult{
+		done("web1", "Success", 3, 1, 0, 0, 0), bad, done("idle1", "Success", 0, 0, 0, 0, 0),
+		{InstanceId: new("mi-gone"), Status: new("TimedOut"), StatusDetails: new("DeliveryTimedOut"), Reason: new("the node was not reached, or did not answer, in time")},
+	}}
+	var b bytes.Buffer
+	for _, output := range []string{"table", "csv", "json"} {
+		if err := writeResults(&Streams{Out: &b}, &clientOptions{output: output}, doc, true); err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString(installSum(doc.Invocations) + "\n")
+	checkGolden(t, "installed.txt", bytes.ReplaceAll(b.Bytes(), []byte("\r\n"), []byte("\n")))
+}
+
+func TestFreezeText(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	f := &oakum.InstallFreeze{
+		Active: new(true), Reason: new("year's end\x1b[2J"), StartDate: codec.NewTime(noon.Add(-time.Hour)), EndDate: codec.NewTime(noon.Add(35*24*time.Hour + time.Hour)),
+		By: new("arn:aws:iam::000000000001:user/admin"),
+	}
+	freezeText(&b, f, "eu-west-1", noon)
+	freezeText(&b, &oakum.InstallFreeze{Active: new(false)}, "eu-west-1", noon)
+	b.WriteString(freezeLine(f, "eu-west-1") + "\n")
+	checkGolden(t, "freeze.txt", b.Bytes())
+	if got := freezeLine(nil, "x") + freezeLine(&oakum.InstallFreeze{Active: new(false)}, "x"); got != "" {
+		t.Errorf("freezeLine without a freeze = %q", got)
+	}
+}
+
+func TestParseUntil(t *testing.T) {
+	t.Parallel()
+	zone := time.FixedZone("somewhere", 2*3600)
+	for text, want := range map[string]string{
+		"2026-12-27": "2026-12-26T22:00:00Z", "2026-12-27 06:00": "2026-12-27T04:00:00Z", "2026-12-27T06:00:30": "2026-12-27T04:00:30Z",
+		"2026-12-27T06:00:00Z": "2026-12-27T06:00:00Z", "2026-12-27T06:00-05:00": "2026-12-27T11:00:00Z", " 2026-12-27T06:00 ": "2026-12-27T04:00:00Z",
+	} {
+		if got, err := parseUntil(text, zone); err != nil || got.UTC().Format(time.RFC3339) != want {
+			t.Errorf("parseUntil(%q) = %s, %v, want %s", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "tomorrow", "27.12.2026", "2026-13-01", "2026-12-27 6pm"} {
+		if got, err := parseUntil(text, zone); err == nil {
+			t.Errorf("parseUntil(%q) = %s, want an error", text, got)
+		}
+	}
+}
+
 func testBaseline(t *testing.T) *baseline.Baseline {
 	t.Helper()
 	b, err := baseline.Parse("web servers", []byte(`{"Name": "web servers", "OperatingSystem": "DEBIAN", "RejectedPatches": ["telnet*"], "RejectedPatchesAction": "BLOCK",

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,8 +21,8 @@ import (
 // lossBudget is how long a server that stopped answering is waited for: a restart takes less.
 const lossBudget = 5 * time.Minute
 
-// watch follows a command to its end. On a terminal it keeps one line up to date, which is gone afterwards; elsewhere
-// it writes a line for every change of a node's state.
+// watch follows a command to its end. On a terminal it keeps one line up to date, which is gone afterwards, and of an
+// install a line for every node that has ended; elsewhere it writes a line for every change of a node's state.
 type watch struct {
 	c    *Client
 	s    *Streams
@@ -144,6 +145,7 @@ func (w *watch) show(ctx context.Context) {
 	w.warnLost(ctx)
 	states := map[string]int{}
 	done := 0
+	var under []string
 	for _, v := range w.invocations {
 		st := orDefault(aws.ToString(v.StatusDetails), string(v.Status))
 		states[st]++
@@ -151,14 +153,18 @@ func (w *watch) show(ctx context.Context) {
 			done++
 		}
 		id := aws.ToString(v.InstanceId)
+		title := id
+		if n := aws.ToString(v.InstanceName); n != "" {
+			title += " (" + printable(n) + ")"
+		}
+		if v.Status == types.CommandInvocationStatusInProgress {
+			under = append(under, cmp.Or(printable(aws.ToString(v.InstanceName)), id))
+		}
 		if w.seen[id] != st {
 			w.seen[id] = st
-			if !isTerminal(w.s.Err) {
-				name := ""
-				if n := aws.ToString(v.InstanceName); n != "" {
-					name = " (" + n + ")"
-				}
-				fmt.Fprintf(w.s.Err, "%s%s: %s\n", id, printable(name), st)
+			if !isTerminal(w.s.Err) || w.installs() && invocationEnded(v.Status) {
+				w.erase()
+				fmt.Fprintf(w.s.Err, "%s: %s\n", title, st)
 			}
 		}
 	}
@@ -170,8 +176,11 @@ func (w *watch) show(ctx context.Context) {
 		line += fmt.Sprintf(", %d %s", states[st], st)
 	}
 	line += fmt.Sprintf(", %s", time.Since(w.started).Round(time.Second))
-	if width := terminalWidth(w.s.Err); len(line) >= width {
-		line = line[:max(width-1, 0)]
+	if w.installs() && len(under) > 0 {
+		line += "; at work: " + few(under)
+	}
+	if width, runes := terminalWidth(w.s.Err), []rune(line); len(runes) >= width {
+		line = string(runes[:max(width-1, 0)])
 	}
 	fmt.Fprintf(w.s.Err, "\r%s\x1b[K", line)
 	w.live = true

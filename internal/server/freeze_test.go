@@ -31,7 +31,9 @@ func TestFreezeRefusesInstallsAndNothingElse(t *testing.T) {
 		}
 
 		before := s.Dump()
-		send := func(operation string) error { return s.Call(ctx, s.Admin, "ssm", "SendCommand", patchCommand(operation, n.ID), nil) }
+		send := func(operation string) error {
+			return s.Call(ctx, s.Admin, "ssm", "SendCommand", patchCommand(operation, n.ID), nil)
+		}
 		refused(t, "Install while frozen", send("Install"), "InvalidParameters", "Installs are frozen in this account and region until "+end.Format(time.RFC3339)+": year's end <b>")
 		unchanged(t, "a refused install changed the database", before, s.Dump())
 		try(t, send("Scan"))

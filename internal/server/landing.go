@@ -44,7 +44,7 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 	err = landingPage.Execute(&page, map[string]any{
 		"Version": s.cfg.Version, "Region": s.cfg.Region, "URL": base, "Install": s.installLine(base, ownAuthority),
 		"OwnAuthority": ownAuthority, "Freezes": freezes,
-		"Style":        template.CSS(landingCSS), // our own file
+		"Style": template.CSS(landingCSS), // our own file
 	})
 	if err != nil {
 		s.log.Error("landing page", "err", err)
