@@ -105,6 +105,7 @@ func (r *aptRepo) sources(suites string) string {
 // node makes a node with packages installed at the versions of the main suite; the security suite comes afterwards.
 func (r *aptRepo) node(t *testing.T, name string, packages []string, args ...string) *debNode {
 	t.Helper()
+	freshNode(name)
 	n := newDebNode(t, name, append([]string{"--sources", r.sources("bookworm")}, args...)...)
 	n.mustRun(append([]string{"apt-get", "-q", "-y", "--no-install-recommends", "install"}, packages...)...)
 	b, err := os.ReadFile(r.sources("bookworm bookworm-security"))
@@ -115,6 +116,11 @@ func (r *aptRepo) node(t *testing.T, name string, packages []string, args ...str
 		t.Fatal(err)
 	}
 	return n
+}
+
+// freshNode takes away what an earlier run left: its packages and sources are not those that are wanted.
+func freshNode(name string) {
+	_ = testbed("destroy", "w-"+name).Run() // there may be none
 }
 
 // versions are the packages of a node as dpkg knows them: name to version, with the state where it is not "installed".

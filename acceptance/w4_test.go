@@ -17,6 +17,7 @@ func bootNode(t *testing.T, name string, args ...string) *debNode {
 	if _, err := exec.LookPath("systemd-nspawn"); err != nil {
 		missing(t, "booted nodes: %v", err)
 	}
+	freshNode(name)
 	n := newDebNode(t, name, append([]string{"--systemd"}, args...)...)
 	n.boot()
 	return n
@@ -62,8 +63,10 @@ func (s *installation) patch(a *agent, parameters map[string]string) value {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	began := time.Now()
 	id := s.aws("ssm", "send-command", "--document-name", "AWS-RunPatchBaseline", "--instance-ids", a.id, "--parameters", string(b)).at("Command", "CommandId").String()
 	s.commandEnd(id, 6*time.Minute)
+	s.t.Logf("AWS-RunPatchBaseline %v took %v", parameters, time.Since(began).Round(time.Second))
 	g := s.aws("ssm", "get-command-invocation", "--command-id", id, "--instance-id", a.id, "--plugin-name", "PatchLinux")
 	if text := g.at("StandardErrorContent").String(); text != "" {
 		s.t.Logf("AWS-RunPatchBaseline %v ended with %s:\n%.4000s", parameters, g.at("ResponseCode"), text)
@@ -84,6 +87,7 @@ func (s *installation) compliance(a *agent) string {
 
 // Journey W4, steps 1 to 4: patch a real Debian node, with and without its reboot. proves R-12
 func TestW4CorrectiveControl(t *testing.T) {
+	t.Parallel()
 	n := bootNode(t, "corrective", "--outdated", "default")
 	want := n.securityPending()
 	if len(want) == 0 {
@@ -129,6 +133,7 @@ func TestW4CorrectiveControl(t *testing.T) {
 
 // Journey W4, step 4: one command installs, reboots and reports.
 func TestW4RebootIfNeeded(t *testing.T) {
+	t.Parallel()
 	r := newAptRepo(t, `deb bookworm oaktool 1.0-1
 deb bookworm-security oaktool 1.1-1
 deb bookworm oakkernel 6.1.1-1 restart=yes
@@ -187,6 +192,7 @@ deb bookworm-security oakkernel 6.1.3-1 restart=yes
 
 // Journey W4, step 6: one broken package does not keep the rest out, and is named.
 func TestW4OneBrokenPackage(t *testing.T) {
+	t.Parallel()
 	r := newAptRepo(t, `deb bookworm oaktool 1.0-1
 deb bookworm-security oaktool 1.1-1
 deb bookworm oakbroken 1.0-1
@@ -225,6 +231,7 @@ deb bookworm-security oakbroken 1.1-1 postinst="echo broken on purpose >&2; exit
 
 // Journey W9: a list of patches to install in place of what the baseline approves.
 func TestW9InstallOverrideList(t *testing.T) {
+	t.Parallel()
 	r := newAptRepo(t, `deb bookworm oaktool 1.0-1
 deb bookworm-security oaktool 1.1-1
 deb bookworm oaklist 1.0-1

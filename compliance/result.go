@@ -95,14 +95,16 @@ func (r *Result) Finish(notApplicable int) {
 
 // Install is what an Install or an undo did to a node.
 type Install struct {
-	Run          string   `json:"run"` // its record on the node
-	Outcome      string   `json:"outcome,omitempty"`
-	Text         string   `json:"text,omitempty"` // why it ended so, a sentence
-	Transactions int      `json:"transactions,omitempty"`
-	Resumes      int      `json:"resumes,omitempty"` // how often it was taken up after a crash
-	Changes      []Change `json:"changes,omitempty"`
-	Leftovers    []string `json:"leftovers,omitempty"` // new versions of changed configuration files, for a person to merge
-	Restarts     []string `json:"restarts,omitempty"`  // units that were restarted, and how that went
+	Run          string `json:"run"` // its record on the node
+	Outcome      string `json:"outcome,omitempty"`
+	Text         string `json:"text,omitempty"` // why it ended so, a sentence
+	Transactions int    `json:"transactions,omitempty"`
+	// ManagerMillis is the part of the time that the package manager's own programs took, in milliseconds.
+	ManagerMillis int64    `json:"managerMillis,omitempty"`
+	Resumes       int      `json:"resumes,omitempty"` // how often it was taken up after a crash
+	Changes       []Change `json:"changes,omitempty"`
+	Leftovers     []string `json:"leftovers,omitempty"` // new versions of changed configuration files, for a person to merge
+	Restarts      []string `json:"restarts,omitempty"`  // units that were restarted, and how that went
 }
 
 // Change is a package that an Install moved from one version to another.

@@ -23,7 +23,7 @@ type Engine struct {
 	LockWait time.Duration  // how long another run is waited for; 0: 10 minutes
 	BootID   string         // of the running system; empty when it is not running (--root)
 	Waiting  func(Owner)    // called when the lock is held by somebody else; may be nil
-	Exec     Exec           // starts what no package manager does: restarts of services; nil: none
+	Exec     Exec           // starts what no package manager does: restarts of services; nil: none. A Stopwatch's time is reported
 	Progress func(Progress) // called as an install goes on; may be nil
 }
 

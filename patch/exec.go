@@ -117,3 +117,16 @@ func (c *clipped) Write(p []byte) (int, error) {
 	c.cut = c.cut || n < len(p)
 	return len(p), nil
 }
+
+// Stopwatch adds up how long programs ran. It is used by one goroutine at a time.
+type Stopwatch struct {
+	Exec
+	Spent time.Duration
+}
+
+// Run starts c and adds its time.
+func (w *Stopwatch) Run(ctx context.Context, c Command) (Output, error) {
+	out, err := w.Exec.Run(ctx, c)
+	w.Spent += out.Took
+	return out, err
+}

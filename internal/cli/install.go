@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -97,7 +98,7 @@ func runInstall(ctx context.Context, s *Streams, o *installOptions) error {
 		return failed(err)
 	}
 	show := &installProgress{s: s, live: isTerminal(s.Err)}
-	engine.Progress, engine.Exec = show.show, patch.OSExec{}
+	engine.Progress = show.show
 	req := patch.InstallRequest{ScanRequest: patch.ScanRequest{RebootOption: option, Refresh: !o.noRefresh, Record: true}}
 	if req.Baseline, req.EvaluatedAt, err = chooseBaseline(o.baseline, platform); err != nil {
 		return failed(err)
@@ -143,7 +144,7 @@ func settleRuns(ctx context.Context, s *Streams, e *patch.Engine) error {
 // afterInstall reboots where that was asked for, and turns the result into the exit code.
 func afterInstall(ctx context.Context, s *Streams, in *patch.Installation) error {
 	if in.Reboot {
-		fmt.Fprintln(s.Err, "oakum: the machine reboots now")
+		fmt.Fprintln(s.Err, "oakum: the machine reboots in a minute; \"shutdown -c\" calls it off")
 		if err := agent.RealSystem().Reboot(ctx); err != nil {
 			return failed(fmt.Errorf("the reboot could not be started: %w", err))
 		}
@@ -375,7 +376,8 @@ func writeInstallTable(s *Streams, in *patch.Installation) error {
 		if d := len(changes) - wanted; d > 0 {
 			fmt.Fprintf(w, ", and %s that they need", plural(d, "package", "packages"))
 		}
-		fmt.Fprintf(w, " in %s (baseline %s)\n", h.EndedAt.Sub(h.StartedAt).Round(100_000_000), h.BaselineName)
+		fmt.Fprintf(w, " in %s, %s of it in the package manager's programs (baseline %s)\n", h.EndedAt.Sub(h.StartedAt).Round(100_000_000),
+			(time.Duration(h.Install.ManagerMillis) * time.Millisecond).Round(100_000_000), h.BaselineName)
 	}
 	writeLeft(w, s, left)
 	if r.Text != "" {

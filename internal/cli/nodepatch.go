@@ -189,7 +189,6 @@ func (o *nodePatch) install(ctx context.Context, s, talk *Streams, node *agent.N
 		}
 		req.ListName = o.installList
 	}
-	engine.Exec = patch.OSExec{}
 	engine.Progress = func(p patch.Progress) {
 		if p.Phase == "warning" {
 			fmt.Fprintf(talk.Err, "oakum: warning: %s\n", p.Text)

@@ -132,8 +132,9 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 		return nil, none, false, err
 	}
 	live := root == "/"
+	watch := &patch.Stopwatch{Exec: patch.OSExec{}}
 	cfg := apt.Config{
-		Root: root, Live: live, CacheDir: scanCacheDir(), Exec: patch.OSExec{}, Released: releasedAt,
+		Root: root, Live: live, CacheDir: scanCacheDir(), Exec: watch, Released: releasedAt,
 		Note: func(text string) { fmt.Fprintf(s.Err, "oakum: %s\n", text) },
 	}
 	if live {
@@ -145,7 +146,7 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 		}
 		cfg.FS = r.FS()
 	}
-	e := &patch.Engine{Manager: apt.New(cfg), Now: time.Now, Waiting: func(by patch.Owner) {
+	e := &patch.Engine{Manager: apt.New(cfg), Now: time.Now, Exec: watch, Waiting: func(by patch.Owner) {
 		fmt.Fprintf(s.Err, "oakum: waiting for another patch run: %s\n", by)
 	}}
 	if live {

@@ -29,6 +29,7 @@ type scanDocument struct {
 	Updaters           []string             `json:",omitempty"`
 	Degraded           []string             `json:",omitempty"`
 	Repositories       []compliance.Repository
+	Install            *compliance.Install `json:",omitempty"`
 	Items              []scanItem
 }
 
@@ -92,7 +93,7 @@ func writeScanJSON(s *Streams, res *compliance.Result) error {
 		OperatingSystem: string(h.OperatingSystem), Product: h.Product, PlatformName: h.PlatformName, PlatformVersion: h.PlatformVersion,
 		BaselineID: h.BaselineID, BaselineName: h.BaselineName, Status: h.Status, Severity: string(h.Severity), compliantCounts: counts(h.Counts),
 		OperationStartTime: when(h.StartedAt), OperationEndTime: when(h.EndedAt), RebootRequired: h.Reboot.Required, RebootReasons: h.Reboot.Reasons,
-		Services: h.Reboot.Services, Updaters: h.Updaters, Degraded: h.Degraded, Repositories: h.Repositories, Items: make([]scanItem, 0, len(res.Items)),
+		Services: h.Reboot.Services, Updaters: h.Updaters, Degraded: h.Degraded, Repositories: h.Repositories, Install: h.Install, Items: make([]scanItem, 0, len(res.Items)),
 	}
 	for i := range res.Items {
 		doc.Items = append(doc.Items, item(&res.Items[i]))

@@ -55,7 +55,7 @@ func runUndo(ctx context.Context, s *Streams, o *scanOptions, id string, dry, ye
 		return failed(err)
 	}
 	show := &installProgress{s: s, live: isTerminal(s.Err)}
-	engine.Progress, engine.Exec = show.show, patch.OSExec{}
+	engine.Progress = show.show
 	rev, _, err := engine.Undo(ctx, id, true, b)
 	show.erase()
 	if err != nil {
