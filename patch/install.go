@@ -97,6 +97,7 @@ type work struct {
 	aims    map[string]Target // all targets, by Package.Key
 	skipped map[string]Block  // of them, those that were never tried
 	targets []Target          // those that are still to be installed
+	retried map[string]bool   // by Package.Key: left half way at the old version once, and tried again
 	again   bool              // the run is taken up: what is tried is what it had planned
 }
 
@@ -107,7 +108,7 @@ func (e *Engine) prepare(ctx context.Context, req InstallRequest, started time.T
 	if err != nil {
 		return nil, err
 	}
-	w := &work{sight: s, req: req, aims: map[string]Target{}, skipped: map[string]Block{}}
+	w := &work{sight: s, req: req, aims: map[string]Target{}, skipped: map[string]Block{}, retried: map[string]bool{}}
 	if req.List != nil {
 		s.targets, s.listed = listed(req.List, s.inv, s.platform.Node.OS), true
 	}
@@ -259,6 +260,13 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 	w, err := e.prepare(ctx, req, started)
 	if err != nil {
 		return nil, err
+	}
+	if len(health.Broken) > 0 { // with the lists at hand more can be mended
+		again, err := e.Manager.Repair(ctx, r.log)
+		if err != nil {
+			return nil, asError(err, "LOCKED", CodeFailed)
+		}
+		health.Repaired = append(health.Repaired, again.Repaired...)
 	}
 	w.degraded = append(w.degraded, health.Repaired...)
 	leftovers, err := e.Manager.Leftovers(ctx)
@@ -513,6 +521,10 @@ func (w *work) transact(ctx context.Context, r *liveRun, plan *Plan, targets []T
 		now := present[key]
 		switch {
 		case now.Version == t.Version.Text && now.Broken == "":
+		case now.Broken != "" && now.Version == t.Package.Installed && applied.Faults[t.Package.Name] == "" && !w.retried[key]:
+			// It was cut off on its way, and nothing is known against it: installing it is what mends it.
+			w.retried[key] = true
+			left = append(left, t)
 		case now.Broken != "" || health.Broken[key] != "":
 			how := cmp.Or(health.Broken[key], now.Broken)
 			lost[key] = Block{ReasonBroken, fault(applied, t.Package.Name, "left "+how)}
@@ -577,6 +589,9 @@ func (w *work) finish(ctx context.Context, r *liveRun, started time.Time, leftov
 	res.Header.InstallOverrideList = w.req.ListName
 	res.Header.Install = &compliance.Install{
 		Run: r.ID, Resumes: r.Resumes, Leftovers: without(now, leftovers), Transactions: r.Transactions, Changes: compact(changed), Restarts: restartLines(r.Restarts),
+	}
+	if watch, ok := e.Exec.(*Stopwatch); ok {
+		res.Header.Install.ManagerMillis = watch.Spent.Milliseconds()
 	}
 	res.Header.EndedAt = e.Now().UTC()
 	return w.end(r, res, changed, reboot, rebooted, fail)

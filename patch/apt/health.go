@@ -93,6 +93,8 @@ func (m *Manager) interrupted() bool {
 	return err == nil && slices.ContainsFunc(updates, func(e fs.DirEntry) bool { return strings.Trim(e.Name(), "0123456789") == "" })
 }
 
+const maxRepairs = 3 // rounds that were themselves killed
+
 // Repair waits for whoever is at work and does what dpkg and apt advise after an interruption: dpkg --configure -a, then
 // apt-get -f install, the latter only when its plan takes nothing away.
 func (m *Manager) Repair(ctx context.Context, log *os.File) (patch.Health, error) {
@@ -110,26 +112,26 @@ func (m *Manager) Repair(ctx context.Context, log *os.File) (patch.Health, error
 		maps.Copy(h.Broken, before)
 		return h, nil
 	}
-	text, code, err := m.configure(ctx, log)
-	if err != nil {
-		return h, err
-	}
-	if code != 0 {
-		h.Trouble = append(h.Trouble, "dpkg --configure -a: "+strings.Join(troubles(text, code), "; "))
-	}
-	if db, err = m.database(); err != nil {
-		return h, err
-	}
-	if left, _ := broken(db); len(left) > 0 {
-		if err := m.fixMissing(ctx, log, left, &h); err != nil {
+	text := ""
+	for try := 1; ; try++ {
+		said, killed, err := m.mend(ctx, log, &h)
+		if err != nil {
 			return h, err
 		}
+		text += said
 		if db, err = m.database(); err != nil {
 			return h, err
 		}
+		// A repair that was itself cut off says nothing about what can be repaired.
+		if !killed && !m.interrupted() || try == maxRepairs {
+			break
+		}
+		h.Trouble = nil
 	}
 	after, _ := broken(db)
-	m.hopeless = after
+	if m.node != nil { // without the lists the best has not been tried
+		m.hopeless = after
+	}
 	said := faults(text)
 	for k, how := range after {
 		name, _, _ := strings.Cut(k, ".")
@@ -154,6 +156,73 @@ func (m *Manager) Repair(ctx context.Context, log *os.File) (patch.Health, error
 	return h, nil
 }
 
+// mend runs one round of repairs. It returns what dpkg said, and whether a signal ended a program.
+func (m *Manager) mend(ctx context.Context, log *os.File, h *patch.Health) (text string, killed bool, err error) {
+	text, code, err := m.configure(ctx, log)
+	if err != nil {
+		return text, false, err
+	}
+	if code != 0 {
+		h.Trouble = append(h.Trouble, "dpkg --configure -a: "+strings.Join(troubles(text, code), "; "))
+	}
+	db, err := m.database()
+	if err != nil {
+		return text, false, err
+	}
+	killed = code < 0 || strings.Contains(text, "was killed by signal") // dpkg, or a package's script
+	left, _ := broken(db)
+	if len(left) == 0 || killed || m.node == nil {
+		return text, killed, nil
+	}
+	if code, err = m.fixMissing(ctx, log, left, h); err != nil || code < 0 {
+		return text, true, err
+	}
+	if db, err = m.database(); err != nil {
+		return text, false, err
+	}
+	code, err = m.reinstall(ctx, log, db, h)
+	return text, code < 0, err
+}
+
+// reinstall puts in again, at the version that it has, what dpkg does not configure in any other way: a package whose
+// upgrade was cut off between its scripts. It returns apt's exit code, 0 when it was not run.
+func (m *Manager) reinstall(ctx context.Context, log *os.File, db []entry, h *patch.Health) (code int, err error) {
+	opts, err := m.transactionOptions(nil)
+	if err != nil {
+		return 0, err
+	}
+	opts = append(opts, "--reinstall", "--no-remove")
+	for _, e := range db {
+		if !strings.Contains(e.status, " reinstreq ") || e.version == "" {
+			continue
+		}
+		args := append(slices.Clone(opts), "install", e.name+":"+m.archOf(e.arch)+"="+e.version)
+		out, err := m.cfg.Exec.Run(ctx, patch.Command{
+			Path: "/usr/bin/apt-get", Args: append([]string{"-s", "-o", "Debug::NoLocking=1"}, args...), Env: patch.BaseEnv(), Timeout: 5 * time.Minute, MaxOutput: 8 << 20,
+		})
+		if err != nil {
+			return 0, fmt.Errorf("run apt-get -s --reinstall: %w", err)
+		}
+		if out.Code != 0 {
+			code = min(code, out.Code)
+			h.Trouble = append(h.Trouble, e.name+" cannot be installed again: "+refusal(out.Stdout, out.Stderr, out.Code))
+			continue
+		}
+		if plan := m.changes(out.Stdout); len(plan.Changes) > 0 {
+			h.Trouble = append(h.Trouble, fmt.Sprintf("%s is not installed again: that would change %s", e.name, plan.Changes[0].Name))
+			continue
+		}
+		text, got, err := m.aptGet(ctx, log, fmt.Sprintf("oakum-repair-%d-%s", os.Getpid(), e.name), args)
+		if err != nil {
+			return 0, err
+		}
+		if code = min(code, got); got != 0 {
+			h.Trouble = append(h.Trouble, e.name+" cannot be installed again: "+complaint(text, got))
+		}
+	}
+	return code, nil
+}
+
 // configure runs dpkg --configure -a. dpkg does not wait for its lock.
 func (m *Manager) configure(ctx context.Context, log *os.File) (string, int, error) {
 	deadline := time.Now().Add(m.cfg.LockWait)
@@ -171,43 +240,41 @@ func (m *Manager) configure(ctx context.Context, log *os.File) (string, int, err
 	}
 }
 
-// fixMissing lets apt fetch what half-installed packages need, when that is all that it would do.
-func (m *Manager) fixMissing(ctx context.Context, log *os.File, left map[string]string, h *patch.Health) error {
-	if m.node == nil {
-		return nil
-	}
+// fixMissing lets apt fetch what half-installed packages need, when that is all that it would do. It returns apt's exit
+// code, 0 when it was not run.
+func (m *Manager) fixMissing(ctx context.Context, log *os.File, left map[string]string, h *patch.Health) (code int, err error) {
 	opts, err := m.transactionOptions(nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	out, err := m.cfg.Exec.Run(ctx, patch.Command{
 		Path: "/usr/bin/apt-get", Args: append(append([]string{"-s", "-o", "Debug::NoLocking=1"}, opts...), "-f", "install"), Env: patch.BaseEnv(), Timeout: 5 * time.Minute, MaxOutput: 8 << 20,
 	})
 	if err != nil {
-		return fmt.Errorf("run apt-get -s -f install: %w", err)
+		return 0, fmt.Errorf("run apt-get -s -f install: %w", err)
 	}
 	if out.Code != 0 {
 		h.Trouble = append(h.Trouble, "apt-get -f install would not help: "+refusal(out.Stdout, out.Stderr, out.Code))
-		return nil
+		return min(out.Code, 0), nil
 	}
 	plan := m.changes(out.Stdout)
 	if len(plan.Changes) == 0 {
-		return nil
+		return 0, nil
 	}
 	for _, c := range plan.Changes {
 		if c.New == "" || c.Down || c.Held || c.Old != "" && left[c.Key()] == "" {
 			h.Trouble = append(h.Trouble, fmt.Sprintf("apt-get -f install is not run: it would change %s from %q to %q", c.Name, c.Old, c.New))
-			return nil
+			return 0, nil
 		}
 	}
 	text, code, err := m.aptGet(ctx, log, "oakum-repair-"+fmt.Sprint(os.Getpid()), append(append(opts, "--no-remove"), "-f", "install"))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if code != 0 {
 		h.Trouble = append(h.Trouble, "apt-get -f install: "+complaint(text, code))
 	}
-	return nil
+	return code, nil
 }
 
 // troubles lists what dpkg says about single packages, sorted, or that it failed.

@@ -21,6 +21,7 @@ import (
 const (
 	fetchTimeout = 2 * time.Hour
 	maxNames     = 12 // in one of apt's sentences
+	maxKilled    = 3  // starts of an apt-get that changes nothing and that a signal ended: that says nothing about packages
 )
 
 // transactionOptions are those of every apt-get that plans or changes something.
@@ -61,11 +62,16 @@ func (m *Manager) Plan(ctx context.Context, w patch.Wish) (*patch.Plan, error) {
 	}
 	defer done()
 	args := append(append([]string{"-s", "-o", "Debug::NoLocking=1"}, opts...), m.wishArgs(w)...)
-	out, err := m.cfg.Exec.Run(ctx, patch.Command{
-		Path: "/usr/bin/apt-get", Args: args, Env: append(patch.BaseEnv(), conf...), Timeout: 5 * time.Minute, MaxOutput: 8 << 20,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("run apt-get -s: %w", err)
+	var out patch.Output
+	for range maxKilled {
+		if out, err = m.cfg.Exec.Run(ctx, patch.Command{
+			Path: "/usr/bin/apt-get", Args: args, Env: append(patch.BaseEnv(), conf...), Timeout: 5 * time.Minute, MaxOutput: 8 << 20,
+		}); err != nil {
+			return nil, fmt.Errorf("run apt-get -s: %w", err)
+		}
+		if out.Code >= 0 {
+			break
+		}
 	}
 	if out.Code != 0 {
 		return &patch.Plan{Refused: refusal(out.Stdout, out.Stderr, out.Code)}, nil
@@ -216,9 +222,12 @@ func (m *Manager) Fetch(ctx context.Context, w patch.Wish, p *patch.Plan, log *o
 	if err != nil {
 		return nil, err
 	}
-	text, code, err := m.aptGet(ctx, log, "", append(append([]string{"--download-only"}, opts...), m.exact(w, p)...))
-	if err != nil || code == 0 {
-		return nil, err
+	var text string
+	code := -1
+	for try := 0; code < 0 && try < maxKilled; try++ {
+		if text, code, err = m.aptGet(ctx, log, "", append(append([]string{"--download-only"}, opts...), m.exact(w, p)...)); err != nil || code == 0 {
+			return nil, err
+		}
 	}
 	if strings.Contains(text, "enough free space") || strings.Contains(text, "No space left on device") {
 		return nil, patch.Fail("DISK", "download the packages: %s", complaint(text, code))

@@ -46,7 +46,8 @@ func waitLocks(ctx context.Context, paths []string, budget time.Duration, note f
 	return nil
 }
 
-// lockHolder is the process that keeps a write lock on path from us, or 0.
+// lockHolder is the process that keeps a write lock on path from us, or 0. It is -1 when the holder cannot be seen from here,
+// such as one outside the container that this runs in.
 func lockHolder(path string) (int, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -63,10 +64,16 @@ func lockHolder(path string) (int, error) {
 	if l.Type == unix.F_UNLCK {
 		return 0, nil
 	}
+	if l.Pid <= 0 {
+		return -1, nil
+	}
 	return int(l.Pid), nil
 }
 
 func commandOf(pid int) string {
+	if pid <= 0 {
+		return "not to be seen from here"
+	}
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil || len(b) == 0 {
 		return "unknown"

@@ -29,7 +29,7 @@ func (m *Manager) Refresh(ctx context.Context, req patch.InventoryRequest) (patc
 	before := m.releaseDates(ctx, req)
 	lock := filepath.Join(m.cfg.Root, "var/lib/apt/lists/lock")
 	deadline := time.Now().Add(m.cfg.LockWait)
-	for {
+	for killed := 0; ; {
 		if err := waitLocks(ctx, []string{lock}, time.Until(deadline), m.cfg.Note); err != nil {
 			return report, err
 		}
@@ -38,6 +38,12 @@ func (m *Manager) Refresh(ctx context.Context, req patch.InventoryRequest) (patc
 		})
 		if err != nil {
 			return report, fmt.Errorf("run apt-get update: %w", err)
+		}
+		if out.Code < 0 { // that says nothing about any repository, and lists may be missing that were about to come
+			if killed++; killed < maxKilled {
+				continue
+			}
+			return report, patch.Fail("REPO_METADATA", "apt-get update was killed %d times", killed)
 		}
 		text := string(out.Stdout) + string(out.Stderr)
 		// Between the look at the lock and apt's own attempt another process may have taken it.
