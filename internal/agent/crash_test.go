@@ -346,3 +346,27 @@ func TestRebootThatCannotBeStarted(t *testing.T) {
 		t.Errorf("step %+v", step)
 	}
 }
+
+// TestEngineKilledUnderTheAgent kills the patch engine: it is started again to finish, the step counts as started once, and
+// the output is that of the start that finished, with the reason in the first line.
+//
+// proves R-02, R-11
+func TestEngineKilledUnderTheAgent(t *testing.T) {
+	t.Parallel()
+	f := newFakeServer(t, false)
+	dir := registered(t, f)
+	mark := filepath.Join(t.TempDir(), "mark")
+	startHelper(t, dir, "boot-1", "never", "/dev/null")
+	script := "echo summary; if ! [ -e " + mark + " ]; then touch " + mark + "; sh -c 'kill -9 $$'; exit; fi; echo 'OAKUM PATCH_FAILED: one' >&2; exit 1"
+	content := strings.Replace(string(doc22("PatchLinux", script)), `"mainSteps"`, `"parameters":{"Operation":{"type":"String"}},"mainSteps"`, 1)
+	id := f.send(cmd1, document.RunPatchBaseline, []byte(content), `{"Operation":"Install"}`, "")
+	final := f.final(t, id)
+	s := f.steps(id)["PatchLinux"]
+	if final.DocumentStatus != document.Failed || s.StandardOutput != "summary\n" || !strings.HasPrefix(s.StandardError, "OAKUM PATCH_FAILED: one\n") {
+		t.Errorf("%s, step %+v", final.DocumentStatus, s)
+	}
+	state, err := readCommandState(commandPaths(filepath.Join(dir, "commands"), cmd1).journal)
+	if err != nil || state.step("PatchLinux").starts != 2 {
+		t.Errorf("the journal: %+v, %v", state.step("PatchLinux"), err)
+	}
+}

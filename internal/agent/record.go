@@ -32,6 +32,7 @@ type record struct {
 	Code    int             `json:"code,omitzero"`
 	Notice  string          `json:"notice,omitzero"`  // goes before the step's stderr
 	Message string          `json:"message,omitzero"` // goes after it
+	Output  [2]int64        `json:"output,omitzero"`  // sizes of stdout and stderr when the step was started
 }
 
 // commandState is what the records of a command add up to.
@@ -52,7 +53,8 @@ type stepState struct {
 	status            document.Status
 	code              int
 	notice, message   string
-	requests          int // reboots requested since the last start
+	requests          int      // reboots requested since the last start
+	output            [2]int64 // sizes of stdout and stderr when it was started last, restarts after crashes not counted
 }
 
 func (s *commandState) step(name string) *stepState {
@@ -81,8 +83,11 @@ func (s *commandState) apply(r record) {
 	case kindStarting, kindResuming:
 		s.started = true
 		st := s.step(r.Step)
-		begun := st.begun
-		*st = stepState{starts: st.starts + 1, boot: r.Boot, begun: begun, last: r.At}
+		begun, output := st.begun, st.output
+		if r.Kind == kindStarting {
+			output = r.Output
+		}
+		*st = stepState{starts: st.starts + 1, boot: r.Boot, begun: begun, last: r.At, output: output}
 		if begun.IsZero() {
 			st.begun = r.At
 		}

@@ -90,7 +90,7 @@ func (r *stepRun) process(scope, script string, property int, inputs map[string]
 	ownSession(cmd)
 	var err error
 	var files [2]*os.File
-	for i, name := range []string{"stdout", "stderr"} {
+	for i, name := range outputFiles {
 		if files[i], err = os.OpenFile(filepath.Join(r.dir, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 			break
 		}
@@ -120,6 +120,28 @@ func (a *Agent) scopes() bool {
 	}
 	_, err := exec.LookPath("systemd-run")
 	return err == nil
+}
+
+var outputFiles = [2]string{"stdout", "stderr"}
+
+func (r *stepRun) outputSizes() (sizes [2]int64) {
+	for i, name := range outputFiles {
+		if info, err := os.Stat(filepath.Join(r.dir, name)); err == nil {
+			sizes[i] = info.Size()
+		}
+	}
+	return sizes
+}
+
+// cutOutput takes away what a start that a crash ended has written: the engine says all of it again when it finishes, and
+// the first line of a failed step's stderr is to be the reason, not a shell's "Killed".
+func (r *stepRun) cutOutput(sizes [2]int64) error {
+	for i, name := range outputFiles {
+		if err := os.Truncate(filepath.Join(r.dir, name), sizes[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // workingDirectory follows amazon-ssm-agent: an absolute path as it is; a relative or empty one under the

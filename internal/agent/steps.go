@@ -138,7 +138,13 @@ func (c *command) runStep(ctx context.Context, i int, step document.Step, flow *
 		if resumed && c.isCancelled() {
 			return outcome{status: document.Cancelled, code: document.ExitKilled}, nil
 		}
-		if err := c.append(record{Kind: kind, Step: step.Name, Boot: a.sys.BootID()}); err != nil {
+		rec := record{Kind: kind, Step: step.Name, Boot: a.sys.BootID()}
+		if kind == kindStarting {
+			rec.Output = run.outputSizes()
+		} else if err := run.cutOutput(c.state.step(step.Name).output); err != nil {
+			return failed(err.Error()), nil
+		}
+		if err := c.append(rec); err != nil {
 			return outcome{}, err
 		}
 		run.attempt = c.state.step(step.Name).starts
