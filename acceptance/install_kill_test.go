@@ -1,0 +1,592 @@
+//go:build linux
+
+package acceptance
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"oakum.dev/internal/oakumtest/servertest"
+	"oakum.dev/patch/journal"
+	"oakum.dev/wire/codec"
+	"oakum.dev/wire/ssm"
+)
+
+// killArchive has packages whose scripts take a moment, so that there is a moment to be killed in. What fails fails only
+// while the node has a file that says so.
+const killArchive = `deb bookworm oaklib1 1.0-1 section=libs postinst="sleep 0.05"
+deb bookworm-security oaklib1 1.1-1 section=libs preinst="sleep 0.1" postinst="sleep 0.1"
+deb bookworm oaklib2 1.0-1 section=libs depends="oaklib1"
+deb bookworm-security oaklib2 1.1-1 section=libs depends="oaklib1 (>= 1.1-1)" postinst="sleep 0.15"
+deb bookworm oakpre 1.0-1 predepends="oaklib1"
+deb bookworm-security oakpre 1.1-1 predepends="oaklib1 (>= 1.1-1)" preinst="sleep 0.05; test ! -e /etc/oak-break-preinst" postinst="sleep 0.1"
+deb bookworm oakapp1 1:1.0-1 depends="oaklib2" prerm="sleep 0.1"
+deb bookworm-security oakapp1 1:1.1-1 depends="oaklib2 (>= 1.1-1), oaknew" postinst="sleep 0.2"
+deb bookworm-security oaknew 3.0-1 postinst="sleep 0.1"
+deb bookworm oakapp2 1.0-1 depends="oaklib1" postrm="sleep 0.1"
+deb bookworm-security oakapp2 1.1-1 depends="oaklib1" postinst="sleep 0.3" size=300000
+deb bookworm oakconf 1.0-1 conffile=/etc/oakconf.conf
+deb bookworm-security oakconf 1.1-1 conffile=/etc/oakconf.conf postinst="sleep 0.1"
+deb bookworm oakkernel 6.1.1-1 section=kernel restart=yes
+deb bookworm-security oakkernel 6.1.2-1 section=kernel restart=yes preinst="sleep 0.1" postinst="sleep 0.3"
+deb bookworm oakbroken 1.0-1
+deb bookworm-security oakbroken 1.1-1 postinst="sleep 0.05; test ! -e /etc/oak-break-postinst"
+deb bookworm oakdaemon 2.0-1 prerm="sleep 0.15" postrm="sleep 0.05"
+deb bookworm-security oakdaemon 2.1-1 prerm="sleep 0.15" postinst="sleep 0.2"
+deb bookworm oaktool 1.0-1
+deb bookworm-security oaktool 1.1-1
+deb bookworm oakheld 1.0-1
+deb bookworm-security oakheld 1.1-1
+deb bookworm oakquiet 1.0-1
+deb bookworm oakquiet 1.1-1
+`
+
+// killTargets are the packages that an Install of killArchive brings forward, and the one that comes along.
+var killTargets = map[string]string{
+	"oaklib1": "1.1-1", "oaklib2": "1.1-1", "oakpre": "1.1-1", "oakapp1": "1:1.1-1", "oaknew": "3.0-1", "oakapp2": "1.1-1", "oakconf": "1.1-1",
+	"oakkernel": "6.1.2-1", "oakbroken": "1.1-1", "oakdaemon": "2.1-1", "oaktool": "1.1-1",
+}
+
+// victims are what is killed: each says whether a process of the node is one.
+var victims = []struct {
+	name  string
+	quick bool // it lives for moments only
+	is    func(p process, all []process) bool
+}{
+	{"agent", false, func(p process, _ []process) bool { return isAgent(p) }},
+	{"engine", false, func(p process, _ []process) bool { return isEngine(p) }},
+	{"wrapper", false, func(p process, _ []process) bool { return len(p.args) > 3 && p.args[3] == "oakum-step" }},
+	{"script", false, func(p process, _ []process) bool { return strings.HasSuffix(p.line(), "_script.sh") && len(p.args) < 4 }},
+	{"apt-get", true, func(p process, _ []process) bool { return p.name == "apt-get" }},
+	{"apt-get install", true, func(p process, _ []process) bool {
+		return p.name == "apt-get" && slices.Contains(p.args, "install") && !slices.Contains(p.args, "-s") && !slices.Contains(p.args, "--download-only")
+	}},
+	{"dpkg", true, func(p process, _ []process) bool { return p.name == "dpkg" }},
+	{"dpkg's parent", true, func(p process, all []process) bool {
+		return slices.ContainsFunc(all, func(c process) bool { return c.parent == p.pid && c.name == "dpkg" })
+	}},
+	{"dpkg-deb", true, func(p process, _ []process) bool { return strings.HasPrefix(p.name, "dpkg-deb") }},
+	{"maintainer script", true, func(p process, _ []process) bool { return isMaintainer(p) }},
+	{"everything", false, func(process, []process) bool { return true }}, // a power cut
+	{"everything during dpkg", true, func(p process, _ []process) bool { return p.name == "dpkg" }},
+}
+
+func isAgent(p process) bool {
+	return strings.Contains(p.line(), "oakum agent run") && p.name == "oakum"
+}
+func isEngine(p process) bool { return slices.Contains(p.args, "node-patch") && p.name == "oakum" }
+
+func isMaintainer(p process) bool {
+	for _, kind := range []string{"preinst", "postinst", "prerm", "postrm"} {
+		if strings.HasSuffix(p.name, kind) || len(p.args) > 1 && strings.HasSuffix(p.args[1], kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestInstallKilled kills, at random moments of an Install on real nodes, the agent, the engine, the shells between them,
+// apt-get, dpkg, maintainer scripts, or all at once. A checker that shares no code with the engine then looks at dpkg's
+// database, the journals and the API: the database is in order, no step was started twice, everything has ended, and what
+// was reported is what is there. Trap A1, Trap A2, Trap A10, Trap D2, Trap D3, Trap D4, Trap G2.
+//
+// proves R-02, R-11, R-13, R-15, R-16, R-24
+func TestInstallKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: takes a minute")
+	}
+	long, seed := soak(t, 40*time.Second)
+	base := killNode(t)
+	s := install(t, "sqlite")
+	k := &killing{base: base, s: s, client: servertest.Attach(t, s.url, s.dir), tally: map[string]int{}, end: time.Now().Add(long)}
+	const lanes = 3 // an install mostly waits
+	t.Run("lanes", func(t *testing.T) {
+		for lane := range lanes {
+			t.Run(fmt.Sprint(lane), func(t *testing.T) {
+				t.Parallel()
+				for k.go_(t) {
+					n := k.rounds.Add(1)
+					name := fmt.Sprintf("round-%d", n)
+					t.Run(name, func(t *testing.T) { k.round(t, lane, rand.New(rand.NewPCG(seed, uint64(n)))) })
+				}
+			})
+		}
+	})
+	t.Logf("OAKUM_SEED=%d: %d installs, %d kills: %v; ends: %v; slowest end after the last start of the agent %v", seed, k.rounds.Load(), k.kills, k.tally, k.ends, k.slowest)
+}
+
+func killNode(t *testing.T) *debNode {
+	r := newAptRepo(t, killArchive)
+	base := r.node(t, "kill", []string{
+		"oaklib2", "oakpre", "oakapp1=1:1.0-1", "oakapp2", "oakconf", "oakkernel", "oakbroken", "oakdaemon", "oaktool", "oakheld", "oakquiet=1.0-1",
+	})
+	base.mustRun("apt-mark", "auto", "oaklib1", "oaklib2", "oakapp2")
+	base.mustRun("apt-mark", "hold", "oakheld")
+	writeFile(t, filepath.Join(base.root, "etc/oakconf.conf"), "changed on the node\n")
+	return base
+}
+
+// killing is what the lanes of TestInstallKilled share.
+type killing struct {
+	base   *debNode
+	s      *installation
+	client *servertest.Server
+	end    time.Time
+	rounds atomic.Int64
+
+	clone   sync.Mutex
+	mu      sync.Mutex
+	kills   int
+	tally   map[string]int
+	ends    map[string]int
+	slowest time.Duration
+}
+
+func (k *killing) go_(t *testing.T) bool { return !t.Failed() && time.Now().Before(k.end) }
+
+// node is a fresh copy of the base.
+func (k *killing) node(t *testing.T, lane int) *debNode {
+	k.clone.Lock()
+	defer k.clone.Unlock()
+	n := &debNode{t: t, name: fmt.Sprintf("%s-%d", k.base.name, lane)}
+	if out, err := testbed("destroy", n.name).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	out, err := testbed("clone", k.base.name, n.name).Output()
+	if err != nil {
+		t.Fatalf("clone %s: %v", k.base.name, err)
+	}
+	n.root = strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		k.clone.Lock()
+		defer k.clone.Unlock()
+		if os.Getenv("OAKUM_KEEP_NODES") != "" && t.Failed() {
+			return
+		}
+		if out, err := testbed("destroy", n.name).CombinedOutput(); err != nil {
+			t.Errorf("destroy %s: %v: %s", n.name, err, out)
+		}
+	})
+	return n
+}
+
+func (k *killing) round(t *testing.T, lane int, r *rand.Rand) {
+	n := k.node(t, lane)
+	breaks := []string{"", "", "", "postinst", "preinst"}[r.IntN(5)]
+	if breaks != "" {
+		writeFile(t, filepath.Join(n.root, "etc/oak-break-"+breaks), "")
+	}
+	l := n.live(t)
+	id, code := k.client.Activate(1)
+	const state = "/var/lib/oakum"
+	out, err := n.run("/usr/local/bin/oakum", "agent", "register", "--endpoint", k.s.url, "--region", "us-east-1", "--state-dir", state, "--activation-id", id, "--activation-code", code)
+	if err != nil {
+		t.Fatalf("register: %v\n%s", err, out)
+	}
+	a := &agent{n: n, state: state}
+	for _, w := range strings.Fields(out) {
+		if w = strings.Trim(w, ".,:;"); strings.HasPrefix(w, "mi-") {
+			a.id = w
+		}
+	}
+	before, err := n.dpkg()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pauses sync.Mutex
+	pr := rand.New(rand.NewPCG(r.Uint64(), 0))
+	kept := l.keepAgent(state, func() time.Duration {
+		pauses.Lock()
+		defer pauses.Unlock()
+		return time.Duration(pr.IntN(900)) * time.Millisecond
+	})
+	defer func() {
+		close(kept.stop)
+		l.end()
+		<-kept.ended
+		if t.Failed() {
+			t.Logf("the agent's log:\n%.6000s", kept.log)
+		}
+	}()
+	var sent ssm.SendCommandOutput
+	in := &ssm.SendCommandInput{DocumentName: new("AWS-RunPatchBaseline"), InstanceIds: []string{a.id}, Parameters: map[string][]string{"Operation": {"Install"}, "RebootOption": {"NoReboot"}}}
+	if err := k.client.Call(t.Context(), k.client.Admin, "ssm", "SendCommand", in, &sent); err != nil {
+		t.Fatal(err)
+	}
+	command := *sent.Command.CommandId
+	over := func() bool { return terminal(k.invocation(t, command, a.id)) }
+	done := k.massacre(t, l, r, over)
+	inv := k.invocation(t, command, a.id)
+	for !terminal(inv) && time.Since(kept.started()) < 125*time.Second {
+		time.Sleep(100 * time.Millisecond) // another process
+		inv = k.invocation(t, command, a.id)
+	}
+	took := time.Since(kept.started())
+	// An engine whose shell was killed may still be at its last words; the agent is the only process to stay.
+	eventually(t, "the end of the engine and all that it started", time.Minute, func() bool {
+		return !slices.ContainsFunc(l.processes(), func(p process) bool { return !isAgent(p) && p.name != "sleep" })
+	})
+	c := &killCheck{t: t, k: k, a: a, n: n, before: before, breaks: breaks, command: command, inv: inv, sentAt: *sent.Command.RequestedDateTime}
+	c.check()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ends == nil {
+		k.ends = map[string]int{}
+	}
+	k.ends[codec.Value(inv.Status)+c.reason()]++
+	k.slowest = max(k.slowest, took)
+	t.Logf("%v, breaks %q: %s after %v, run %s", done, breaks, codec.Value(inv.StatusDetails), took.Round(time.Millisecond), c.outcome)
+}
+
+func terminal(v ssm.GetCommandInvocationOutput) bool {
+	return !slices.Contains([]string{"", "Pending", "InProgress", "Delayed", "Cancelling"}, codec.Value(v.Status))
+}
+
+func (k *killing) invocation(t *testing.T, command, node string) (out ssm.GetCommandInvocationOutput) {
+	in := &ssm.GetCommandInvocationInput{CommandId: &command, InstanceId: &node, PluginName: new("PatchLinux")}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := k.client.Call(ctx, k.client.Admin, "ssm", "GetCommandInvocation", in, &out); err != nil && !strings.Contains(err.Error(), "InvocationDoesNotExist") {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// massacre kills one to three times and says what it killed.
+func (k *killing) massacre(t *testing.T, l *living, r *rand.Rand, over func() bool) (done []string) {
+	begun := time.Now().Add(time.Minute)
+	for !slices.ContainsFunc(l.processes(), isEngine) {
+		if over() || time.Now().After(begun) {
+			t.Fatal("the engine was never started")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	for range 1 + r.IntN(3) {
+		v := victims[r.IntN(len(victims))]
+		time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond) // the moment of the crash
+		if !v.quick {
+			time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond)
+		}
+		extra := time.Duration(r.IntN(40)) * time.Millisecond
+		killed := ""
+		for try, end := 0, time.Now().Add(4*time.Second); killed == "" && time.Now().Before(end); try++ {
+			all := l.processes()
+			i := slices.IndexFunc(all, func(p process) bool { return v.is(p, all) })
+			switch {
+			case i < 0:
+				if try%50 == 49 && over() {
+					return done
+				}
+				time.Sleep(2 * time.Millisecond)
+				continue
+			case v.quick:
+				time.Sleep(extra) // not only its first moment
+			}
+			if strings.HasPrefix(v.name, "everything") {
+				killed = v.name
+				for _, p := range l.processes() {
+					_ = syscall.Kill(p.pid, syscall.SIGKILL) // it may have just ended
+				}
+			} else if syscall.Kill(all[i].pid, syscall.SIGKILL) == nil {
+				killed = v.name
+			}
+		}
+		if killed == "" {
+			continue
+		}
+		done = append(done, killed)
+		k.mu.Lock()
+		k.kills++
+		k.tally[killed]++
+		k.mu.Unlock()
+	}
+	return done
+}
+
+// killCheck compares what was reported about a round with what is there.
+type killCheck struct {
+	t       *testing.T
+	k       *killing
+	a       *agent
+	n       *debNode
+	before  dpkgState
+	breaks  string
+	command string
+	inv     ssm.GetCommandInvocationOutput
+	sentAt  codec.Time
+	outcome string
+}
+
+// reason is the code in the first line of a failed step's stderr.
+func (c *killCheck) reason() string {
+	line, _, _ := strings.Cut(codec.Value(c.inv.StandardErrorContent), "\n")
+	if rest, ok := strings.CutPrefix(line, "OAKUM "); ok {
+		code, _, _ := strings.Cut(rest, ":")
+		return " " + code
+	}
+	return ""
+}
+
+func (c *killCheck) check() {
+	t := c.t
+	after, err := c.n.dpkg()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if !terminal(c.inv) {
+		t.Errorf("the invocation is %s 120 s after the agent's last start", codec.Value(c.inv.StatusDetails))
+	}
+	c.database(after)
+	c.journal()
+	run := c.run(after)
+	c.reported(after, run)
+	if t.Failed() {
+		t.Logf("stdout:\n%.3000s\nstderr:\n%.2000s", codec.Value(c.inv.StandardOutputContent), codec.Value(c.inv.StandardErrorContent))
+		if run != nil {
+			b, _ := os.ReadFile(filepath.Join(c.n.root, "var/lib/oakum/runs", run.ID, "log")) // for the reader only
+			t.Logf("the run: %+v\nits log:\n%.12000s", *run, b)
+		}
+	}
+}
+
+// database: nothing is left half way but what fails on purpose, nothing else than planned has changed, and marks stay.
+func (c *killCheck) database(after dpkgState) {
+	t := c.t
+	for name, v := range after.packages {
+		if strings.Contains(v, " ") && !c.mayBeHalf(name) && c.before.packages[name] != v {
+			t.Errorf("%s is left as %q", name, v)
+		}
+	}
+	for _, line := range strings.Split(after.audit, "\n") {
+		if strings.HasPrefix(line, " ") && strings.TrimSpace(line) != "" && !c.mayBeHalf(strings.Fields(line)[0]) {
+			t.Errorf("dpkg --audit: %s", after.audit)
+			break
+		}
+	}
+	for _, u := range after.updates {
+		if strings.Trim(u, "0123456789") == "" {
+			t.Errorf("dpkg has not merged %s", u)
+		}
+	}
+	for name, d := range differences(c.before.packages, after.packages) {
+		version, _, _ := strings.Cut(d[1], " ")
+		if killTargets[name] != version {
+			t.Errorf("%s went from %q to %q, which no plan asked for", name, d[0], d[1])
+		}
+		want := c.before.auto[name] || d[0] == ""
+		if after.auto[name] != want {
+			t.Errorf("%s is marked automatic: %v, before the upgrade: %v", name, after.auto[name], want)
+		}
+	}
+	if b, err := os.ReadFile(filepath.Join(c.n.root, "etc/oakconf.conf")); err != nil || string(b) != "changed on the node\n" {
+		t.Errorf("the changed configuration file holds %q, %v", b, err)
+	}
+}
+
+func (c *killCheck) mayBeHalf(name string) bool { return c.breaks == "postinst" && name == "oakbroken" }
+
+// journal: the agent started no step twice, and the command is over.
+func (c *killCheck) journal() {
+	t := c.t
+	records, err := journal.Read(filepath.Join(c.n.root, "var/lib/oakum/commands", c.command, "journal"))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	starts := map[string]int{}
+	var kinds []string
+	for _, b := range records {
+		var r struct{ Kind, Step string }
+		if err := json.Unmarshal(b, &r); err != nil {
+			t.Error(err)
+		}
+		kinds = append(kinds, r.Kind)
+		if r.Kind == "step-starting" {
+			starts[r.Step]++
+		}
+	}
+	for step, n := range starts {
+		if n > 1 {
+			t.Errorf("step %s was started %d times", step, n)
+		}
+	}
+	if !slices.Contains(kinds, "done") {
+		t.Errorf("the command's journal has no end: %v", kinds)
+	}
+}
+
+// run: there is one, it has ended, and what it says that it changed is what has changed.
+func (c *killCheck) run(after dpkgState) *localRun {
+	t := c.t
+	runs, err := c.n.runsRecorded()
+	if err != nil {
+		t.Errorf("oakum runs --local: %v", err)
+		return nil
+	}
+	if len(runs) == 0 { // it was killed before the first record
+		if d := differences(c.before.packages, after.packages); len(d) > 0 {
+			t.Errorf("no run is recorded, and changed: %v", d)
+		}
+		c.outcome = "none"
+		return nil
+	}
+	if len(runs) > 1 {
+		t.Errorf("%d runs of one command: the plan was begun anew: %+v", len(runs), runs)
+	}
+	r := runs[0]
+	c.outcome = fmt.Sprintf("%s, %d resumes, %d transactions, %s", r.Outcome, r.Resumes, r.Transactions, r.Text)
+	if r.Phase != "ended" || r.Outcome == "" {
+		t.Errorf("the run is in phase %s", r.Phase)
+	}
+	changed := map[string]string{}
+	for _, x := range r.Changed {
+		changed[x.Name] = x.New
+		if x.Old != c.before.packages[x.Name] {
+			t.Errorf("the run says that %s was %q before, it was %q", x.Name, x.Old, c.before.packages[x.Name])
+		}
+	}
+	really := map[string]string{}
+	for name, d := range differences(c.before.packages, after.packages) {
+		if !strings.Contains(d[1], " ") {
+			really[name] = d[1]
+		}
+	}
+	if d := differences(really, changed); len(d) > 0 {
+		t.Errorf("changed, in truth and by the run's record: %v", d)
+	}
+	planned := map[string]bool{}
+	for _, x := range r.Planned {
+		planned[x.Name] = true
+	}
+	for name := range really {
+		if !planned[name] {
+			t.Errorf("%s changed without being planned", name)
+		}
+	}
+	if broken := c.mayBeHalf("oakbroken"); !broken && c.breaks == "" && r.Outcome == "Success" {
+		if d := differences(killTargets, really); len(d) > 0 {
+			t.Errorf("a run that succeeded left out: %v", d)
+		}
+	}
+	return &r
+}
+
+// reported: what the server says of each package is what dpkg says. A run that could not report leaves that to the next scan.
+func (c *killCheck) reported(after dpkgState, run *localRun) {
+	t, ctx := c.t, c.t.Context()
+	call := func(op string, in any, out codec.Decodable) bool {
+		if err := c.k.client.Call(ctx, c.k.client.Admin, "ssm", op, in, out); err != nil {
+			t.Errorf("%s: %v", op, err)
+			return false
+		}
+		return true
+	}
+	state := func() *ssm.InstancePatchState {
+		var out ssm.DescribeInstancePatchStatesOutput
+		if !call("DescribeInstancePatchStates", &ssm.DescribeInstancePatchStatesInput{InstanceIds: []string{c.a.id}}, &out) || len(out.InstancePatchStates) == 0 {
+			return nil
+		}
+		return &out.InstancePatchStates[0]
+	}
+	status := codec.Value(c.inv.Status)
+	st := state()
+	if status == "Success" && st == nil {
+		t.Error("the invocation is a success, and there is no report")
+		return
+	}
+	if st == nil {
+		if c.reason() == "" {
+			t.Errorf("a run without a report gives no reason: %q", codec.Value(c.inv.StandardErrorContent))
+		}
+		c.scan()
+		if st = state(); st == nil {
+			t.Error("a scan after the run is not reported")
+			return
+		}
+	}
+	var patches []ssm.PatchComplianceData
+	for in := (&ssm.DescribeInstancePatchesInput{InstanceId: &c.a.id, MaxResults: new(int64(100))}); ; {
+		var page ssm.DescribeInstancePatchesOutput
+		if !call("DescribeInstancePatches", in, &page) {
+			return
+		}
+		patches = append(patches, page.Patches...)
+		if in.NextToken = page.NextToken; in.NextToken == nil {
+			break
+		}
+	}
+	count := map[string]int64{}
+	seen := map[string]string{}
+	for _, p := range patches {
+		name, _, _ := strings.Cut(*p.KBId, ".")
+		count[*p.State]++
+		if _, ours := killTargets[name]; !ours {
+			continue
+		}
+		_, version, _ := strings.Cut(*p.Title, ":")
+		now := after.packages[name]
+		seen[name] = *p.State
+		switch *p.State {
+		case "Installed", "InstalledPendingReboot":
+			if now != version || now != killTargets[name] {
+				t.Errorf("%s is reported %s at %s, dpkg has %q", name, *p.State, version, now)
+			}
+			if *p.State == "Installed" {
+				t.Errorf("%s was installed without a reboot and is reported Installed, not InstalledPendingReboot", name)
+			}
+		case "Failed":
+			if now == killTargets[name] {
+				t.Errorf("%s is reported Failed, dpkg has %q", name, now)
+			}
+		case "Missing":
+			if now == killTargets[name] {
+				t.Errorf("%s is reported Missing, dpkg has %q", name, now)
+			}
+			if status == "Success" {
+				t.Errorf("%s is Missing after a success", name)
+			}
+		}
+	}
+	for name, d := range differences(c.before.packages, after.packages) {
+		if s := seen[name]; s == "" && d[1] == killTargets[name] && name != "oaknew" {
+			t.Errorf("%s was changed to %q and is not in the report", name, d[1])
+		}
+	}
+	for s, n := range map[string]*int64{
+		"Failed": st.FailedCount, "InstalledPendingReboot": st.InstalledPendingRebootCount, "Installed": st.InstalledCount, "InstalledOther": st.InstalledOtherCount,
+	} {
+		if count[s] != codec.Value(n) {
+			t.Errorf("%d patches are %s, the summary says %d", count[s], s, codec.Value(n))
+		}
+	}
+	if run != nil && status == "Success" && run.Outcome != "Success" || run != nil && status == "Failed" && run.Outcome == "Success" {
+		t.Errorf("the invocation is %s, the run %s (%s)", status, run.Outcome, run.Text)
+	}
+	if status == "Failed" && c.reason() == "" {
+		t.Errorf("a failed step without a reason: %q", cmp.Or(codec.Value(c.inv.StandardErrorContent), "(nothing)"))
+	}
+}
+
+// scan lets the node report what is there now.
+func (c *killCheck) scan() {
+	in := &ssm.SendCommandInput{DocumentName: new("AWS-RunPatchBaseline"), InstanceIds: []string{c.a.id}, Parameters: map[string][]string{"Operation": {"Scan"}}}
+	var sent ssm.SendCommandOutput
+	if err := c.k.client.Call(c.t.Context(), c.k.client.Admin, "ssm", "SendCommand", in, &sent); err != nil {
+		c.t.Error(err)
+		return
+	}
+	eventually(c.t, "the end of a scan", 2*time.Minute, func() bool { return terminal(c.k.invocation(c.t, *sent.Command.CommandId, c.a.id)) })
+}

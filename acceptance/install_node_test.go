@@ -1,0 +1,230 @@
+//go:build linux
+
+package acceptance
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// living is a node whose processes outlive the one that started them, as on a machine: all of them are in one process
+// id namespace, whose first process does nothing but collect the dead.
+type living struct {
+	*debNode
+	init   int    // its first process, as this machine counts
+	space  string // its process id namespace
+	holder *exec.Cmd
+}
+
+// live starts the node's first process.
+func (n *debNode) live(t *testing.T) *living {
+	t.Helper()
+	l := &living{debNode: n}
+	l.holder = testbed("exec", n.name, "--", "/bin/sh", "-c", "echo up; while :; do sleep 1; done")
+	l.holder.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := l.holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.end)
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "up\n" {
+		t.Fatalf("the node %s does not live: %q %v", n.name, line, err)
+	}
+	pid := l.holder.Process.Pid
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.init, err = strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		t.Fatalf("the first process of %s: %v", n.name, err)
+	}
+	l.space, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", l.init))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// end is a power cut: nothing in the node lives on.
+func (l *living) end() {
+	if l.holder == nil {
+		return
+	}
+	_ = syscall.Kill(-l.holder.Process.Pid, syscall.SIGKILL) // unshare takes its child along
+	_ = l.holder.Wait()                                      // it was killed
+	l.holder = nil
+}
+
+// command runs a program among the node's processes.
+func (l *living) command(args ...string) *exec.Cmd {
+	env := []string{"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}
+	return exec.Command("nsenter", slices.Concat([]string{"-t", strconv.Itoa(l.init), "-a", "-r", "-w", "--"}, env, args)...)
+}
+
+// process is one of a node's.
+type process struct {
+	pid, parent int
+	name        string   // of the program file, as the kernel cuts it
+	args        []string // of the command line
+}
+
+func (p process) line() string { return strings.Join(p.args, " ") }
+
+// processes are those of the node but the first, seen from this machine.
+func (l *living) processes() []process {
+	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is right
+	var out []process
+	for _, dir := range dirs {
+		if space, err := os.Readlink(dir + "/ns/pid"); err != nil || space != l.space {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(dir)) // digits
+		stat, err := os.ReadFile(dir + "/stat")
+		line, err2 := os.ReadFile(dir + "/cmdline")
+		if err != nil || err2 != nil || len(line) == 0 || pid == l.init {
+			continue // it has just ended
+		}
+		p := process{pid: pid, args: strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")}
+		from, to := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
+		p.name = string(stat[from+1 : to])
+		if w := strings.Fields(string(stat[to+1:])); len(w) > 1 {
+			p.parent, _ = strconv.Atoi(w[1])
+			if p.parent == l.init && p.name == "sleep" {
+				continue // the first process waits
+			}
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// keptAgent runs a node's agent and starts it again within a second whenever it ends.
+type keptAgent struct {
+	mu    sync.Mutex
+	last  time.Time // when it was started last
+	stop  chan struct{}
+	ended chan struct{}
+	log   *lockedBuffer
+}
+
+func (l *living) keepAgent(state string, pause func() time.Duration) *keptAgent {
+	k := &keptAgent{stop: make(chan struct{}), ended: make(chan struct{}), log: &lockedBuffer{}}
+	go func() {
+		defer close(k.ended)
+		for {
+			cmd := l.command("/usr/local/bin/oakum", "agent", "run", "--state-dir", state)
+			cmd.Stdout, cmd.Stderr = k.log, k.log
+			k.mu.Lock()
+			k.last = time.Now()
+			k.mu.Unlock()
+			err := cmd.Run()
+			select {
+			case <-k.stop:
+				return
+			case <-time.After(pause()):
+				fmt.Fprintf(k.log, "-- the agent ended: %v\n", err)
+			}
+		}
+	}()
+	return k
+}
+
+func (k *keptAgent) started() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.last
+}
+
+// dpkgState is what dpkg's own files say, read without any of this program's code.
+type dpkgState struct {
+	packages map[string]string // name: version, with the state where it is not plainly installed
+	auto     map[string]bool   // installed for others
+	audit    string            // what dpkg --audit says
+	updates  []string          // what dpkg had not merged into its status file
+}
+
+// dpkg reads the node's package database with dpkg's tools and with nothing of this program.
+func (n *debNode) dpkg() (dpkgState, error) {
+	s := dpkgState{packages: map[string]string{}, auto: map[string]bool{}}
+	b, err := os.ReadFile(filepath.Join(n.root, "var/lib/dpkg/status"))
+	if err != nil {
+		return s, err
+	}
+	for stanza := range strings.SplitSeq(string(b), "\n\n") {
+		f := map[string]string{}
+		for line := range strings.Lines(stanza) {
+			if k, v, ok := strings.Cut(line, ": "); ok && !strings.HasPrefix(line, " ") {
+				f[k] = strings.TrimSpace(v)
+			}
+		}
+		w := strings.Fields(f["Status"])
+		if len(w) != 3 || w[2] == "not-installed" || w[2] == "config-files" {
+			continue
+		}
+		s.packages[f["Package"]] = f["Version"]
+		if w[1] != "ok" || w[2] != "installed" {
+			s.packages[f["Package"]] += " " + w[1] + " " + w[2]
+		}
+	}
+	entries, err := os.ReadDir(filepath.Join(n.root, "var/lib/dpkg/updates"))
+	if err != nil {
+		return s, err
+	}
+	for _, e := range entries {
+		s.updates = append(s.updates, e.Name())
+	}
+	out, err := n.run("apt-mark", "showauto")
+	if err != nil {
+		return s, fmt.Errorf("apt-mark showauto: %w: %s", err, out)
+	}
+	for _, name := range strings.Fields(out) {
+		s.auto[name] = true
+	}
+	s.audit, err = n.run("dpkg", "--audit")
+	if err != nil {
+		return s, fmt.Errorf("dpkg --audit: %w: %s", err, s.audit)
+	}
+	return s, nil
+}
+
+// differences are the packages whose version or state is not the same.
+func differences(a, b map[string]string) map[string][2]string {
+	out := map[string][2]string{}
+	for _, m := range []map[string]string{a, b} {
+		for k := range m {
+			if a[k] != b[k] {
+				out[k] = [2]string{a[k], b[k]}
+			}
+		}
+	}
+	return out
+}
+
+func (n *debNode) runsRecorded() ([]localRun, error) {
+	var doc struct{ Runs []localRun }
+	cmd := testbed("exec", n.name, "--", "/usr/local/bin/oakum", "runs", "--local", "--output", "json")
+	out, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(out, &doc)
+	}
+	return doc.Runs, err
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
