@@ -3,6 +3,7 @@
 // scan's list must be apt's.
 //
 //	engine -node ROOT -exec "deb-node exec NAME --" -timer FILE -oakum bin/oakum     scans
+//	engine -nodes deb-node -name NAME                                                installs, on copies of the node
 //	engine -agent -oakum bin/oakum                                                   the idle agent
 package main
 
@@ -29,6 +30,8 @@ func main() {
 	shell := flag.String("exec", "", "`COMMAND` that runs its arguments in the node")
 	oakum := flag.String("oakum", "", "the program that is measured")
 	agentOnly := flag.Bool("agent", false, "measure the idle agent instead of scans")
+	tool := flag.String("nodes", "", "`PROGRAM` that makes nodes: measure installs on copies of the node -name")
+	name := flag.String("name", "", "")
 	slow := flag.Bool("slow", true, "compare with unattended-upgrade too, which takes a minute")
 	flag.Parse()
 	t := &table{}
@@ -36,6 +39,8 @@ func main() {
 	switch {
 	case *agentOnly:
 		err = measureAgent(t, *oakum)
+	case *tool != "":
+		err = measureInstalls(t, *tool, *name)
 	default:
 		err = measureScans(t, &nodeExec{root: *node, shell: strings.Fields(*shell)}, *timer, *oakum, *slow)
 	}
