@@ -89,6 +89,16 @@ func (w *watch) finish(ctx context.Context) error {
 	return nil
 }
 
+// overridden reports whether the command's nodes are judged by other baselines than their own, in which case they do not
+// replace what is known of them.
+func (w *watch) overridden() bool {
+	set := func(name string) bool {
+		v := w.command.Parameters[name]
+		return len(v) > 0 && v[0] != ""
+	}
+	return set("BaselineOverride") && !set("AssociationId")
+}
+
 // result is how the command ended on one node; n is nil when the node is not known any more.
 func (w *watch) result(ctx context.Context, v *types.CommandInvocation, n *oakum.Node) nodeResult {
 	r := nodeResult{InstanceId: v.InstanceId, Status: aws.String(string(v.Status)), StatusDetails: v.StatusDetails}
@@ -104,7 +114,10 @@ func (w *watch) result(ctx context.Context, v *types.CommandInvocation, n *oakum
 	}
 	fresh, h := w.scanned(ctx, n) // the counts of an older scan would be a lie here
 	if !fresh {
-		if ok {
+		switch {
+		case ok && w.overridden():
+			r.Reason = aws.String("with a baseline override no result is kept; the output has it")
+		case ok:
 			r.Reason = aws.String("the node has not delivered its result yet")
 		}
 		return r
