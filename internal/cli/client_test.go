@@ -121,6 +121,32 @@ func TestTrustAndPin(t *testing.T) {
 	}
 }
 
+// TestFreezeOfAnOlderServer installs where the server does not know of freezes, and not where it cannot say.
+func TestFreezeOfAnOlderServer(t *testing.T) {
+	for code, want := range map[string]string{"UnknownOperationException": "no managed node matches", "InternalServerError": "InternalServerError"} {
+		t.Run(code, func(t *testing.T) {
+			var asked []string
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch op := r.Header.Get("X-Amz-Target"); op {
+				case "Oakum.GetInstallFreeze":
+					w.WriteHeader(http.StatusBadRequest)
+					fmt.Fprintf(w, `{"__type":%q,"message":"x"}`, code)
+				case "Oakum.DescribeNodes":
+					fmt.Fprint(w, `{"Nodes":[]}`)
+				default:
+					asked = append(asked, op)
+				}
+			}))
+			defer s.Close()
+			clientEnvironment(t, s.URL, "AKIAEXAMPLE", "secret")
+			out, errOut, exit := oakumRun(t, "patch-now", "--operation", "Install", "--all", "--yes")
+			if exit != exitFailed || out != "" || !strings.Contains(errOut, want) || len(asked) > 0 {
+				t.Errorf("patch-now = %d, stdout %q, stderr %q, want %q; other calls %q", exit, out, errOut, want, asked)
+			}
+		})
+	}
+}
+
 // TestEnvironment holds which of the AWS CLI's settings wins.
 func TestEnvironment(t *testing.T) {
 	clientEnvironment(t, "http://general.example", "AKIAEXAMPLE", "secret")

@@ -254,7 +254,7 @@ func TestNodesAreIsolated(t *testing.T) {
 			"oakum:PutPatchResult":                      `{"InstanceId":"$B","Header":"{\"endedAt\":\"2026-07-01T00:00:00Z\"}","ItemsHash":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","Items":"KLUv/SAAAQAA"}`,
 		}
 		r := strings.NewReplacer("$B", b.ID, "$M", message)
-		shared := []string{"ssm:GetDocument", "ssm:DescribeDocument", "ssm:GetParameters", "ssm:GetParameter", "sts:GetCallerIdentity", "ssm:GetManifest", "ssm:PutConfigurePackageResult"}
+		shared := []string{"ssm:GetDocument", "ssm:DescribeDocument", "ssm:GetParameters", "ssm:GetParameter", "sts:GetCallerIdentity", "ssm:GetManifest", "ssm:PutConfigurePackageResult", "oakum:GetInstallFreeze"}
 		for _, op := range s.Operations() {
 			name := op.Service + ":" + op.Name
 			if op.Auth == codec.Anonymous || op.Protocol != codec.JSON11 || slices.Contains(shared, name) {
