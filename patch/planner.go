@@ -33,9 +33,19 @@ func (p *planner) best(ctx context.Context, targets []Target) (*Plan, []Target, 
 		if len(more) == 0 {
 			return nil
 		}
-		got, block, err := p.try(ctx, append(slices.Clone(accepted), more...))
+		got, block, err := p.try(ctx, append(slices.Clone(accepted), more...), nil)
 		if err != nil {
 			return err
+		}
+		if block.Reason != "" && len(more) == 1 && len(accepted) > 0 {
+			// Beside exactly what the rest brings along it may fit: left to itself the solver may choose otherwise.
+			beside, no, err := p.try(ctx, append(slices.Clone(accepted), more...), plan.Changes)
+			if err != nil {
+				return err
+			}
+			if no.Reason == "" {
+				got, block = beside, no
+			}
 		}
 		if block.Reason == "" {
 			accepted, plan = append(accepted, more...), got
@@ -70,11 +80,16 @@ func (p *planner) best(ctx context.Context, targets []Target) (*Plan, []Target, 
 	return plan, accepted, nil
 }
 
-// try plans targets together. The Block says why that does not go.
-func (p *planner) try(ctx context.Context, targets []Target) (*Plan, Block, error) {
+// try plans targets together, with what else is fixed. The Block says why that does not go.
+func (p *planner) try(ctx context.Context, targets []Target, fixed []Change) (*Plan, Block, error) {
 	w := Wish{Sources: p.sources}
 	for _, t := range targets {
 		w.Install = append(w.Install, want(t))
+	}
+	for _, c := range fixed {
+		if !slices.ContainsFunc(targets, func(t Target) bool { return t.Package.Key() == c.Key() }) {
+			w.Install = append(w.Install, Want{Name: c.Name, Arch: c.Arch, Version: c.New})
+		}
 	}
 	plan, err := p.manager.Plan(ctx, w)
 	if err != nil {
