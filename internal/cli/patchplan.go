@@ -182,7 +182,7 @@ func (p *patchNow) writeTouched(w io.Writer, nodes []oakum.Node, region string, 
 	}
 	waiting := ""
 	if len(lost) > 0 {
-		waiting = few(lost) + ": they are waited for, and may hold up the nodes behind them"
+		waiting = few(lost) + ": they come last, and are waited for"
 	}
 	pace := fmt.Sprintf("at most %s at a time; no more are started after more than %s", of(p.concurrency, "node", "nodes"), of(p.errors, "failure", "failures"))
 	fmt.Fprintf(w, "Install on %s in %s\n", plural(len(nodes), "node", "nodes"), region)

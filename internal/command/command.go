@@ -28,6 +28,8 @@ type Service struct {
 
 	// Wake is told which nodes have got a message, after the commit; nil is allowed.
 	Wake func(nodeIDs []string)
+	// Connected tells which nodes can be reached now, by id; nil: all of them.
+	Connected func(nodes []store.Node) map[string]bool
 	// OutputURL is the address of an object in a bucket, for StandardOutputUrl.
 	OutputURL func(bucket, key string) string
 }

@@ -50,6 +50,7 @@ func (s *Service) SendCommand(ctx context.Context, in *ssm.SendCommandInput) (*s
 		if err != nil {
 			return err
 		}
+		s.connectedFirst(nodes)
 		c := c
 		if c.PayloadHash, err = tx.PutContent(sc.Account, payload); err != nil {
 			return err
@@ -320,6 +321,22 @@ func resolve(tx *store.Tx, sc store.Scope, in *ssm.SendCommandInput) (nodes []st
 		nodes = append(nodes, part...)
 	}
 	return nodes, absent(ids, nodes), nil
+}
+
+// connectedFirst puts nodes that can be reached before those that cannot: under rate control a node that does not answer
+// keeps its place, and at one node at a time everything behind it would wait for the command's end.
+func (s *Service) connectedFirst(nodes []store.Node) {
+	if s.Connected == nil {
+		return
+	}
+	rank := func(up bool) int {
+		if up {
+			return 0
+		}
+		return 1
+	}
+	up := s.Connected(nodes)
+	slices.SortStableFunc(nodes, func(a, b store.Node) int { return rank(up[a.ID]) - rank(up[b.ID]) })
 }
 
 func allNodes(tx *store.Tx, sc store.Scope) (nodes []store.Node, err error) {

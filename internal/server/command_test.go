@@ -362,3 +362,35 @@ func TestOneOfferAtATime(t *testing.T) {
 		}
 	})
 }
+
+// A node that nobody hears of does not hold up the others, also at one node at a time: it comes last.
+func TestSilentNodesComeLast(t *testing.T) {
+	t.Parallel()
+	servertest.Engines(t, func(t *testing.T, s *servertest.Server) {
+		ctx := t.Context()
+		silent := s.Nodes(4)
+		try(t, s.Flush(ctx))
+		s.Advance(30 * time.Minute)
+		heard := s.Nodes(2) // their heartbeats may not be written yet
+		sent := must[*ssm.SendCommandOutput](t)(s.SSM(s.Admin).SendCommand(ctx, &ssm.SendCommandInput{
+			DocumentName: str("AWS-RunShellScript"), Targets: []types.Target{{Key: str("InstanceIds"), Values: []string{"*"}}}, Parameters: map[string][]string{"commands": {"true"}},
+			MaxConcurrency: str("1"),
+		}))
+		done := 0
+		for range heard { // each gets its turn when the one before has ended
+			for _, n := range heard {
+				for _, m := range n.PollNow(ctx) {
+					try(t, n.Finish(ctx, *m.MessageId, "Success", 0, ""))
+					done++
+				}
+			}
+		}
+		if done != len(heard) {
+			t.Errorf("%d of %d connected nodes were served beside %d silent ones", done, len(heard), len(silent))
+		}
+		list := must[*ssm.ListCommandsOutput](t)(s.SSM(s.Admin).ListCommands(ctx, &ssm.ListCommandsInput{CommandId: sent.Command.CommandId}))
+		if c := list.Commands[0]; c.CompletedCount != int32(len(heard)) || c.TargetCount != int32(len(heard)+len(silent)) {
+			t.Errorf("%d of %d done, want %d of %d", c.CompletedCount, c.TargetCount, len(heard), len(heard)+len(silent))
+		}
+	})
+}

@@ -262,7 +262,7 @@ func (s *Server) build(ctx context.Context) error {
 	s.reports = report.New(s.store, pages, s.nodes, now)
 	s.baselines = patchbaseline.New(s.store, pages, s.nodes, linkKey, rand.Reader, now)
 	s.hub = channel.NewHub(s.commands, s.nodes.Seen, now, s.log)
-	s.commands.Wake = s.hub.Wake
+	s.commands.Wake, s.commands.Connected = s.hub.Wake, s.connected
 	s.nodes.OnDeregister = s.hub.Drop
 	if s.buckets, err = bucket.Open(filepath.Join(s.cfg.DataDir, "buckets")); err != nil {
 		return err
@@ -278,6 +278,16 @@ func (s *Server) build(ctx context.Context) error {
 	s.metrics.registry.MustRegister(newFreezeCollector(s))
 	s.handler = s.routes(front)
 	return s.hub.Load(ctx)
+}
+
+// connected tells which nodes are Online.
+func (s *Server) connected(nodes []store.Node) map[string]bool {
+	s.nodes.Lay(nodes)
+	out := map[string]bool{}
+	for _, n := range nodes {
+		out[n.ID] = node.PingStatus(n, s.cfg.Now()) == "Online"
+	}
+	return out
 }
 
 func (s *Server) hostNames() []string {
