@@ -85,7 +85,7 @@ func (m *Manager) wishArgs(w patch.Wish) []string {
 	if w.Down {
 		args = append(args, "--allow-downgrades")
 	}
-	args = append(args, "install")
+	args = append(args, "install", "--")
 	for _, p := range w.Install {
 		if p.File != "" {
 			args = append(args, p.File)
