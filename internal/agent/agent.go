@@ -87,6 +87,7 @@ type Agent struct {
 	wg       sync.WaitGroup
 	slots    chan struct{}
 
+	reportsMu    sync.Mutex // one goroutine delivers queued reports
 	deniedLogged atomic.Bool
 	statusMu     sync.Mutex
 	contact      contact

@@ -295,6 +295,9 @@ func TestRebootAndResume(t *testing.T) {
 	}
 }
 
+// TestRebootsAreBounded reboots three times for one command and not again (Trap A11).
+//
+// proves R-12
 func TestRebootsAreBounded(t *testing.T) {
 	t.Parallel()
 	f := newFakeServer(t, false)
@@ -317,7 +320,9 @@ func TestRebootsAreBounded(t *testing.T) {
 	}
 }
 
-// TestRebootThatDoesNotHappen requests it once more and then reports.
+// TestRebootThatDoesNotHappen requests it once more and then reports (Trap A15).
+//
+// proves R-12
 func TestRebootThatDoesNotHappen(t *testing.T) {
 	t.Parallel()
 	f := newFakeServer(t, false)

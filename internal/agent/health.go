@@ -66,10 +66,16 @@ func (a *Agent) ping(ctx context.Context, full bool) error {
 	if err != nil {
 		a.log.LogAttrs(ctx, slog.LevelWarn, "health report refused", slog.Any("err", err))
 	} else {
-		a.flushReports(ctx, a.log)
+		a.deliverReports(ctx)
 	}
 	a.saveStatus(err)
 	return err
+}
+
+func (a *Agent) deliverReports(ctx context.Context) {
+	a.reportsMu.Lock()
+	defer a.reportsMu.Unlock()
+	a.flushReports(ctx, a.log)
 }
 
 // logCredentials logs the outcome of a token request, an ongoing failure once. The credential source calls it

@@ -127,6 +127,7 @@ func (o *outbox) run(ctx context.Context) {
 			continue
 		}
 		b.reset()
+		o.agent.deliverReports(ctx) // the server is there: what a run could not deliver need not wait for the next health report
 		if err := o.drop(name); err != nil {
 			o.agent.log.LogAttrs(ctx, slog.LevelError, "sent reply not removed", slog.Any("err", err))
 			if !wait(ctx, b.next()) {
