@@ -411,7 +411,7 @@ func (w *work) mayGoOn(ctx context.Context) *Error {
 func (w *work) giveUp(r *liveRun, groups [][]Target, why *Error) error {
 	reason := ReasonNotTried
 	switch why.Reason {
-	case "DISK", "READ_ONLY":
+	case "DISK":
 		reason = ReasonNoSpace
 	case "INTERRUPTED", "TIME_BUDGET":
 		reason = ReasonInterrupted
