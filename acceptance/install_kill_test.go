@@ -107,7 +107,7 @@ func TestInstallKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: takes a minute")
 	}
-	long, seed := soak(t, 40*time.Second)
+	long, seed := soak(t, 25*time.Second)
 	base := killNode(t)
 	s := install(t, "sqlite")
 	k := &killing{base: base, s: s, client: servertest.Attach(t, s.url, s.dir), tally: map[string]int{}, end: time.Now().Add(long)}
@@ -156,51 +156,15 @@ type killing struct {
 
 func (k *killing) go_(t *testing.T) bool { return !t.Failed() && time.Now().Before(k.end) }
 
-// node is a fresh copy of the base.
-func (k *killing) node(t *testing.T, lane int) *debNode {
-	k.clone.Lock()
-	defer k.clone.Unlock()
-	n := &debNode{t: t, name: fmt.Sprintf("%s-%d", k.base.name, lane)}
-	if out, err := testbed("destroy", n.name).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	out, err := testbed("clone", k.base.name, n.name).Output()
-	if err != nil {
-		t.Fatalf("clone %s: %v", k.base.name, err)
-	}
-	n.root = strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		k.clone.Lock()
-		defer k.clone.Unlock()
-		if os.Getenv("OAKUM_KEEP_NODES") != "" && t.Failed() {
-			return
-		}
-		if out, err := testbed("destroy", n.name).CombinedOutput(); err != nil {
-			t.Errorf("destroy %s: %v: %s", n.name, err, out)
-		}
-	})
-	return n
-}
-
 func (k *killing) round(t *testing.T, lane int, r *rand.Rand) {
-	n := k.node(t, lane)
+	n := k.base.cloneOf(t, &k.clone, fmt.Sprint(lane))
 	breaks := []string{"", "", "", "postinst", "preinst"}[r.IntN(5)]
 	if breaks != "" {
 		writeFile(t, filepath.Join(n.root, "etc/oak-break-"+breaks), "")
 	}
 	l := n.live(t)
-	id, code := k.client.Activate(1)
 	const state = "/var/lib/oakum"
-	out, err := n.run("/usr/local/bin/oakum", "agent", "register", "--endpoint", k.s.url, "--region", "us-east-1", "--state-dir", state, "--activation-id", id, "--activation-code", code)
-	if err != nil {
-		t.Fatalf("register: %v\n%s", err, out)
-	}
-	a := &agent{n: n, state: state}
-	for _, w := range strings.Fields(out) {
-		if w = strings.Trim(w, ".,:;"); strings.HasPrefix(w, "mi-") {
-			a.id = w
-		}
-	}
+	a := &agent{n: n, state: state, id: l.registerIn(t, k.client, state)}
 	before, err := n.dpkg()
 	if err != nil {
 		t.Fatal(err)
@@ -226,12 +190,12 @@ func (k *killing) round(t *testing.T, lane int, r *rand.Rand) {
 		t.Fatal(err)
 	}
 	command := *sent.Command.CommandId
-	over := func() bool { return terminal(k.invocation(t, command, a.id)) }
+	over := func() bool { return terminal(invocation(t, k.client, command, a.id)) }
 	done := k.massacre(t, l, r, over)
-	inv := k.invocation(t, command, a.id)
+	inv := invocation(t, k.client, command, a.id)
 	for !terminal(inv) && time.Since(kept.started()) < 125*time.Second {
 		time.Sleep(100 * time.Millisecond) // another process
-		inv = k.invocation(t, command, a.id)
+		inv = invocation(t, k.client, command, a.id)
 	}
 	took := time.Since(kept.started())
 	// An engine whose shell was killed may still be at its last words; the agent is the only process to stay.
@@ -254,11 +218,11 @@ func terminal(v ssm.GetCommandInvocationOutput) bool {
 	return !slices.Contains([]string{"", "Pending", "InProgress", "Delayed", "Cancelling"}, codec.Value(v.Status))
 }
 
-func (k *killing) invocation(t *testing.T, command, node string) (out ssm.GetCommandInvocationOutput) {
+func invocation(t *testing.T, client *servertest.Server, command, node string) (out ssm.GetCommandInvocationOutput) {
 	in := &ssm.GetCommandInvocationInput{CommandId: &command, InstanceId: &node, PluginName: new("PatchLinux")}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := k.client.Call(ctx, k.client.Admin, "ssm", "GetCommandInvocation", in, &out); err != nil && !strings.Contains(err.Error(), "InvocationDoesNotExist") {
+	if err := client.Call(ctx, client.Admin, "ssm", "GetCommandInvocation", in, &out); err != nil && !strings.Contains(err.Error(), "InvocationDoesNotExist") {
 		t.Fatal(err)
 	}
 	return out
@@ -588,5 +552,5 @@ func (c *killCheck) scan() {
 		c.t.Error(err)
 		return
 	}
-	eventually(c.t, "the end of a scan", 2*time.Minute, func() bool { return terminal(c.k.invocation(c.t, *sent.Command.CommandId, c.a.id)) })
+	eventually(c.t, "the end of a scan", 2*time.Minute, func() bool { return terminal(invocation(c.t, c.k.client, *sent.Command.CommandId, c.a.id)) })
 }

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"oakum.dev/internal/oakumtest/servertest"
 )
 
 // living is a node whose processes outlive the one that started them, as on a machine: all of them are in one process
@@ -150,6 +152,57 @@ func (k *keptAgent) started() time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.last
+}
+
+// end stops the agent for good.
+func (k *keptAgent) end() {
+	close(k.stop)
+	<-k.ended
+}
+
+// registerIn registers the node with a server; the agent's state stays inside what the node's processes see.
+func (l *living) registerIn(t *testing.T, client *servertest.Server, state string) string {
+	t.Helper()
+	id, code := client.Activate(1)
+	out, err := l.command("/usr/local/bin/oakum", "agent", "register", "--endpoint", client.URL, "--region", "us-east-1", "--state-dir", state,
+		"--activation-id", id, "--activation-code", code).CombinedOutput()
+	if err != nil {
+		t.Fatalf("register %s: %v\n%s", l.name, err, out)
+	}
+	for _, w := range strings.Fields(string(out)) {
+		if w = strings.Trim(w, ".,:;"); strings.HasPrefix(w, "mi-") && len(w) == 20 {
+			return w
+		}
+	}
+	t.Fatalf("register %s: %s", l.name, out)
+	return ""
+}
+
+// cloneOf makes a fresh copy of a node that does not run; one at a time.
+func (n *debNode) cloneOf(t *testing.T, one *sync.Mutex, name string) *debNode {
+	t.Helper()
+	one.Lock()
+	defer one.Unlock()
+	c := &debNode{t: t, name: n.name + "-" + name}
+	if out, err := testbed("destroy", c.name).CombinedOutput(); err != nil {
+		t.Fatalf("destroy %s: %v: %s", c.name, err, out)
+	}
+	out, err := testbed("clone", n.name, c.name).Output()
+	if err != nil {
+		t.Fatalf("clone %s: %v", n.name, err)
+	}
+	c.root = strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if os.Getenv("OAKUM_KEEP_NODES") != "" && t.Failed() {
+			return
+		}
+		one.Lock()
+		defer one.Unlock()
+		if out, err := testbed("destroy", c.name).CombinedOutput(); err != nil {
+			t.Errorf("destroy %s: %v: %s", c.name, err, out)
+		}
+	})
+	return c
 }
 
 // dpkgState is what dpkg's own files say, read without any of this program's code.

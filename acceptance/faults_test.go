@@ -1,0 +1,311 @@
+//go:build linux
+
+package acceptance
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"oakum.dev/internal/oakumtest/golden"
+	"oakum.dev/internal/oakumtest/servertest"
+	"oakum.dev/wire/codec"
+	"oakum.dev/wire/ssm"
+)
+
+const faultArchive = `deb bookworm oaktool 1.0-1
+deb bookworm-security oaktool 1.1-1
+deb bookworm oaklib 1.0-1
+deb bookworm-security oaklib 1.1-1
+deb bookworm oakapp 1.0-1 depends="oaklib"
+deb bookworm-security oakapp 1.1-1 depends="oaklib (>= 1.1-1)"
+deb bookworm oakscript 1.0-1 prerm="test ! -e /etc/oak-break-prerm" postrm="test $1 = abort-upgrade || test ! -e /etc/oak-break-postrm"
+deb bookworm-security oakscript 1.1-1 preinst="test ! -e /etc/oak-break-preinst" postinst="test ! -e /etc/oak-break-postinst" prerm="test ! -e /etc/oak-break-prerm" postrm="test $1 = abort-upgrade || test ! -e /etc/oak-break-postrm"
+deb bookworm oakconf 1.0-1 conffile=/etc/oakconf.conf
+deb bookworm-security oakconf 1.1-1 conffile=/etc/oakconf.conf
+deb bookworm oakbig 1.0-1
+deb bookworm-security oakbig 1.1-1 size=3000000
+deb bookworm oakvictim 1.0-1
+deb bookworm oakgreedy 1.0-1
+deb bookworm-security oakgreedy 1.1-1 conflicts="oakvictim"
+deb bookworm oakslow 1.0-1
+deb bookworm-security oakslow 1.1-1 postinst="sleep 4"
+`
+
+var faultPackages = []string{"oakapp", "oakconf", "oaklib", "oakscript", "oaktool"}
+
+// faulty is a node with a fault.
+type faulty struct {
+	*living
+	t      *testing.T
+	r      *aptRepo
+	s      *installation
+	client *servertest.Server
+	id     string
+	mirror *http.Server // of the node's own copy of the archive
+
+	commandID string
+}
+
+// in runs a command among the node's processes; it must succeed.
+func (f *faulty) in(args ...string) string {
+	f.t.Helper()
+	out, err := f.command(args...).CombinedOutput()
+	if err != nil {
+		f.t.Fatalf("%v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// tmpfs puts a small file system in place of a folder, with the folder's files in it.
+func (f *faulty) tmpfs(dir, size string) {
+	f.t.Helper()
+	f.in("sh", "-c", `mkdir -p "$1" /mnt/copy && mount -t tmpfs -o size="$2" tmpfs /mnt/copy && cp -a "$1/." /mnt/copy && mount --move /mnt/copy "$1"`, "sh", dir, size)
+}
+
+// hold lets a process of the node keep a lock for a while.
+func (f *faulty) hold(file string, seconds int) {
+	f.t.Helper()
+	cmd := f.command("perl", "-e", `$|=1; open(F,"+>>",$ARGV[0]) or die $!; my $l=pack("s s x4 q q i x4",1,0,0,0,0); fcntl(F,6,$l) or die $!; print "held\n"; sleep $ARGV[1]`, file, fmt.Sprint(seconds))
+	said := &lockedBuffer{}
+	cmd.Stderr = said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { _ = cmd.Wait() }) // it ends by itself, or with the node
+	if b := make([]byte, 5); func() bool { _, err := out.Read(b); return err != nil || string(b) != "held\n" }() {
+		f.t.Fatalf("%s cannot be locked: %s", file, said)
+	}
+}
+
+// archive gives the node another copy of its archive, which may be changed. It returns the security suite's folder.
+func (f *faulty) archive(cut ...string) string {
+	f.t.Helper()
+	dir := filepath.Join(f.t.TempDir(), "repo")
+	if out, err := exec.Command("cp", "-a", filepath.Join(f.r.dir, "repo"), dir).CombinedOutput(); err != nil {
+		f.t.Fatalf("%v: %s", err, out)
+	}
+	srv, url := serveFiles(f.t, dir, strings.Join(cut, ""))
+	f.mirror = srv
+	name := filepath.Join(f.root, "etc/apt/sources.list.d/archive.sources")
+	b, err := os.ReadFile(name)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	writeFile(f.t, name, strings.ReplaceAll(string(b), f.r.url, url))
+	f.in("apt-get", "-q", "update")
+	return filepath.Join(dir, "dists/bookworm-security")
+}
+
+// waitFor waits until one of the node's processes is such.
+func (f *faulty) waitFor(what string, is func(process) bool) {
+	f.t.Helper()
+	for end := time.Now().Add(time.Minute); !slices.ContainsFunc(f.processes(), is); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			f.t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+// fault is a row of the matrix: what goes wrong, and what has to come of it.
+type fault struct {
+	name, what, step, does string
+	packages               []string        // installed at their old versions beside the usual ones
+	before                 func(f *faulty) // the node is registered with the server
+	ready                  func(f *faulty) // the command is sent
+	during                 func(f *faulty) // while it runs
+
+	status string            // of the step; empty: Success without a reason, Failed with one
+	reason string            // of the failed step
+	failed map[string]string // packages that stay behind, with their reasons
+	stays  map[string]string // packages that are not tried, with the reasons that a scan gives
+	says   string            // in the step's output
+	also   func(f *faulty)   // looked at afterwards
+	mess   []string          // packages that may be left half way
+}
+
+func touch(file string) func(*faulty) {
+	return func(f *faulty) { f.in("touch", file) }
+}
+
+func lock(file string) func(*faulty) {
+	return func(f *faulty) { f.hold(file, 4) }
+}
+
+// TestInstallFaults brings about one fault after another on real nodes, and makes docs/faults.md of what came of it. Trap A3,
+// Trap A6, Trap A8, Trap D1, Trap D2, Trap D3, Trap D4, Trap D8, Trap D10, Trap D13, Trap D19.
+//
+// proves R-11, R-13, R-16
+func TestInstallFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: takes a minute and a half")
+	}
+	r := newAptRepo(t, faultArchive)
+	freshNode("faults")
+	base := r.node(t, "faults", faultPackages)
+	base.mustRun("apt-get", "-q", "update")
+	s := install(t, "sqlite")
+	client := servertest.Attach(t, s.url, s.dir)
+	var one sync.Mutex
+	rows := make([]string, len(faults))
+	t.Run("nodes", func(t *testing.T) {
+		for i := range faults {
+			t.Run(faults[i].name, func(t *testing.T) {
+				t.Parallel()
+				f := &faulty{living: base.cloneOf(t, &one, fmt.Sprint(i)).live(t), t: t, r: r, s: s, client: client}
+				rows[i] = faults[i].run(f)
+			})
+		}
+	})
+	if t.Failed() || slices.Contains(rows, "") {
+		t.Log("docs/faults.md is compared when all rows were run and are right")
+		return
+	}
+	golden.Check(t, "../docs/faults.md", faultsDocument(t, rows), "run go test ./acceptance -run TestInstallFaults -update")
+}
+
+// run brings the fault about, sends the command, checks what came of it, and returns the row for the document.
+func (x *fault) run(f *faulty) string {
+	t := f.t
+	for _, p := range x.packages {
+		f.in("apt-get", "-q", "-y", "install", p+"=1.0-1")
+	}
+	if x.before != nil {
+		x.before(f)
+	}
+	const state = "/var/lib/oakum"
+	f.id = f.registerIn(t, f.client, state)
+	if x.ready != nil {
+		x.ready(f)
+	}
+	before, err := f.dpkg()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := f.keepAgent(state, func() time.Duration { return time.Second })
+	defer func() {
+		close(kept.stop)
+		f.end()
+		<-kept.ended
+		if t.Failed() {
+			t.Logf("the agent's log:\n%.4000s", kept.log)
+		}
+	}()
+	var sent ssm.SendCommandOutput
+	in := &ssm.SendCommandInput{DocumentName: new("AWS-RunPatchBaseline"), InstanceIds: []string{f.id}, Parameters: map[string][]string{"Operation": {"Install"}, "RebootOption": {"NoReboot"}}}
+	if err := f.client.Call(t.Context(), f.client.Admin, "ssm", "SendCommand", in, &sent); err != nil {
+		t.Fatal(err)
+	}
+	f.commandID = *sent.Command.CommandId
+	if x.during != nil {
+		f.waitFor("the engine", isEngine)
+		x.during(f)
+	}
+	var inv ssm.GetCommandInvocationOutput
+	eventually(t, "the end of the command", 2*time.Minute, func() bool {
+		inv = invocation(t, f.client, f.commandID, f.id)
+		return terminal(inv)
+	})
+	eventually(t, "the end of all that was started", time.Minute, func() bool {
+		return !slices.ContainsFunc(f.processes(), func(p process) bool { return !isAgent(p) && p.name != "sleep" && p.name != "perl" })
+	})
+	after, err := f.dpkg()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x.check(f, before, after, inv)
+}
+
+func (x *fault) check(f *faulty, before, after dpkgState, inv ssm.GetCommandInvocationOutput) string {
+	t := f.t
+	stdout, stderr := codec.Value(inv.StandardOutputContent), codec.Value(inv.StandardErrorContent)
+	first, _, _ := strings.Cut(stderr, "\n")
+	reason := ""
+	if rest, ok := strings.CutPrefix(first, "OAKUM "); ok {
+		reason, _, _ = strings.Cut(rest, ":")
+	}
+	want := x.status
+	switch {
+	case want != "":
+	case x.reason != "":
+		want = "Failed"
+	default:
+		want = "Success"
+	}
+	status := codec.Value(inv.Status)
+	if reason != x.reason || status != want {
+		t.Errorf("the step ended as %s %q, want %s %q", status, first, want, x.reason)
+	}
+	if x.says != "" && !strings.Contains(stdout+stderr, x.says) {
+		t.Errorf("the output does not say %q", x.says)
+	}
+	// What dpkg has: all is installed but what is to stay behind, and that is where it was.
+	wanted := slices.Sorted(slices.Values(slices.Concat(faultPackages, x.packages)))
+	failed := map[string]string{}
+	var run *localRun
+	if runs, err := f.runsIn(); err != nil {
+		t.Errorf("oakum runs --local: %v", err)
+	} else if len(runs) > 0 {
+		run = &runs[0]
+		for key, b := range run.Failed {
+			name, _, _ := strings.Cut(key, ".")
+			failed[name] = b.Reason
+		}
+	}
+	for k, d := range differences(failed, x.failed) {
+		t.Errorf("%s failed with the reason %q, want %q", k, d[0], d[1])
+	}
+	changed := differences(before.packages, after.packages)
+	for _, name := range wanted {
+		_, stays := x.failed[name]
+		stays = stays || x.stays[name] != ""
+		now := after.packages[name]
+		switch {
+		case slices.Contains(x.mess, name):
+		case name == "oakvictim", stays, x.reason != "" && len(x.failed) == 0:
+			if now != "1.0-1" {
+				t.Errorf("%s is %q, want it left alone", name, now)
+			}
+		case now != "1.1-1":
+			t.Errorf("%s is %q, want it installed", name, now)
+		}
+		delete(changed, name)
+	}
+	if len(changed) > 0 {
+		t.Errorf("changed beside the plan: %v", changed)
+	}
+	if audit := strings.TrimSpace(after.audit); audit != "" && len(x.mess) == 0 {
+		t.Errorf("dpkg --audit: %s", audit)
+	}
+	if x.also != nil {
+		x.also(f)
+	}
+	for name, reason := range x.stays {
+		if got := f.reason(name); got != reason {
+			t.Errorf("a scan says of %s %q, want %q", name, got, reason)
+		}
+		failed[name] = reason
+	}
+	if t.Failed() {
+		t.Logf("stdout:\n%.3000s\nstderr:\n%.2000s", stdout, stderr)
+		if run != nil {
+			t.Logf("the run: %+v\nits log:\n%.6000s", *run, f.in("cat", "/var/lib/oakum/runs/"+run.ID+"/log"))
+		}
+	}
+	ends := "`" + status + "`"
+	if reason != "" {
+		ends += ", `" + reason + "`"
+	}
+	return x.row(ends, failed, "TestInstallFaults/"+x.name)
+}
