@@ -74,6 +74,7 @@ func (e *Engine) Preview(ctx context.Context, req InstallRequest) (*Preview, err
 		return nil, err
 	}
 	defer release()
+	req.Record = false // nothing has been done that a later result must be newer than
 	w, err := e.prepare(ctx, req, started)
 	if err != nil {
 		return nil, err
