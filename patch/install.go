@@ -635,6 +635,9 @@ func (w *work) decide(ctx context.Context, r *liveRun, after *sight, changed []C
 // end writes the last record and sums up.
 func (w *work) end(r *liveRun, res *compliance.Result, changed []Change, reboot, rebooted bool, fail *Error) (*Installation, error) {
 	code, text := w.sum(r, res, fail)
+	if fail != nil && fail.Reason == "INTERRUPTED" {
+		text += "; " + account(r.Planned, changed)
+	}
 	if r.Phase == PhaseEnded { // by an earlier start of the same step, which could not say so
 		res.Header.Install.Outcome, res.Header.Install.Text = r.Outcome, r.Text
 		return &Installation{Result: res, Run: r.Run}, nil
