@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/rand"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -170,6 +172,24 @@ func (r *liveRun) append(e entry) error {
 func (r *liveRun) close() {
 	_ = r.j.Close()   // every record is synced
 	_ = r.log.Close() // a log
+	if r.Phase == PhaseEnded {
+		tidyLog(r.LogPath())
+	}
+}
+
+// tidyLog makes lines of what progress bars wrote, so that the log can be read and searched. A log that cannot be
+// rewritten stays as it is.
+func tidyLog(name string) {
+	b, err := os.ReadFile(name)
+	if err != nil || !bytes.ContainsRune(b, '\r') {
+		return
+	}
+	_ = journal.WriteFile(name, []byte(Lines(string(b))), 0o600) // it is for people
+}
+
+// Lines ends a line wherever a text only returns the carriage.
+func Lines(text string) string {
+	return strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
 }
 
 func (r *liveRun) note(format string, args ...any) {

@@ -340,6 +340,8 @@ func (m *Manager) aptGet(ctx context.Context, log *os.File, unit string, args []
 // maxLog bounds what is read of one program's words.
 const maxLog = 16 << 20
 
+// readFrom reads what a program wrote. Progress bars return the carriage and end no line: what comes after one is a line
+// of its own.
 func readFrom(name string, at int64) (string, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -347,7 +349,7 @@ func readFrom(name string, at int64) (string, error) {
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.NewSectionReader(f, at, maxLog))
-	return string(b), err
+	return patch.Lines(string(b)), err
 }
 
 func (m *Manager) lockFiles() []string {
