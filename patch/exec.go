@@ -97,7 +97,8 @@ func (OSExec) Run(ctx context.Context, c Command) (Output, error) {
 		return out, ctx.Err()
 	}
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	// A program that has ended well may leave one behind that keeps its streams open: what was written by then counts.
+	if errors.As(err, &exit) || errors.Is(err, exec.ErrWaitDelay) {
 		return out, nil
 	}
 	return out, err
