@@ -134,9 +134,8 @@ func (m *Manager) Repair(ctx context.Context, log *os.File) (patch.Health, error
 	}
 	said := faults(text)
 	for k, how := range after {
-		name, _, _ := strings.Cut(k, ".")
 		h.Broken[k] = how
-		if why := said[name]; why != "" {
+		if why := said[k[:strings.LastIndexByte(k, '.')]]; why != "" { // names have dots too
 			h.Broken[k] = how + ": " + why
 		}
 	}
