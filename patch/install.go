@@ -33,6 +33,7 @@ const (
 const (
 	minTimeLeft = 2 * time.Minute // less is not enough to begin a transaction
 	maxIdle     = 12              // transactions in a row that change nothing
+	maxAsked    = 2               // times that a run asks for its reboot
 )
 
 // InstallRequest says what an Install is to do. RebootOption is that of the ScanRequest.
@@ -193,6 +194,7 @@ func (e *Engine) Install(ctx context.Context, req InstallRequest) (*Installation
 		}
 		if r.Phase != PhaseEnded {
 			changed, _ := e.changed(context.WithoutCancel(ctx), r) // best effort: the first error is the one that matters
+			e.undecided(context.WithoutCancel(ctx), r, changed)
 			err = errors.Join(r.append(entry{Kind: PhaseEnded, Outcome: outcome, Text: e1.Error(), Code: e1.Code, Changed: changed}))
 			if err != nil {
 				e.warn("%v", err)
@@ -226,6 +228,9 @@ func (e *Engine) takeRun(req InstallRequest) (*liveRun, error) {
 	}
 	if err := pruneRuns(e.StateDir); err != nil {
 		e.warn("old records of runs stay: %v", err)
+	}
+	if err := pruneKept(e.StateDir); err != nil {
+		e.warn("old package files stay: %v", err)
 	}
 	return newRun(e.StateDir, Run{
 		Operation: OperationInstall, ExecutionID: req.ExecutionID, Step: req.Step, BaselineID: req.Baseline.BaselineID, Baseline: req.Baseline.Name,
@@ -267,9 +272,9 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 		if err != nil {
 			return nil, asError(err, "LOCKED", CodeFailed)
 		}
-		health.Repaired = append(health.Repaired, again.Repaired...)
+		health.Repaired, health.Trouble = append(health.Repaired, again.Repaired...), again.Trouble
 	}
-	w.degraded = append(w.degraded, health.Repaired...)
+	w.degraded = append(w.degraded, slices.Concat(health.Repaired, health.Trouble)...)
 	leftovers, err := e.Manager.Leftovers(ctx)
 	if err != nil {
 		w.degraded = append(w.degraded, "files left for a decision: "+err.Error())
@@ -363,17 +368,14 @@ func (w *work) carryOut(ctx context.Context, r *liveRun) (*Error, error) {
 		}
 		plan, accepted, err := w.ready(ctx, r, group)
 		if err != nil {
-			if e, ok := errors.AsType[*Error](err); ok && (e.Reason == "DISK" || e.Reason == "READ_ONLY" || e.Reason == "INTERRUPTED") {
-				return e, w.giveUp(r, append([][]Target{group}, groups...), e)
-			}
-			return nil, err
+			return w.halt(ctx, r, err, append([][]Target{group}, groups...))
 		}
 		if len(plan.Changes) == 0 {
 			continue
 		}
 		left, applied, err := w.transact(ctx, r, plan, accepted)
 		if err != nil {
-			return nil, err
+			return w.halt(ctx, r, err, append([][]Target{accepted}, groups...))
 		}
 		idle++
 		if len(left) < len(accepted) {
@@ -406,6 +408,19 @@ func (w *work) mayGoOn(ctx context.Context) *Error {
 		return Fail("TIME_BUDGET", "the step's time ends at %s: too soon to begin a transaction", w.req.Deadline.UTC().Format(time.RFC3339))
 	}
 	return nil
+}
+
+// halt ends a run early. Where something may have been installed by then, that is reported all the same; else the error
+// says it all.
+func (w *work) halt(ctx context.Context, r *liveRun, cause error, groups [][]Target) (*Error, error) {
+	stop := asError(cause, "FAILED", CodeFailed)
+	if ctx.Err() != nil && errors.Is(cause, ctx.Err()) {
+		stop = w.mayGoOn(ctx)
+	}
+	if r.Transactions == 0 && stop.Reason != "DISK" && stop.Reason != "READ_ONLY" && stop.Reason != "INTERRUPTED" {
+		return nil, stop
+	}
+	return stop, w.giveUp(r, groups, stop)
 }
 
 // giveUp records that targets were not tried because the run as a whole has to end.
@@ -574,10 +589,16 @@ func (w *work) finish(ctx context.Context, r *liveRun, started time.Time, leftov
 	after.degraded = append(w.degraded, after.degraded...)
 	rebooted := r.Phase == PhaseReboot || r.Phase == PhaseEnded
 	reboot := false
-	if !rebooted {
-		if reboot, err = w.decide(ctx, r, after, changed, fail != nil && fail.Reason == "INTERRUPTED", started); err != nil {
+	switch {
+	case !rebooted:
+		// While somebody else is at work with the package manager the node is not rebooted either.
+		stopped := fail != nil && (fail.Reason == "INTERRUPTED" || fail.Reason == "LOCKED")
+		if reboot, err = w.decide(ctx, r, after, changed, stopped, started); err != nil {
 			return nil, err
 		}
+	case r.Phase == PhaseReboot && r.Boot == e.BootID && e.BootID != "" && r.Reboots < maxAsked:
+		// The run was stopped before it could ask whoever reboots the node.
+		reboot, after.j.Pending = true, nil
 	}
 	if err := w.judge(ctx, after, r); err != nil {
 		return nil, err

@@ -82,20 +82,24 @@ func (e *Engine) settle(ctx context.Context, r *liveRun) error {
 	for k, how := range health.Broken {
 		end.Text += fmt.Sprintf("; %s is left half way: %s", k, how)
 	}
-	if len(changed) > 0 && r.Phase != PhaseReboot && r.RebootOption != "" { // nobody decided about a reboot
-		state, err := loadState(e.StateDir)
-		if err != nil {
-			e.warn("%v", err)
-		}
-		s := &sight{e: e, state: state}
-		if p, err := e.Manager.Platform(ctx); err == nil {
-			s.j.Node = p.Node
-		}
-		if r.Boot == e.BootID {
-			if err := s.remember(changed, r.StartedAt, r.RebootOption); err != nil {
-				e.warn("%v", err)
-			}
-		}
-	}
+	e.undecided(ctx, r, changed)
 	return r.append(end)
+}
+
+// undecided remembers what waits for a reboot after a run that ended before it could decide about one.
+func (e *Engine) undecided(ctx context.Context, r *liveRun, changed []Change) {
+	if len(changed) == 0 || r.Phase == PhaseReboot || r.RebootOption == "" || r.Boot != e.BootID {
+		return
+	}
+	state, err := loadState(e.StateDir)
+	if err != nil {
+		e.warn("%v", err)
+	}
+	s := &sight{e: e, state: state}
+	if p, err := e.Manager.Platform(ctx); err == nil {
+		s.j.Node = p.Node
+	}
+	if err := s.remember(changed, r.StartedAt, r.RebootOption); err != nil {
+		e.warn("%v", err)
+	}
 }

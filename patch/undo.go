@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -59,7 +58,9 @@ func (e *Engine) Undo(ctx context.Context, id string, dry bool, b *baseline.Base
 	if err != nil {
 		e1 := asError(err, "FAILED", CodeFailed)
 		if r.Phase != PhaseEnded {
-			if err := r.append(entry{Kind: PhaseEnded, Outcome: OutcomeFailed, Text: e1.Error(), Code: e1.Code}); err != nil {
+			changed, _ := e.changed(context.WithoutCancel(ctx), r) // best effort: the first error is the one that matters
+			e.undecided(context.WithoutCancel(ctx), r, changed)
+			if err := r.append(entry{Kind: PhaseEnded, Outcome: OutcomeFailed, Text: e1.Error(), Code: e1.Code, Changed: changed}); err != nil {
 				e.warn("%v", err)
 			}
 		}
@@ -107,8 +108,8 @@ func (e *Engine) reverse(ctx context.Context, run *Run) (*Reversal, error) {
 			rev.wish.Remove = append(rev.wish.Remove, c.Name+":"+c.Arch)
 		default:
 			w := Want{Name: c.Name, Arch: c.Arch, Version: c.Old}
-			if file := run.Kept[c.Key()]; file != "" {
-				w.File = filepath.Join(run.Dir, filepath.Base(file))
+			if file := run.keptFile(c.Key()); file != "" {
+				w.File = file
 			}
 			rev.wish.Install = append(rev.wish.Install, w)
 		}
