@@ -37,6 +37,15 @@ var faults = []fault{
 		reason: "DISK", failed: all("noSpace"), says: "/var/lib/dpkg has ",
 	},
 	{
+		name: "disk_boot", what: "full disk: `/boot`, and a kernel is to be installed", step: "before the download", does: "refuses before anything is changed",
+		packages: []string{"linux-image-6.1.0-9-amd64"},
+		ready: func(f *faulty) {
+			f.tmpfs("/boot", "60m")
+			f.in("sh", "-c", "cd /boot && dd if=/dev/zero of=vmlinuz-6.1.0-9-amd64 bs=1M count=8 2>/dev/null && dd if=/dev/zero of=initrd.img-6.1.0-9-amd64 bs=1M count=40 2>/dev/null")
+		},
+		reason: "DISK", failed: all("noSpace", "linux-image-6.1.0-9-amd64"), says: "/boot has ",
+	},
+	{
 		name: "disk_state", what: "full disk: the agent's own folder", step: "before the journal is begun", does: "refuses: without a journal nothing is changed",
 		before: func(f *faulty) { f.tmpfs("/var/lib/oakum", "4m") },
 		ready: func(f *faulty) {
@@ -190,9 +199,9 @@ var faults = []fault{
 
 const waits = "waits, up to 10 minutes in all, and names the holder"
 
-func all(reason string) map[string]string {
+func all(reason string, more ...string) map[string]string {
 	out := map[string]string{}
-	for _, p := range faultPackages {
+	for _, p := range slices.Concat(faultPackages, more) {
 		out[p] = reason
 	}
 	return out
@@ -222,7 +231,7 @@ func (x *fault) row(ends string, failed map[string]string, test string) string {
 		for _, reason := range sortedKeys(by) {
 			slices.Sort(by[reason])
 			who := strings.Join(by[reason], ", ")
-			if len(by[reason]) == len(faultPackages) {
+			if len(by[reason]) == len(faultPackages)+len(x.packages) {
 				who = "all"
 			}
 			parts = append(parts, fmt.Sprintf("%s: `%s`", who, reason))

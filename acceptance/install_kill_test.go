@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -88,6 +88,11 @@ func isAgent(p process) bool {
 }
 func isEngine(p process) bool { return slices.Contains(p.args, "node-patch") && p.name == "oakum" }
 
+// isWork reports whether a process belongs to an install.
+func isWork(p process) bool {
+	return isEngine(p) || isMaintainer(p) || p.name == "apt-get" || strings.HasPrefix(p.name, "dpkg") || slices.Contains(p.args, "oakum-step")
+}
+
 func isMaintainer(p process) bool {
 	for _, kind := range []string{"preinst", "postinst", "prerm", "postrm"} {
 		if strings.HasSuffix(p.name, kind) || len(p.args) > 1 && strings.HasSuffix(p.args[1], kind) {
@@ -108,82 +113,96 @@ func TestInstallKilled(t *testing.T) {
 		t.Skip("-short: takes a minute")
 	}
 	long, seed := soak(t, 25*time.Second)
-	base := killNode(t)
+	base, booted := killNodes(t)
 	s := install(t, "sqlite")
-	k := &killing{base: base, s: s, client: servertest.Attach(t, s.url, s.dir), tally: map[string]int{}, end: time.Now().Add(long)}
-	const lanes = 3 // an install mostly waits
-	t.Run("lanes", func(t *testing.T) {
-		for lane := range lanes {
-			t.Run(fmt.Sprint(lane), func(t *testing.T) {
+	k := &killing{base: base, booted: booted, s: s, client: servertest.Attach(t, s.url, s.dir), tally: map[string]int{}, end: time.Now().Add(long)}
+	t.Run("lanes", func(t *testing.T) { // beside each other: an install mostly waits
+		for i, lane := range []string{"booted", "a", "b"} {
+			t.Run(lane, func(t *testing.T) {
 				t.Parallel()
-				for k.go_(t) {
-					n := k.rounds.Add(1)
-					name := fmt.Sprintf("round-%d", n)
-					t.Run(name, func(t *testing.T) { k.round(t, lane, rand.New(rand.NewPCG(seed, uint64(n)))) })
+				for n := uint64(1); !t.Failed() && time.Now().Before(k.end); n++ {
+					t.Run(fmt.Sprintf("round-%d", n), func(t *testing.T) { k.round(t, lane, rand.New(rand.NewPCG(seed+uint64(i), n))) })
 				}
 			})
 		}
 	})
-	t.Logf("OAKUM_SEED=%d: %d installs, %d kills: %v; ends: %v; slowest end after the last start of the agent %v", seed, k.rounds.Load(), k.kills, k.tally, k.ends, k.slowest)
+	t.Logf("OAKUM_SEED=%d: %d installs, %d kills: %v; ends: %v; slowest end after the last start of the agent %v", seed, k.rounds, k.kills, k.tally, k.ends, k.slowest)
 }
 
-func killNode(t *testing.T) *debNode {
+// killNodes makes the nodes that the rounds copy: one whose processes are started one by one, and one in which systemd
+// runs, where transactions have scopes of their own and a power cut brings another boot id.
+func killNodes(t *testing.T) (plain, booted *debNode) {
 	r := newAptRepo(t, killArchive)
-	base := r.node(t, "kill", []string{
-		"oaklib2", "oakpre", "oakapp1=1:1.0-1", "oakapp2", "oakconf", "oakkernel", "oakbroken", "oakdaemon", "oaktool", "oakheld", "oakquiet=1.0-1",
-	})
-	base.mustRun("apt-mark", "auto", "oaklib1", "oaklib2", "oakapp2")
-	base.mustRun("apt-mark", "hold", "oakheld")
-	writeFile(t, filepath.Join(base.root, "etc/oakconf.conf"), "changed on the node\n")
-	return base
+	for _, n := range []struct {
+		node **debNode
+		name string
+		args []string
+	}{{&plain, "kill", nil}, {&booted, "killboot", []string{"--systemd"}}} {
+		if n.args != nil {
+			if _, err := exec.LookPath("systemd-nspawn"); err != nil {
+				missing(t, "booted nodes: %v", err)
+			}
+		}
+		freshNode(n.name)
+		base := r.node(t, n.name, []string{
+			"oaklib2", "oakpre", "oakapp1=1:1.0-1", "oakapp2", "oakconf", "oakkernel", "oakbroken", "oakdaemon", "oaktool", "oakheld", "oakquiet=1.0-1",
+		}, n.args...)
+		base.mustRun("apt-mark", "auto", "oaklib1", "oaklib2", "oakapp2")
+		base.mustRun("apt-mark", "hold", "oakheld")
+		writeFile(t, filepath.Join(base.root, "etc/oakconf.conf"), "changed on the node\n")
+		*n.node = base
+	}
+	for _, unit := range []string{"apt-daily.timer", "apt-daily-upgrade.timer"} { // nobody else patches this node
+		if err := os.Symlink("/dev/null", filepath.Join(booted.root, "etc/systemd/system", unit)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return plain, booted
 }
 
 // killing is what the lanes of TestInstallKilled share.
 type killing struct {
 	base   *debNode
+	booted *debNode
 	s      *installation
 	client *servertest.Server
 	end    time.Time
-	rounds atomic.Int64
 
 	clone   sync.Mutex
 	mu      sync.Mutex
+	rounds  int
 	kills   int
 	tally   map[string]int
 	ends    map[string]int
 	slowest time.Duration
 }
 
-func (k *killing) go_(t *testing.T) bool { return !t.Failed() && time.Now().Before(k.end) }
-
-func (k *killing) round(t *testing.T, lane int, r *rand.Rand) {
-	n := k.base.cloneOf(t, &k.clone, fmt.Sprint(lane))
+func (k *killing) round(t *testing.T, lane string, r *rand.Rand) {
+	base := k.base
+	if lane == "booted" {
+		base = k.booted
+	}
+	n := base.cloneOf(t, &k.clone, lane)
 	breaks := []string{"", "", "", "postinst", "preinst"}[r.IntN(5)]
 	if breaks != "" {
 		writeFile(t, filepath.Join(n.root, "etc/oak-break-"+breaks), "")
 	}
-	l := n.live(t)
+	var l *living
+	if lane == "booted" {
+		l = &living{debNode: n}
+		n.boot()
+		l.find(t)
+	} else {
+		l = n.live(t)
+	}
 	const state = "/var/lib/oakum"
 	a := &agent{n: n, state: state, id: l.registerIn(t, k.client, state)}
 	before, err := n.dpkg()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var pauses sync.Mutex
-	pr := rand.New(rand.NewPCG(r.Uint64(), 0))
-	kept := l.keepAgent(state, func() time.Duration {
-		pauses.Lock()
-		defer pauses.Unlock()
-		return time.Duration(pr.IntN(900)) * time.Millisecond
-	})
-	defer func() {
-		close(kept.stop)
-		l.end()
-		<-kept.ended
-		if t.Failed() {
-			t.Logf("the agent's log:\n%.6000s", kept.log)
-		}
-	}()
+	started, stop := k.agent(t, l, state, r.Uint64())
+	defer stop()
 	var sent ssm.SendCommandOutput
 	in := &ssm.SendCommandInput{DocumentName: new("AWS-RunPatchBaseline"), InstanceIds: []string{a.id}, Parameters: map[string][]string{"Operation": {"Install"}, "RebootOption": {"NoReboot"}}}
 	if err := k.client.Call(t.Context(), k.client.Admin, "ssm", "SendCommand", in, &sent); err != nil {
@@ -193,14 +212,14 @@ func (k *killing) round(t *testing.T, lane int, r *rand.Rand) {
 	over := func() bool { return terminal(invocation(t, k.client, command, a.id)) }
 	done := k.massacre(t, l, r, over)
 	inv := invocation(t, k.client, command, a.id)
-	for !terminal(inv) && time.Since(kept.started()) < 125*time.Second {
+	for !terminal(inv) && time.Since(started()) < 125*time.Second {
 		time.Sleep(100 * time.Millisecond) // another process
 		inv = invocation(t, k.client, command, a.id)
 	}
-	took := time.Since(kept.started())
+	took := time.Since(started())
 	// An engine whose shell was killed may still be at its last words; the agent is the only process to stay.
 	eventually(t, "the end of the engine and all that it started", time.Minute, func() bool {
-		return !slices.ContainsFunc(l.processes(), func(p process) bool { return !isAgent(p) && p.name != "sleep" })
+		return !slices.ContainsFunc(l.processes(), isWork)
 	})
 	c := &killCheck{t: t, k: k, a: a, n: n, before: before, breaks: breaks, command: command, inv: inv, sentAt: *sent.Command.RequestedDateTime}
 	c.check()
@@ -209,9 +228,45 @@ func (k *killing) round(t *testing.T, lane int, r *rand.Rand) {
 	if k.ends == nil {
 		k.ends = map[string]int{}
 	}
+	k.rounds++
 	k.ends[codec.Value(inv.Status)+c.reason()]++
 	k.slowest = max(k.slowest, took)
 	t.Logf("%v, breaks %q: %s after %v, run %s", done, breaks, codec.Value(inv.StatusDetails), took.Round(time.Millisecond), c.outcome)
+}
+
+// agent keeps the node's agent running, by hand or as a service. started is when it was started last, at the latest.
+func (k *killing) agent(t *testing.T, l *living, state string, seed uint64) (started func() time.Time, stop func()) {
+	if l.holder == nil {
+		if out, err := l.command("/usr/local/bin/oakum", "agent", "install").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		last := time.Now()
+		seen := 0
+		started = func() time.Time {
+			for _, p := range l.processes() {
+				if isAgent(p) && p.pid != seen {
+					seen, last = p.pid, time.Now()
+				}
+			}
+			return last
+		}
+		return started, func() {
+			if t.Failed() {
+				out, _ := l.command("journalctl", "-u", "oakum-agent", "--no-pager").CombinedOutput() // for the reader only
+				t.Logf("the agent's log:\n%.6000s", out)
+			}
+		}
+	}
+	pr := rand.New(rand.NewPCG(seed, 0))
+	kept := l.keepAgent(state, func() time.Duration { return time.Duration(pr.IntN(900)) * time.Millisecond })
+	return kept.started, func() {
+		close(kept.stop)
+		l.end()
+		<-kept.ended
+		if t.Failed() {
+			t.Logf("the agent's log:\n%.6000s", kept.log)
+		}
+	}
 }
 
 func terminal(v ssm.GetCommandInvocationOutput) bool {
@@ -260,9 +315,10 @@ func (k *killing) massacre(t *testing.T, l *living, r *rand.Rand, over func() bo
 			}
 			if strings.HasPrefix(v.name, "everything") {
 				killed = v.name
-				for _, p := range l.processes() {
-					_ = syscall.Kill(p.pid, syscall.SIGKILL) // it may have just ended
-				}
+				l.cutPower(t)
+			} else if v.name == "agent" && l.holder == nil && r.IntN(2) == 0 {
+				killed = "the agent's unit"
+				_ = l.command("systemctl", "kill", "--signal=KILL", "oakum-agent.service").Run() // it may be between two starts
 			} else if syscall.Kill(all[i].pid, syscall.SIGKILL) == nil {
 				killed = v.name
 			}

@@ -26,9 +26,42 @@ import (
 // id namespace, whose first process does nothing but collect the dead.
 type living struct {
 	*debNode
-	init   int    // its first process, as this machine counts
-	space  string // its process id namespace
-	holder *exec.Cmd
+	init   int       // its first process, as this machine counts
+	space  string    // its process id namespace
+	holder *exec.Cmd // of a node in which systemd does not run
+}
+
+// find looks the first process of a booted node up.
+func (l *living) find(t *testing.T) {
+	t.Helper()
+	out, err := testbed("pid", l.name).Output()
+	if err == nil {
+		l.init, err = strconv.Atoi(strings.TrimSpace(string(out)))
+	}
+	if err == nil {
+		l.space, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", l.init))
+	}
+	if err != nil {
+		t.Fatalf("the first process of %s: %v", l.name, err)
+	}
+}
+
+// cutPower ends all that runs in the node at once. A booted one is booted again, and its boot id is another one then.
+func (l *living) cutPower(t *testing.T) {
+	t.Helper()
+	if l.holder != nil {
+		for _, p := range l.processes() {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL) // it may have just ended
+		}
+		return
+	}
+	_ = syscall.Kill(l.init, syscall.SIGKILL)
+	eventually(t, l.name+" is off", time.Minute, func() bool {
+		out, err := testbed("pid", l.name).Output()
+		return err == nil && len(bytes.TrimSpace(out)) == 0
+	})
+	l.boot()
+	l.find(t)
 }
 
 // live starts the node's first process.
