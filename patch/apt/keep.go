@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +23,9 @@ const maxKept = 300 << 20
 func (m *Manager) Keep(ctx context.Context, p *patch.Plan, dir string, log *os.File) (map[string]string, error) {
 	kept := map[string]string{}
 	left := int64(maxKept)
+	if v, err := m.volume(dir); err == nil { // what the install needs stays free
+		left = min(left, v.free-needs(p))
+	}
 	var fetch []string
 	names := map[string]string{} // file name to key
 	var errs []error
@@ -75,8 +79,20 @@ func (m *Manager) Keep(ctx context.Context, p *patch.Plan, dir string, log *os.F
 	return kept, errors.Join(errs...)
 }
 
+// needs is what has to stay free for a plan whose package files are all there.
+func needs(p *patch.Plan) int64 {
+	var grows int64
+	for _, c := range p.Changes {
+		grows += max(c.Grows, 0)
+	}
+	return spare + grows*12/10
+}
+
 // copyFile links a file to another folder, or copies it where that is another file system.
 func copyFile(from, to string) error {
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a run that was interrupted and is taken up
+		return err
+	}
 	if os.Link(from, to) == nil {
 		return nil
 	}

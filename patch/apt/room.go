@@ -2,6 +2,7 @@ package apt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -61,7 +62,7 @@ func (m *Manager) installedSizes(ctx context.Context, p *patch.Plan) (map[string
 	n := len(args)
 	for _, c := range p.Changes {
 		if c.Old != "" {
-			args = append(args, c.Name+":"+m.archOf(c.Arch))
+			args = append(args, c.Name+":"+cmp.Or(c.Arch, m.native())) // unlike apt, dpkg knows all as an architecture
 		}
 	}
 	sizes := map[string]int64{}
