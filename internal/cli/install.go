@@ -148,9 +148,13 @@ func afterInstall(ctx context.Context, s *Streams, in *patch.Installation) error
 		if err := agent.RealSystem().Reboot(ctx); err != nil {
 			return failed(fmt.Errorf("the reboot could not be started: %w", err))
 		}
-		return nil
 	}
-	if in.Run.Code != 0 {
+	return installExit(in)
+}
+
+// installExit is the exit code of an install. That a reboot comes now is no failure.
+func installExit(in *patch.Installation) error {
+	if in.Run.Code != 0 && in.Run.Code != patch.CodeReboot {
 		return &ExitError{Code: exitFailed}
 	}
 	return scanExit(in.Result)

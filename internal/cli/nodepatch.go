@@ -33,7 +33,7 @@ import (
 // nodePatch is one run of AWS-RunPatchBaseline on a node: the payload of the document's step.
 type nodePatch struct {
 	operation, snapshotID, rebootOption, installList, override, associationID string
-	stateDir                                                                  string
+	stateDir, givenUp                                                         string
 	said                                                                      bytes.Buffer // talk that is held back
 }
 
@@ -72,6 +72,7 @@ func newNodePatchCommand(s *Streams) *cobra.Command {
 	f.StringVar(&o.installList, "install-override-list", "", "")
 	f.StringVar(&o.override, "baseline-override", "", "")
 	f.StringVar(&o.associationID, "association-id", "", "")
+	f.StringVar(&o.givenUp, "given-up", "", "")
 	stateDirFlag(cmd, &o.stateDir)
 	return cmd
 }
@@ -86,7 +87,7 @@ func (o *nodePatch) settle(ctx context.Context, s *Streams) error {
 	if err != nil {
 		return failed(err)
 	}
-	ended, err := engine.Settle(ctx, func(command string) bool { return command == "" || known[command] })
+	ended, err := engine.Settle(ctx, func(command string) bool { return command == "" || command == o.givenUp || known[command] })
 	for _, r := range ended {
 		fmt.Fprintf(s.Out, "%s: %s: %s\n", r.ID, r.Outcome, r.Text)
 	}
@@ -116,16 +117,19 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 	if err != nil {
 		return agentError(err, o.stateDir)
 	}
-	if o.snapshotID == "" {
-		if o.snapshotID, err = arn.NewUUID(rand.Reader); err != nil {
-			return err
-		}
-	}
 	// What is said meanwhile comes after the reason: a failed step's first line is its cause.
 	talk := &Streams{In: s.In, Out: s.Out, Err: &o.said}
 	engine, platform, live, err := scanEngine(ctx, talk, &scanOptions{root: "/"})
 	if err != nil {
 		return err
+	}
+	if o.snapshotID == "" && o.operation == "Install" {
+		o.snapshotID = begunSnapshot(engine.StateDir, os.Getenv("SSM_COMMAND_ID"), os.Getenv("OAKUM_STEP"))
+	}
+	if o.snapshotID == "" {
+		if o.snapshotID, err = arn.NewUUID(rand.Reader); err != nil {
+			return err
+		}
 	}
 	override, err := o.loadOverride(ctx, node, platform)
 	if err != nil {
@@ -154,6 +158,24 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 		res.Header.Degraded = append(res.Header.Degraded, "the package lists were not refreshed: the agent does not run as root")
 	}
 	return o.tell(ctx, s, talk, node, res, override)
+}
+
+// begunSnapshot is the snapshot of the run that this step has begun: after a crash or a reboot it goes on by the same
+// baseline. It is empty when the step has begun none.
+func begunSnapshot(stateDir, command, step string) string {
+	if stateDir == "" || command == "" {
+		return ""
+	}
+	runs, err := patch.Runs(stateDir)
+	if err != nil {
+		return "" // the engine looks for the run next, and says what is wrong
+	}
+	for i := range runs {
+		if r := &runs[i]; r.Operation == patch.OperationInstall && r.ExecutionID == command && r.Step == step {
+			return r.SnapshotID
+		}
+	}
+	return ""
 }
 
 // tell prints a result and delivers it.

@@ -56,6 +56,11 @@ func runUndo(ctx context.Context, s *Streams, o *scanOptions, id string, dry, ye
 	}
 	show := &installProgress{s: s, live: isTerminal(s.Err)}
 	engine.Progress = show.show
+	if !dry { // what a crash left of a run has to be known before it can be taken back
+		if err := settleRuns(ctx, s, engine); err != nil {
+			return failed(scanFailure(err))
+		}
+	}
 	rev, _, err := engine.Undo(ctx, id, true, b)
 	show.erase()
 	if err != nil {
