@@ -31,9 +31,10 @@ type Config struct {
 	Commands int          // commands run at the same time; 5
 	// MaxReboots bounds the reboots of one command; 3, at most 15.
 	MaxReboots int
-	// Settle ends what a crash left of patch runs whose commands are over, or that no command started. It is called
-	// once when the agent starts; nil: nothing is ended.
-	Settle func(context.Context) error
+	// Settle ends what crashes left of patch runs whose commands are over, or that no command started, and of the command
+	// with the given id. It is called once when the agent starts, without an id, and for a command that is given up. It
+	// returns what it did, in words; nil: nothing is ended.
+	Settle func(ctx context.Context, command string) (string, error)
 	// Scope runs steps in their own systemd scope. nil: when systemd runs here and the agent is root.
 	Scope *bool
 
@@ -165,7 +166,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.resume(ctx)
 	if a.cfg.Settle != nil {
 		a.wg.Go(func() {
-			if err := a.cfg.Settle(ctx); err != nil && ctx.Err() == nil {
+			if _, err := a.cfg.Settle(ctx, ""); err != nil && ctx.Err() == nil {
 				a.log.LogAttrs(ctx, slog.LevelWarn, "earlier patch runs not ended", slog.Any("err", err))
 			}
 		})

@@ -133,9 +133,16 @@ func (c *command) runStep(ctx context.Context, i int, step document.Step, flow *
 	for {
 		starts := c.state.step(step.Name).starts
 		if kind == kindResuming && starts > maxStarts || kind == kindStarting && resumed && starts >= maxStarts {
-			return interrupted(fmt.Sprintf("step %s was started %d times and never finished (engine code 1)", step.Name, starts)), nil
+			detail := fmt.Sprintf("step %s was started %d times and never finished", step.Name, starts)
+			if kind == kindResuming {
+				detail += c.settle(ctx)
+			}
+			return interrupted(detail + " (engine code 1)"), ctx.Err()
 		}
 		if resumed && c.isCancelled() {
+			if c.resumable(step) {
+				c.settle(ctx)
+			}
 			return outcome{status: document.Cancelled, code: document.ExitKilled}, nil
 		}
 		rec := record{Kind: kind, Step: step.Name, Boot: a.sys.BootID()}
@@ -154,6 +161,28 @@ func (c *command) runStep(ctx context.Context, i int, step document.Step, flow *
 		}
 		kind, resumed = kindResuming, true // the engine was killed under a living agent: it finishes by its journal
 	}
+}
+
+// settle lets the engine end the run of a step that is given up, and returns what it said.
+func (c *command) settle(ctx context.Context) string {
+	if c.agent.cfg.Settle == nil {
+		return ""
+	}
+	var text string
+	var err error
+	for range maxStarts { // what killed the engine may kill this too
+		if text, err = c.agent.cfg.Settle(ctx, c.id); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil { // the next start of the agent tries again
+		c.agent.log.LogAttrs(ctx, slog.LevelError, "patch run not ended", slog.String("command", c.id), slog.Any("err", err))
+		return "; what it left could not be put in order yet: " + err.Error()
+	}
+	if text != "" {
+		text = "; " + text
+	}
+	return text
 }
 
 // once runs what a step consists of.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,20 +91,24 @@ func newAgentRun(s *Streams) *cobra.Command {
 
 // settler runs the patch engine to end what a crash left of earlier runs. It is another process, so that the agent
 // stays small.
-func settler(log *slog.Logger, stateDir string) func(context.Context) error {
+func settler(log *slog.Logger, stateDir string) func(context.Context, string) (string, error) {
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 		return nil
 	}
-	return func(ctx context.Context) error {
+	return func(ctx context.Context, command string) (string, error) {
 		self, err := os.Executable()
 		if err != nil {
-			return err
+			return "", err
 		}
-		out, err := exec.CommandContext(ctx, self, "node-patch", "--operation=Settle", "--state-dir="+stateDir).CombinedOutput()
-		if text := strings.TrimSpace(string(out)); text != "" {
-			log.LogAttrs(ctx, slog.LevelInfo, "earlier patch runs ended", slog.String("runs", text))
+		cmd := exec.CommandContext(ctx, self, "node-patch", "--operation=Settle", "--state-dir="+stateDir, "--given-up="+command)
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		out, err := cmd.Output()
+		text := strings.ReplaceAll(strings.TrimSpace(string(out)), "\n", "; ")
+		if all := strings.TrimSpace(text + " " + said.String()); all != "" {
+			log.LogAttrs(ctx, slog.LevelInfo, "earlier patch runs ended", slog.String("runs", all))
 		}
-		return err
+		return text, err
 	}
 }
 
