@@ -292,6 +292,21 @@ func (k *killing) massacre(t *testing.T, l *living, r *rand.Rand, over func() bo
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+	if r.IntN(10) == 0 { // whatever it is that kills the engine, it does so again and again
+		for n := 0; n < 6 && !over(); {
+			all := l.processes()
+			if i := slices.IndexFunc(all, isEngine); i >= 0 {
+				time.Sleep(time.Duration(r.IntN(1200)) * time.Millisecond)
+				if syscall.Kill(all[i].pid, syscall.SIGKILL) == nil {
+					n++
+					done = append(done, "engine again")
+					k.count("engine again")
+				}
+			}
+			time.Sleep(10 * time.Millisecond) // the agent starts it again
+		}
+		return done
+	}
 	for range 1 + r.IntN(3) {
 		v := victims[r.IntN(len(victims))]
 		time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond) // the moment of the crash
@@ -327,12 +342,16 @@ func (k *killing) massacre(t *testing.T, l *living, r *rand.Rand, over func() bo
 			continue
 		}
 		done = append(done, killed)
-		k.mu.Lock()
-		k.kills++
-		k.tally[killed]++
-		k.mu.Unlock()
+		k.count(killed)
 	}
 	return done
+}
+
+func (k *killing) count(victim string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.kills++
+	k.tally[victim]++
 }
 
 // killCheck compares what was reported about a round with what is there.
