@@ -43,7 +43,7 @@ func (e *Engine) restart(ctx context.Context, services []compliance.Service, r *
 	}
 	for _, u := range e.inOrder(ctx, units) {
 		how := "restarted"
-		if err := e.systemctl(ctx, "restart", u); err != nil {
+		if err := e.systemctl(ctx, "try-restart", "--", u); err != nil { // one that has ended meanwhile is not started
 			how = "failed: " + err.Error()
 		}
 		r.note("%s %s", u, how)

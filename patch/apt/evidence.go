@@ -167,7 +167,7 @@ func replacedFiles(ctx context.Context, root fs.FS) ([]compliance.Service, error
 		}
 		unit := unitOf(readLine(root, dir+"/cgroup"))
 		if unit == "" {
-			unit = readLine(root, dir+"/comm")
+			unit = strings.ReplaceAll(readLine(root, dir+"/comm"), ".service", "") // a process calls itself as it likes
 		}
 		s := byUnit[unit]
 		if s == nil {
@@ -213,13 +213,16 @@ func deletedFiles(maps []byte) []string {
 	return slices.Compact(out)
 }
 
-// unitOf finds the systemd unit in a line of /proc/PID/cgroup.
+// unitOf finds the unit of the system's service manager in a line of /proc/PID/cgroup. Below a unit its own processes
+// choose names, and below user@ that user does: neither may name what root restarts.
 func unitOf(cgroup string) string {
 	for line := range strings.Lines(cgroup) {
-		parts := strings.Split(strings.TrimSpace(line), "/")
-		for i := len(parts) - 1; i >= 0; i-- {
-			if strings.HasSuffix(parts[i], ".service") && !strings.HasPrefix(parts[i], "user@") {
-				return parts[i]
+		for part := range strings.SplitSeq(strings.TrimSpace(line), "/") {
+			switch {
+			case strings.HasPrefix(part, "user@"):
+				return ""
+			case strings.HasSuffix(part, ".service"):
+				return part
 			}
 		}
 	}
