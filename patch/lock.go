@@ -35,8 +35,12 @@ func Lock(ctx context.Context, dir string, me Owner, budget time.Duration, waiti
 		return nil, Fail("LOCKED", "make the state folder: %w", err)
 	}
 	path := filepath.Join(dir, "engine.lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
+		return nil, Fail("LOCKED", "open the engine's lock: %w", err)
+	}
+	if err := f.Chmod(0o600); err != nil { // whoever can read the file can keep its lock
+		f.Close()
 		return nil, Fail("LOCKED", "open the engine's lock: %w", err)
 	}
 	timer := time.NewTimer(budget)
