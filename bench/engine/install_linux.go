@@ -60,7 +60,7 @@ func measureInstalls(t *table, tool, name string) error {
 				}
 				apt = append(apt, time.Since(start).Seconds())
 			} else {
-				out, err := n.run(nil, "/bin/sh", "-c", "oakum install --no-refresh --baseline "+baselineFile+" --output json 2>/dev/null || [ $? = 3 ] || [ $? = 4 ]")
+				out, err := n.run(nil, "/bin/sh", "-c", "oakum install --no-refresh --baseline "+baselineFile+" --output json 2>/dev/null || case $? in 3|4) ;; *) exit 1 ;; esac")
 				if err != nil {
 					return err
 				}
