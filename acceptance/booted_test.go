@@ -61,7 +61,7 @@ deb bookworm-security oaktool 1.1-1 postinst="sleep 1"
 		}
 	})
 
-	// Services that use replaced files are restarted, those that others are ordered after first; one that dies is named.
+	// Trap R5: services that use replaced files are restarted, those that others are ordered after first; one that dies is named.
 	t.Run("restart_services", func(t *testing.T) {
 		unit := func(name, more string) {
 			writeFile(t, filepath.Join(n.root, "etc/systemd/system", name), "[Unit]\n"+more+"\n[Service]\nExecStart=/usr/lib/oakd/oakd infinity\nRestart=no\n")

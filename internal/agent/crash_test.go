@@ -320,7 +320,7 @@ func TestRebootsAreBounded(t *testing.T) {
 	}
 }
 
-// TestRebootThatDoesNotHappen requests it once more and then reports (Trap A15).
+// TestRebootThatDoesNotHappen requests it once more and then reports (Trap A15, Trap R10).
 //
 // proves R-12
 func TestRebootThatDoesNotHappen(t *testing.T) {

@@ -242,6 +242,7 @@ func TestCredentialsAreRenewedAtHalfLife(t *testing.T) {
 	}
 }
 
+// Trap A5: requests are signed by the server's clock.
 func TestWrongClock(t *testing.T) {
 	t.Parallel()
 	for _, offset := range []time.Duration{-3 * time.Hour, 90 * 24 * time.Hour} {
@@ -485,6 +486,7 @@ func TestInstallUnit(t *testing.T) {
 	}
 }
 
+// Trap A12: two machines with one identity.
 func TestCloneIsRefused(t *testing.T) {
 	t.Parallel()
 	f := newFakeServer(t, false)

@@ -11,7 +11,7 @@ import (
 	"oakum.dev/document"
 )
 
-// TestSystemdScope runs steps through a stand-in for systemd-run: one that makes the scope and one that cannot.
+// TestSystemdScope (Trap G2) runs steps through a stand-in for systemd-run: one that makes the scope and one that cannot.
 // It changes PATH, so it is not parallel.
 func TestSystemdScope(t *testing.T) {
 	for _, tc := range []struct{ name, script string }{

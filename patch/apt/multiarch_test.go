@@ -242,7 +242,7 @@ func TestAgreesWithAptOnMultiArchRoots(t *testing.T) {
 	}
 }
 
-// TestAgreesWithAptOnRealMultiArchNodes scans Debian nodes with real libraries of two architectures.
+// TestAgreesWithAptOnRealMultiArchNodes (Trap D18) scans Debian nodes with real libraries of two architectures.
 func TestAgreesWithAptOnRealMultiArchNodes(t *testing.T) {
 	bed := testbed(t)
 	for _, suite := range []string{"bookworm"} {
@@ -340,7 +340,7 @@ func ruleRoot(aptVersion string) *synthRoot {
 	return root
 }
 
-// TestMultiArchRulesAgreeWithApt has the engine decide alone, without asking apt, what each rule means.
+// TestMultiArchRulesAgreeWithApt (Trap D18) has the engine decide alone, without asking apt, what each rule means.
 func TestMultiArchRulesAgreeWithApt(t *testing.T) {
 	bed := testbed(t)
 	for _, suite := range debianSuites {

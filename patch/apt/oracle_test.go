@@ -266,7 +266,8 @@ func TestAgreesWithAptOnRealNodes(t *testing.T) {
 	}
 }
 
-// TestAgreesWithAptOnRandomRoots compares with the apt of three releases on archives drawn at random.
+// TestAgreesWithAptOnRandomRoots compares with the apt of three releases on archives drawn at random, with phased updates,
+// pins and holds (Trap D10, Trap D11, Trap D12).
 func TestAgreesWithAptOnRandomRoots(t *testing.T) {
 	bed := testbed(t)
 	first, seeds := seedsFrom(t, 12)

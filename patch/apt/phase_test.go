@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestDraw compares with numbers that the GNU C++ library drew: seed_seq over the text, minstd_rand, uniform
+// TestDraw (Trap D11) compares with numbers that the GNU C++ library drew: seed_seq over the text, minstd_rand, uniform
 // distribution from 0 to 100 and from 0 to 99.
 func TestDraw(t *testing.T) {
 	t.Parallel()

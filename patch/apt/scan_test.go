@@ -55,7 +55,7 @@ func predefined(t *testing.T, os baseline.OS) *baseline.Baseline {
 
 var november = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// TestSelectionOnDebian holds the worked rows for Debian: predefined baseline, security only, unless said.
+// TestSelectionOnDebian (Trap D12, Trap D16) holds the worked rows for Debian: predefined baseline, security only, unless said.
 func TestSelectionOnDebian(t *testing.T) {
 	t.Parallel()
 	debian := predefined(t, baseline.Debian)
