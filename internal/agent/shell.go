@@ -19,9 +19,10 @@ import (
 )
 
 // wrapper runs a step's script as `sh -c PATH` and leaves behind its own process id and the script's exit code,
-// so that an agent process started later can find out what became of it.
+// so that an agent process started later can find out what became of it. No shell stays between it and the script: one
+// that outlived the wrapper would write "Killed" into the output of the next start.
 // Arguments: script, exit code file, process id file.
-const wrapper = `echo $$ >"$3"; sh -c '"$0"' "$1"; code=$?; echo "$code" >"$2.tmp" && mv "$2.tmp" "$2"; exit "$code"`
+const wrapper = `echo $$ >"$3"; sh -c 'exec "$0"' "$1"; code=$?; echo "$code" >"$2.tmp" && mv "$2.tmp" "$2"; exit "$code"`
 
 // stepRun is one start of a step.
 type stepRun struct {
