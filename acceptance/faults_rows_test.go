@@ -210,7 +210,8 @@ func all(reason string, more ...string) map[string]string {
 // elsewhere are rows whose faults other tests bring about.
 var elsewhere = []struct{ what, step, does, ends, left, test string }{
 	{"kill -9 of the agent", "any", "the install goes on without it; the next agent takes it up and reports", "as without the kill", "-", "acceptance TestInstallKilled"},
-	{"kill -9 of the engine, or of the shells around it", "any", "the engine is started again, waits for what it had started, and finishes by its journal; three times at most, then `INTERRUPTED`", "as without the kill", "-", "acceptance TestInstallKilled"},
+	{"kill -9 of the engine, or of the shells around it", "any", "the engine is started again, waits for what it had started, and finishes by its journal", "as without the kill", "-", "acceptance TestInstallKilled"},
+	{"kill -9 of the engine at each of four starts", "any", "the run is ended and the database put in order; the step says what was installed and what was not", "`Failed`, `INTERRUPTED`", "what was not installed yet", "internal/agent TestEngineIsGivenUp"},
 	{"kill -9 of apt-get or dpkg, or of a repair", "any", "the database is repaired, and what is left of the plan is tried again", "as without the kill", "-", "acceptance TestInstallKilled"},
 	{"kill -9 of a package's script", "installing", "its package is configured again, or stays as it was", "`Success`, or `Failed`, `PATCH_FAILED`", "that package: `installFailed`", "acceptance TestInstallKilled"},
 	{"everything is killed at once: a power cut", "any", "the next agent starts the engine, which repairs and finishes", "as without the kill", "-", "acceptance TestInstallKilled"},

@@ -68,7 +68,6 @@ var victims = []struct {
 	{"agent", false, func(p process, _ []process) bool { return isAgent(p) }},
 	{"engine", false, func(p process, _ []process) bool { return isEngine(p) }},
 	{"wrapper", false, func(p process, _ []process) bool { return len(p.args) > 3 && p.args[3] == "oakum-step" }},
-	{"script", false, func(p process, _ []process) bool { return strings.HasSuffix(p.line(), "_script.sh") && len(p.args) < 4 }},
 	{"apt-get", true, func(p process, _ []process) bool { return p.name == "apt-get" }},
 	{"apt-get install", true, func(p process, _ []process) bool {
 		return p.name == "apt-get" && slices.Contains(p.args, "install") && !slices.Contains(p.args, "-s") && !slices.Contains(p.args, "--download-only")
