@@ -23,6 +23,11 @@ const (
 	RestartServices  = "RestartServices"  // never; units that use replaced files are restarted
 )
 
+// RebootOptions lists the values of RebootOption.
+func RebootOptions() []string {
+	return []string{RebootIfNeeded, NoReboot, RebootIfRequired, RestartServices}
+}
+
 // Exit codes of the engine after an Install. Source: the codes of the original's node engine.
 const (
 	CodeReboot           = 194
@@ -86,7 +91,7 @@ func (e *Engine) Preview(ctx context.Context, req InstallRequest) (*Preview, err
 	}
 	p := &Preview{Plan: plan, Left: w.left(), Before: w.report(ctx, started, "Scan")}
 	if len(plan.Changes) > 0 {
-		p.Room = e.Manager.Room(ctx, plan)
+		p.Room = e.Manager.Room(ctx, w.wish(nil), plan)
 	}
 	return p, nil
 }
@@ -195,7 +200,7 @@ func (e *Engine) Install(ctx context.Context, req InstallRequest) (*Installation
 		if r.Phase != PhaseEnded {
 			changed, _ := e.changed(context.WithoutCancel(ctx), r) // best effort: the first error is the one that matters
 			e.undecided(context.WithoutCancel(ctx), r, changed)
-			err = errors.Join(r.append(entry{Kind: PhaseEnded, Outcome: outcome, Text: e1.Error(), Code: e1.Code, Changed: changed}))
+			err = errors.Join(r.append(entry{Kind: PhaseEnded, Outcome: outcome, Text: e1.Reason + ": " + e1.Error(), Code: e1.Code, Changed: changed}))
 			if err != nil {
 				e.warn("%v", err)
 			}
@@ -251,7 +256,7 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 		r.note("the run was interrupted in phase %s and is taken up", r.Phase)
 	}
 	e.progress(Progress{Phase: "repair"})
-	health, err := e.Manager.Repair(ctx, r.log)
+	health, err := e.Manager.Repair(ctx, r.log, nil)
 	if err != nil {
 		return nil, asError(err, "LOCKED", CodeFailed)
 	}
@@ -268,7 +273,7 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 		return nil, err
 	}
 	if len(health.Broken) > 0 { // with the lists at hand more can be mended
-		again, err := e.Manager.Repair(ctx, r.log)
+		again, err := e.Manager.Repair(ctx, r.log, w.allowed)
 		if err != nil {
 			return nil, asError(err, "LOCKED", CodeFailed)
 		}
@@ -301,6 +306,11 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 		}
 	}
 	return w.finish(ctx, r, started, leftovers, fail)
+}
+
+// allowed reports whether a repair may make a change: what the guard lets into a plan.
+func (w *work) allowed(c Change) bool {
+	return len(w.planner.guard.Check(&Plan{Changes: []Change{c}}, w.planner.facts)) == 0
 }
 
 // only restricts a run that is taken up to what is left of its own plan.
@@ -461,7 +471,7 @@ func (w *work) ready(ctx context.Context, r *liveRun, group []Target) (*Plan, []
 		if len(plan.Changes) == 0 {
 			return plan, nil, nil
 		}
-		if err := e.Manager.Room(ctx, plan); err != nil {
+		if err := e.Manager.Room(ctx, w.wish(accepted), plan); err != nil {
 			return nil, nil, asError(err, "DISK", CodeFailed)
 		}
 		e.progress(Progress{Phase: "download", Total: len(plan.Changes)})
@@ -520,7 +530,7 @@ func (w *work) transact(ctx context.Context, r *liveRun, plan *Plan, targets []T
 		return nil, applied, asError(err, "FAILED", CodeFailed)
 	}
 	ctx = context.WithoutCancel(ctx) // also when the run is to stop, nothing is left half way
-	health, err := e.Manager.Repair(ctx, r.log)
+	health, err := e.Manager.Repair(ctx, r.log, w.allowed)
 	if err != nil {
 		return nil, applied, asError(err, "LOCKED", CodeFailed)
 	}
@@ -630,8 +640,9 @@ func (w *work) decide(ctx context.Context, r *liveRun, after *sight, changed []C
 		reboot = len(changed) > 0 || len(after.state.pending(e.BootID)) > 0
 	case option == RebootIfRequired, option == RestartServices:
 		evidence, _, err := e.Manager.Evidence(ctx, after.inv)
-		if err != nil {
-			return false, err
+		if err != nil { // the report says so too; without evidence there is no reboot, and what was installed waits for one
+			evidence.Required = false
+			break
 		}
 		if option == RestartServices && len(evidence.Services) > 0 {
 			e.progress(Progress{Phase: "restart"})

@@ -24,7 +24,7 @@ type machine struct {
 	keeps   int64 // size of the package files of old versions
 }
 
-func (m *machine) Repair(context.Context, *os.File) (patch.Health, error) {
+func (m *machine) Repair(context.Context, *os.File, func(patch.Change) bool) (patch.Health, error) {
 	return patch.Health{Trouble: m.trouble}, m.repair[m.applied]
 }
 
@@ -49,7 +49,7 @@ func (m *machine) Plan(_ context.Context, w patch.Wish) (*patch.Plan, error) {
 	return p, nil
 }
 
-func (*machine) Room(context.Context, *patch.Plan) error { return nil }
+func (*machine) Room(context.Context, patch.Wish, *patch.Plan) error { return nil }
 
 func (*machine) Fetch(context.Context, patch.Wish, *patch.Plan, *os.File) (map[string]string, error) {
 	return nil, nil

@@ -3,6 +3,7 @@ package patch
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -23,8 +24,11 @@ const (
 func (e *Engine) restart(ctx context.Context, services []compliance.Service, r *liveRun) []Restart {
 	var out []Restart
 	var units []string
+	own, _ := os.ReadFile("/proc/self/cgroup") // where there is none, no service manager runs this
 	for _, s := range services {
 		switch {
+		case strings.Contains(string(own)+"\n", "/"+s.Unit+"\n"):
+			out = append(out, Restart{s.Unit, "skipped: this run is part of it"})
 		case !strings.HasSuffix(s.Unit, ".service"):
 			out = append(out, Restart{s.Unit, "skipped: it is no service of the service manager"})
 		case slices.Contains(neverRestarted, s.Unit) || strings.HasPrefix(s.Unit, "getty@") || strings.HasPrefix(s.Unit, "serial-getty@"):

@@ -53,7 +53,9 @@ func (e *Engine) settle(ctx context.Context, r *liveRun) error {
 	if _, err := e.Manager.Inventory(ctx, InventoryRequest{Now: e.Now()}); err != nil {
 		r.note("the node cannot be read: %v", err) // repairing needs no inventory
 	}
-	health, err := e.Manager.Repair(ctx, r.log)
+	health, err := e.Manager.Repair(ctx, r.log, func(c Change) bool {
+		return slices.ContainsFunc(r.Planned, func(p Change) bool { return p.Key() == c.Key() && p.New == c.New })
+	})
 	if err != nil {
 		return asError(err, "LOCKED", CodeFailed)
 	}

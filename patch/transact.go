@@ -61,14 +61,15 @@ type Health struct {
 // Transactor is the half of a package manager that changes a node. Everything that it starts writes to log, and goes on
 // to its end when the context or this process ends.
 type Transactor interface {
-	// Repair waits until nobody holds the manager's locks and finishes what an interrupted transaction left.
-	Repair(ctx context.Context, log *os.File) (Health, error)
+	// Repair waits until nobody holds the manager's locks and finishes what an interrupted transaction left. What that
+	// takes beyond the versions that are there already has to be allowed; nil: nothing is.
+	Repair(ctx context.Context, log *os.File, allowed func(Change) bool) (Health, error)
 	// Present reads what is installed now, by Package.Key.
 	Present(ctx context.Context) (map[string]Presence, error)
 	// Plan asks the manager's own solver. It changes nothing. Inventory must have been called before.
 	Plan(ctx context.Context, w Wish) (*Plan, error)
 	// Room reports what is short of disk space for the plan, or a read-only file system, as an *Error.
-	Room(ctx context.Context, p *Plan) error
+	Room(ctx context.Context, w Wish, p *Plan) error
 	// Fetch downloads the package files of a plan. What cannot be had is in the map: Change.Key to the reason.
 	Fetch(ctx context.Context, w Wish, p *Plan, log *os.File) (map[string]string, error)
 	// Keep copies the package files of the old versions of a plan into dir, as far as they are to be had, and returns

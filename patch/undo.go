@@ -60,7 +60,7 @@ func (e *Engine) Undo(ctx context.Context, id string, dry bool, b *baseline.Base
 		if r.Phase != PhaseEnded {
 			changed, _ := e.changed(context.WithoutCancel(ctx), r) // best effort: the first error is the one that matters
 			e.undecided(context.WithoutCancel(ctx), r, changed)
-			if err := r.append(entry{Kind: PhaseEnded, Outcome: OutcomeFailed, Text: e1.Error(), Code: e1.Code, Changed: changed}); err != nil {
+			if err := r.append(entry{Kind: PhaseEnded, Outcome: OutcomeFailed, Text: e1.Reason + ": " + e1.Error(), Code: e1.Code, Changed: changed}); err != nil {
 				e.warn("%v", err)
 			}
 		}
@@ -147,7 +147,7 @@ func (e *Engine) reverse(ctx context.Context, run *Run) (*Reversal, error) {
 // undo carries a reverse plan out.
 func (w *work) undo(ctx context.Context, r *liveRun, rev *Reversal) (*Installation, error) {
 	e := w.e
-	health, err := e.Manager.Repair(ctx, r.log)
+	health, err := e.Manager.Repair(ctx, r.log, nil)
 	if err != nil {
 		return nil, asError(err, "LOCKED", CodeFailed)
 	}
@@ -156,7 +156,7 @@ func (w *work) undo(ctx context.Context, r *liveRun, rev *Reversal) (*Installati
 	if err != nil {
 		return nil, err
 	}
-	if err := e.Manager.Room(ctx, rev.Plan); err != nil {
+	if err := e.Manager.Room(ctx, rev.wish, rev.Plan); err != nil {
 		return nil, asError(err, "DISK", CodeFailed)
 	}
 	lacking, err := e.Manager.Fetch(ctx, rev.wish, rev.Plan, r.log)
@@ -188,7 +188,7 @@ func (w *work) undo(ctx context.Context, r *liveRun, rev *Reversal) (*Installati
 		return nil, asError(err, "FAILED", CodeFailed)
 	}
 	ctx = context.WithoutCancel(ctx)
-	if _, err := e.Manager.Repair(ctx, r.log); err != nil {
+	if _, err := e.Manager.Repair(ctx, r.log, nil); err != nil {
 		return nil, asError(err, "LOCKED", CodeFailed)
 	}
 	if err := e.Manager.Settle(ctx, rev.Plan.Changes, r.log); err != nil {

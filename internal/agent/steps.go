@@ -211,7 +211,7 @@ func (r *stepRun) once(ctx context.Context) (outcome, error) {
 // resumable reports whether the step is the patch engine's and keeps a journal of its own, by which it finishes after
 // a crash, without beginning anew.
 func (c *command) resumable(step document.Step) bool {
-	return strings.HasPrefix(c.payload.DocumentName, document.RunPatchBaseline) && c.values["Operation"] == "Install" && step.Action == "aws:runShellScript"
+	return c.payload.DocumentName == document.RunPatchBaseline && c.values["Operation"] == "Install" && step.Action == "aws:runShellScript"
 }
 
 // rerunnable reports whether starting the step again changes nothing that the first start did not.

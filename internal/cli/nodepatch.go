@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -110,6 +111,8 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 		return coded("PARAM_CONFLICT", 167, "BaselineOverride and InstallOverrideList cannot be given together")
 	case o.operation != "Scan" && o.operation != "Install":
 		return coded("PARAM_CONFLICT", 1, "Operation is Scan or Install, not %q", o.operation)
+	case o.rebootOption != "" && !slices.Contains(patch.RebootOptions(), o.rebootOption):
+		return coded("PARAM_CONFLICT", 1, "RebootOption is %s, not %q", strings.Join(patch.RebootOptions(), ", "), o.rebootOption)
 	case o.operation == "Install" && os.Geteuid() != 0:
 		return coded("FAILED", 1, "installing patches needs root, and the agent runs as an ordinary user. Nothing was changed")
 	}
@@ -147,6 +150,7 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 		req.ExecutionType = "PatchPolicy"
 	}
 	if o.operation == "Install" {
+		req.RebootOption = cmp.Or(req.RebootOption, patch.RebootIfNeeded)
 		return o.install(ctx, s, talk, node, engine, req, override)
 	}
 	res, err := engine.Scan(ctx, req)
@@ -225,6 +229,10 @@ func (o *nodePatch) install(ctx context.Context, s, talk *Streams, node *agent.N
 	}
 	// The report goes out before the reboot, also when the step was cancelled meanwhile.
 	if err := o.tell(context.WithoutCancel(ctx), s, talk, node, in.Result, override); err != nil {
+		if e, ok := errors.AsType[*patch.Error](err); ok && in.Reboot { // the report of the step after the reboot has it all
+			fmt.Fprintln(s.Err, e.Line())
+			return &ExitError{Code: patch.CodeReboot}
+		}
 		return err
 	}
 	switch code := in.Run.Code; {

@@ -96,9 +96,12 @@ func (m *Manager) interrupted() bool {
 const maxRepairs = 3 // rounds that were themselves killed
 
 // Repair waits for whoever is at work and does what dpkg and apt advise after an interruption: dpkg --configure -a, then
-// apt-get -f install, the latter only when its plan takes nothing away.
-func (m *Manager) Repair(ctx context.Context, log *os.File) (patch.Health, error) {
+// apt-get -f install, the latter only when its plan takes nothing away and is allowed.
+func (m *Manager) Repair(ctx context.Context, log *os.File, allowed func(patch.Change) bool) (patch.Health, error) {
 	h := patch.Health{Broken: map[string]string{}}
+	if err := waitTransactions(ctx, m.cfg.LockWait, m.cfg.Note); err != nil {
+		return h, err
+	}
 	if err := waitLocks(ctx, m.lockFiles(), m.cfg.LockWait, m.cfg.Note); err != nil {
 		return h, err
 	}
@@ -114,7 +117,7 @@ func (m *Manager) Repair(ctx context.Context, log *os.File) (patch.Health, error
 	}
 	text := ""
 	for try := 1; ; try++ {
-		said, killed, err := m.mend(ctx, log, &h)
+		said, killed, err := m.mend(ctx, log, allowed, &h)
 		if err != nil {
 			return h, err
 		}
@@ -156,7 +159,7 @@ func (m *Manager) Repair(ctx context.Context, log *os.File) (patch.Health, error
 }
 
 // mend runs one round of repairs. It returns what dpkg said, and whether a signal ended a program.
-func (m *Manager) mend(ctx context.Context, log *os.File, h *patch.Health) (text string, killed bool, err error) {
+func (m *Manager) mend(ctx context.Context, log *os.File, allowed func(patch.Change) bool, h *patch.Health) (text string, killed bool, err error) {
 	text, code, err := m.configure(ctx, log)
 	if err != nil {
 		return text, false, err
@@ -173,7 +176,7 @@ func (m *Manager) mend(ctx context.Context, log *os.File, h *patch.Health) (text
 	if len(left) == 0 || killed || m.node == nil {
 		return text, killed, nil
 	}
-	if code, err = m.fixMissing(ctx, log, left, h); err != nil || code < 0 {
+	if code, err = m.fixMissing(ctx, log, left, allowed, h); err != nil || code < 0 {
 		return text, true, err
 	}
 	if db, err = m.database(); err != nil {
@@ -241,7 +244,7 @@ func (m *Manager) configure(ctx context.Context, log *os.File) (string, int, err
 
 // fixMissing lets apt fetch what half-installed packages need, when that is all that it would do. It returns apt's exit
 // code, 0 when it was not run.
-func (m *Manager) fixMissing(ctx context.Context, log *os.File, left map[string]string, h *patch.Health) (code int, err error) {
+func (m *Manager) fixMissing(ctx context.Context, log *os.File, left map[string]string, allowed func(patch.Change) bool, h *patch.Health) (code int, err error) {
 	opts, err := m.transactionOptions(nil)
 	if err != nil {
 		return 0, err
@@ -261,7 +264,8 @@ func (m *Manager) fixMissing(ctx context.Context, log *os.File, left map[string]
 		return 0, nil
 	}
 	for _, c := range plan.Changes {
-		if c.New == "" || c.Down || c.Held || c.Old != "" && left[c.Key()] == "" {
+		c.Wanted = c.Old != "" // a version of what is there has to be approved; what is new may be a dependency
+		if c.New == "" || c.Down || c.Held || c.Old != "" && left[c.Key()] == "" || allowed == nil || !allowed(c) {
 			h.Trouble = append(h.Trouble, fmt.Sprintf("apt-get -f install is not run: it would change %s from %q to %q", c.Name, c.Old, c.New))
 			return 0, nil
 		}

@@ -22,6 +22,8 @@ const (
 	fetchTimeout = 2 * time.Hour
 	maxNames     = 12 // in one of apt's sentences
 	maxKilled    = 3  // starts of an apt-get that changes nothing and that a signal ended: that says nothing about packages
+	// transactionMark is in the environment of every program that changes the node for a run, and of what it starts.
+	transactionMark = "OAKUM_TRANSACTION=1"
 )
 
 // transactionOptions are those of every apt-get that plans or changes something.
@@ -320,6 +322,7 @@ func (m *Manager) aptGet(ctx context.Context, log *os.File, unit string, args []
 		fmt.Fprintf(log, "\n$ apt-get %s\n", strings.Join(args, " ")) // a log: apt's own failure says more than ours would
 		c := patch.Command{Path: "/usr/bin/apt-get", Args: args, Env: patch.BaseEnv(), Log: log, Lasting: unit != "", Timeout: fetchTimeout}
 		if unit != "" {
+			c.Env = append(c.Env, transactionMark)
 			c.Unit = fmt.Sprintf("%s-%d", unit, try)
 		}
 		out, err := m.cfg.Exec.Run(ctx, c)
@@ -461,7 +464,7 @@ func (m *Manager) logged(ctx context.Context, log *os.File, program string, args
 		return "", 0, err
 	}
 	fmt.Fprintf(log, "\n$ %s %s\n", filepath.Base(program), strings.Join(args, " ")) // a log
-	out, err := m.cfg.Exec.Run(ctx, patch.Command{Path: program, Args: args, Env: patch.BaseEnv(), Log: log, Lasting: true})
+	out, err := m.cfg.Exec.Run(ctx, patch.Command{Path: program, Args: args, Env: append(patch.BaseEnv(), transactionMark), Log: log, Lasting: true})
 	if err != nil {
 		return "", 0, fmt.Errorf("run %s: %w", filepath.Base(program), err)
 	}

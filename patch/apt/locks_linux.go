@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -79,4 +81,56 @@ func commandOf(pid int) string {
 		return "unknown"
 	}
 	return strings.TrimSpace(string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})))
+}
+
+// waitTransactions waits for apt-get and dpkg of an engine that was killed. In their first moment they hold no lock yet.
+func waitTransactions(ctx context.Context, budget time.Duration, note func(string)) error {
+	deadline := time.Now().Add(budget)
+	for told := false; ; told = true {
+		pid := transaction()
+		if pid == 0 {
+			return nil
+		}
+		who := fmt.Sprintf("the transaction of an earlier run is at work: process %d (%s)", pid, commandOf(pid))
+		if !told {
+			note("waiting: " + who)
+		}
+		if time.Now().After(deadline) {
+			return patch.Fail("LOCKED", "%s", who)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+// transaction finds a program that changes the node for a run: apt-get or dpkg, or the scope's starter before it is one.
+// What maintainer scripts leave running does not count.
+func transaction() int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		comm, err := os.ReadFile("/proc/" + e.Name() + "/comm")
+		if err != nil {
+			continue
+		}
+		switch strings.TrimSpace(string(comm)) {
+		case "apt-get", "dpkg", "systemd-run":
+		default:
+			continue
+		}
+		env, err := os.ReadFile("/proc/" + e.Name() + "/environ")
+		if err == nil && slices.Contains(strings.Split(string(env), "\x00"), transactionMark) {
+			return pid
+		}
+	}
+	return 0
 }

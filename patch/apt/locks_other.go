@@ -8,3 +8,5 @@ import (
 )
 
 func waitLocks(context.Context, []string, time.Duration, func(string)) error { return nil }
+
+func waitTransactions(context.Context, time.Duration, func(string)) error { return nil }

@@ -17,19 +17,28 @@ import (
 const spare = 200 << 20
 
 // measure fills in how large the package files of a plan are, and how much more they take on the disk.
-func (m *Manager) measure(ctx context.Context, p *patch.Plan) error {
+func (m *Manager) measure(ctx context.Context, w patch.Wish, p *patch.Plan) error {
 	installed, err := m.installedSizes(ctx, p)
 	if err != nil {
 		return err
 	}
-	args := []string{"--no-all-versions", "show"}
+	args := []string{"--no-all-versions"}
+	if w.Sources != nil {
+		own, err := m.ownOptions(w.Sources)
+		if err != nil {
+			return err
+		}
+		args = append(args, own...)
+	}
+	args = append(args, "show")
+	bare := len(args)
 	for _, c := range p.Changes {
 		if c.New != "" {
 			args = append(args, c.Name+":"+m.archOf(c.Arch)+"="+c.New)
 		}
 	}
 	sizes := map[string][2]int64{} // name version to bytes of the file and KiB on the disk
-	if len(args) > 2 {
+	if len(args) > bare {
 		conf, done, err := m.pointAt(m.node.native, m.node.archs)
 		if err != nil {
 			return err
@@ -50,10 +59,25 @@ func (m *Manager) measure(ctx context.Context, p *patch.Plan) error {
 	}
 	for i := range p.Changes {
 		c := &p.Changes[i]
-		s := sizes[c.Name+" "+c.New]
+		s, known := sizes[c.Name+" "+c.New]
+		if !known { // apt-cache shows no version that only a file has, or that left the archive
+			s[0] = m.sizeOf(c)
+		}
 		c.Bytes, c.Grows = s[0], (s[1]-installed[c.Key()])<<10
 	}
 	return nil
+}
+
+// sizeOf is what the lists say about the size of a change's package file.
+func (m *Manager) sizeOf(c *patch.Change) int64 {
+	if p := m.node.pkgs[key(c.Name, m.archOf(c.Arch))]; p != nil {
+		for _, v := range p.versions {
+			if v.Version == c.New {
+				return v.Size
+			}
+		}
+	}
+	return 0
 }
 
 // installedSizes are the KiB that dpkg gives for the packages of a plan.
@@ -104,8 +128,8 @@ type volume struct {
 
 // Room compares what the plan needs with what is free, per file system: 1.2 times the package files where they are
 // downloaded to and the growth where they are installed, and 200 MiB on each.
-func (m *Manager) Room(ctx context.Context, p *patch.Plan) error {
-	if err := m.measure(ctx, p); err != nil {
+func (m *Manager) Room(ctx context.Context, w patch.Wish, p *patch.Plan) error {
+	if err := m.measure(ctx, w, p); err != nil {
 		return err
 	}
 	var download, grows int64
