@@ -21,10 +21,10 @@ func TestTrap_G4_ChildrenThatStay(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no shell")
 	}
-	run := func(script string, limit time.Duration) (patch.Output, error, time.Duration) {
+	run := func(script string, limit time.Duration) (patch.Output, time.Duration, error) {
 		began := time.Now()
 		out, err := patch.OSExec{}.Run(context.Background(), patch.Command{Path: "/bin/sh", Args: []string{"-c", script}, Env: patch.BaseEnv(), Timeout: limit})
-		return out, err, time.Since(began)
+		return out, time.Since(began), err
 	}
 	for _, tc := range []struct {
 		name, script string
@@ -38,7 +38,7 @@ func TestTrap_G4_ChildrenThatStay(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			out, err, took := run(tc.script, tc.limit)
+			out, took, err := run(tc.script, tc.limit)
 			if errors.Is(err, context.DeadlineExceeded) != tc.over || !tc.over && err != nil || out.Code != tc.code || string(out.Stdout) != "said\n" || took > 20*time.Second {
 				t.Errorf("Run = %+v, %v after %v", out, err, took)
 			}
