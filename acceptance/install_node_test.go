@@ -187,12 +187,6 @@ func (k *keptAgent) started() time.Time {
 	return k.last
 }
 
-// end stops the agent for good.
-func (k *keptAgent) end() {
-	close(k.stop)
-	<-k.ended
-}
-
 // registerIn registers the node with a server; the agent's state stays inside what the node's processes see.
 func (l *living) registerIn(t *testing.T, client *servertest.Server, state string) string {
 	t.Helper()
