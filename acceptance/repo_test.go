@@ -19,7 +19,6 @@ type aptRepo struct {
 	t       *testing.T
 	dir     string
 	url     string
-	suites  []string
 	cut     atomic.Pointer[string] // files with this in their name break off half way
 	fetched atomic.Int64           // package files that were asked for
 }

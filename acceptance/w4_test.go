@@ -85,7 +85,7 @@ func (s *installation) compliance(a *agent) string {
 		at("ResourceComplianceSummaryItems", 0, "Status").String()
 }
 
-// Journey W4, steps 1 to 4: patch a real Debian node, with and without its reboot. proves R-12
+// Journey W4, steps 1 to 3: patch a real Debian node without its reboot, which comes later.
 func TestW4CorrectiveControl(t *testing.T) {
 	t.Parallel()
 	n := bootNode(t, "corrective", "--outdated", "default")

@@ -106,6 +106,8 @@ type work struct {
 	targets []Target          // those that are still to be installed
 	retried map[string]bool   // by Package.Key: left half way at the old version once, and tried again
 	again   bool              // the run is taken up: what is tried is what it had planned
+	broken  map[string]string // what was left half way before the run, by Package.Key
+	halfWay []string          // names of what is so only since
 }
 
 // prepare looks at the node and finds the targets.
@@ -280,6 +282,7 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 		health.Repaired, health.Trouble = append(health.Repaired, again.Repaired...), again.Trouble
 	}
 	w.degraded = append(w.degraded, slices.Concat(health.Repaired, health.Trouble)...)
+	w.broken = health.Broken
 	leftovers, err := e.Manager.Leftovers(ctx)
 	if err != nil {
 		w.degraded = append(w.degraded, "files left for a decision: "+err.Error())
@@ -597,6 +600,11 @@ func (w *work) finish(ctx context.Context, r *liveRun, started time.Time, leftov
 		return nil, err
 	}
 	after.degraded = append(w.degraded, after.degraded...)
+	for i := range after.inv.Packages {
+		if p := &after.inv.Packages[i]; p.Broken != "" && w.broken[p.Key()] == "" {
+			w.halfWay = append(w.halfWay, p.Name)
+		}
+	}
 	rebooted := r.Phase == PhaseReboot || r.Phase == PhaseEnded
 	reboot := false
 	switch {
@@ -711,11 +719,13 @@ func (w *work) sum(r *liveRun, res *compliance.Result, fail *Error) (int, string
 	}
 	dependency, other := 0, 0
 	var names []string
+	beside := slices.Clone(w.halfWay) // packages that were no targets, such as one whose trigger failed
 	for i := range res.Items {
 		it := &res.Items[i]
 		if it.State != compliance.Failed {
 			continue
 		}
+		beside = slices.DeleteFunc(beside, func(name string) bool { return name == it.Name })
 		names = append(names, it.Name)
 		switch it.Reason {
 		case ReasonBlockedByRejected, ReasonUnmetDependency, ReasonConflict, ReasonSolver, ReasonRemoval, ReasonListVersion, ReasonDowngrade:
@@ -728,6 +738,8 @@ func (w *work) sum(r *liveRun, res *compliance.Result, fail *Error) (int, string
 		names = append(names[:5], fmt.Sprintf("and %d more", len(names)-5))
 	}
 	switch {
+	case len(beside) > 0:
+		return CodeFailed, "packages were left half way: " + strings.Join(append(beside, names...), ", ")
 	case other > 0:
 		return CodeFailed, fmt.Sprintf("%s not installed: %s", counted(other+dependency, "patch was", "patches were"), strings.Join(names, ", "))
 	case dependency > 0:
