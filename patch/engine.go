@@ -24,7 +24,7 @@ type Engine struct {
 	BootID   string         // of the running system; empty when it is not running (--root)
 	Waiting  func(Owner)    // called when the lock is held by somebody else; may be nil
 	Exec     Exec           // starts what no package manager does: restarts of services; nil: none. A Stopwatch's time is reported
-	Progress func(Progress) // called as an install goes on; may be nil
+	Progress func(Progress) // called as an install goes on, in phase install by another goroutine; may be nil
 }
 
 // ScanRequest says what a scan is to judge against and in whose name.

@@ -160,8 +160,8 @@ func TestEarlyEndReportsWhatWasInstalled(t *testing.T) {
 			defer cancel()
 			tell(m)
 			if name == "stopped" {
-				e.Progress = func(patch.Progress) {
-					if m.applied == 1 {
+				e.Progress = func(p patch.Progress) {
+					if p.Phase == "plan" && m.applied == 1 {
 						cancel()
 					}
 				}
