@@ -127,7 +127,7 @@ type volume struct {
 }
 
 // Room compares what the plan needs with what is free, per file system: 1.2 times the package files where they are
-// downloaded to and the growth where they are installed, and 200 MiB on each.
+// downloaded to and the growth where they are installed, and 200 MiB on each but a /boot of its own.
 func (m *Manager) Room(ctx context.Context, w patch.Wish, p *patch.Plan) error {
 	if err := m.measure(ctx, w, p); err != nil {
 		return err
@@ -152,7 +152,9 @@ func (m *Manager) Room(ctx context.Context, w patch.Wish, p *patch.Plan) error {
 		}
 		if _, known := need[v.id]; !known {
 			order = append(order, v)
-			need[v.id] = spare
+			if dir != "boot" { // one of its own is small: room for the next kernel is enough there
+				need[v.id] = spare
+			}
 		}
 		need[v.id] += bytes * 12 / 10
 		return nil
