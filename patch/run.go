@@ -140,6 +140,9 @@ func (r *Run) apply(e entry) {
 	case PhaseEnded:
 		r.Phase, r.EndedAt, r.Outcome, r.Text, r.Code, r.Changed = PhaseEnded, e.At, e.Outcome, e.Text, e.Code, e.Changed
 	}
+	for _, c := range e.Changed { // what was refused at first may have gone in later
+		delete(r.Failed, c.Key())
+	}
 	for k, b := range e.Failed {
 		if r.Failed == nil {
 			r.Failed = map[string]Block{}
@@ -170,6 +173,9 @@ func (r *liveRun) append(e entry) error {
 }
 
 func (r *liveRun) close() {
+	if r.Phase == PhaseEnded {
+		_ = r.j.Release() // space only
+	}
 	_ = r.j.Close()   // every record is synced
 	_ = r.log.Close() // a log
 	if r.Phase == PhaseEnded {

@@ -3,6 +3,7 @@ package patch
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -81,7 +82,8 @@ func (e *Engine) settle(ctx context.Context, r *liveRun) error {
 	default:
 		end.Text = fmt.Sprintf("INTERRUPTED: the run was stopped in phase %s; %s", r.Phase, account(r.Planned, changed))
 	}
-	for k, how := range health.Broken {
+	for _, k := range slices.Sorted(maps.Keys(health.Broken)) {
+		how := health.Broken[k]
 		end.Text += fmt.Sprintf("; %s is left half way: %s", k, how)
 	}
 	e.undecided(ctx, r, changed)

@@ -142,6 +142,9 @@ func (j *Journal) AppendJSON(v any) error {
 // Size returns the bytes of all records.
 func (j *Journal) Size() int64 { return j.size }
 
+// Release gives back the space that Reserve took and no record uses.
+func (j *Journal) Release() error { return j.file.Truncate(j.size) }
+
 // Close closes the file.
 func (j *Journal) Close() error { return j.file.Close() }
 
