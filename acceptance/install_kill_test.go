@@ -610,7 +610,9 @@ func (c *killCheck) reported(after dpkgState, run *localRun) {
 			t.Errorf("%d patches are %s, the summary says %d", count[s], s, codec.Value(n))
 		}
 	}
-	if run != nil && status == "Success" && run.Outcome != "Success" || run != nil && status == "Failed" && run.Outcome == "Success" {
+	// An engine that was killed at its last start after its run had ended leaves a failed step that says just that.
+	spoken := strings.Contains(codec.Value(c.inv.StandardErrorContent), "had ended by itself: Success")
+	if run != nil && status == "Success" && run.Outcome != "Success" || run != nil && status == "Failed" && run.Outcome == "Success" && !spoken {
 		t.Errorf("the invocation is %s, the run %s (%s)", status, run.Outcome, run.Text)
 	}
 	if status == "Failed" && c.reason() == "" {

@@ -92,8 +92,26 @@ func (o *nodePatch) settle(ctx context.Context, s *Streams) error {
 	for _, r := range ended {
 		fmt.Fprintf(s.Out, "%s: %s: %s\n", r.ID, r.Outcome, r.Text)
 	}
+	if err == nil && o.givenUp != "" && !slices.ContainsFunc(ended, func(r patch.Run) bool { return r.ExecutionID == o.givenUp }) {
+		err = o.sayEnded(s, engine.StateDir)
+	}
 	if err != nil {
 		return failed(err)
+	}
+	return nil
+}
+
+// sayEnded tells that the run of a command that is given up had come to its end: only the step could not say so.
+func (o *nodePatch) sayEnded(s *Streams, stateDir string) error {
+	runs, err := patch.Runs(stateDir)
+	if err != nil {
+		return err
+	}
+	for _, r := range runs {
+		if r.ExecutionID == o.givenUp && r.Phase == patch.PhaseEnded {
+			fmt.Fprintf(s.Out, "%s had ended by itself: %s, %s changed. %s\n", r.ID, r.Outcome, plural(len(r.Changed), "package", "packages"), r.Text)
+			break
+		}
 	}
 	return nil
 }
