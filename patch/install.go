@@ -194,22 +194,28 @@ func (e *Engine) Install(ctx context.Context, req InstallRequest) (*Installation
 	defer r.close()
 	out, err := e.install(ctx, r, req, started)
 	if err != nil {
-		e1 := asError(err, "FAILED", CodeFailed)
-		outcome := OutcomeFailed
-		if e1.Reason == "INTERRUPTED" {
-			outcome = OutcomeInterrupted
-		}
-		if r.Phase != PhaseEnded {
-			changed, _ := e.changed(context.WithoutCancel(ctx), r) // best effort: the first error is the one that matters
-			e.undecided(context.WithoutCancel(ctx), r, changed)
-			err = errors.Join(r.append(entry{Kind: PhaseEnded, Outcome: outcome, Text: e1.Reason + ": " + e1.Error(), Code: e1.Code, Changed: changed}))
-			if err != nil {
-				e.warn("%v", err)
-			}
-		}
-		return nil, e1
+		return nil, e.fail(ctx, r, err)
 	}
 	return out, nil
+}
+
+// fail ends the record of a run that an error ended, with what came of it so far.
+func (e *Engine) fail(ctx context.Context, r *liveRun, cause error) *Error {
+	err := asError(cause, "FAILED", CodeFailed)
+	if r.Phase == PhaseEnded {
+		return err
+	}
+	outcome := OutcomeFailed
+	if err.Reason == "INTERRUPTED" {
+		outcome = OutcomeInterrupted
+	}
+	ctx = context.WithoutCancel(ctx)
+	changed, _ := e.changed(ctx, r) // best effort: the first error is the one that matters
+	e.undecided(ctx, r, changed)
+	if err := r.append(entry{Kind: PhaseEnded, Outcome: outcome, Text: err.Reason + ": " + err.Error(), Code: err.Code, Changed: changed}); err != nil {
+		e.warn("%v", err)
+	}
+	return err
 }
 
 // takeRun opens the unfinished run of the same command, or begins a new one.
@@ -522,24 +528,11 @@ func (w *work) transact(ctx context.Context, r *liveRun, plan *Plan, targets []T
 		}
 		return nil, applied, r.append(entry{Kind: kindPlanned, Failed: lost})
 	}
-	n := r.Transactions + 1
-	if err := r.append(entry{Kind: PhaseTransaction, N: n, Boot: e.BootID}); err != nil {
+	applied, health, err := w.apply(ctx, r, w.wish(targets), plan, w.allowed)
+	if err != nil {
 		return nil, applied, err
 	}
-	stop := e.follow(r.log.Name(), plan)
-	applied, err = e.Manager.Apply(ctx, w.wish(targets), plan, fmt.Sprintf("oakum-%s-%d", r.ID, n), r.log)
-	stop()
-	if err != nil {
-		return nil, applied, asError(err, "FAILED", CodeFailed)
-	}
-	ctx = context.WithoutCancel(ctx) // also when the run is to stop, nothing is left half way
-	health, err := e.Manager.Repair(ctx, r.log, w.allowed)
-	if err != nil {
-		return nil, applied, asError(err, "LOCKED", CodeFailed)
-	}
-	if err := e.Manager.Settle(ctx, plan.Changes, r.log); err != nil {
-		w.degraded = append(w.degraded, err.Error())
-	}
+	ctx = context.WithoutCancel(ctx) // also when the run is to stop, it says what came of this
 	present, err := e.Manager.Present(ctx)
 	if err != nil {
 		return nil, applied, err
@@ -567,7 +560,30 @@ func (w *work) transact(ctx context.Context, r *liveRun, plan *Plan, targets []T
 			left = append(left, t)
 		}
 	}
-	return left, applied, r.append(entry{Kind: kindOver, N: n, Code: applied.Code, Text: applied.Text, Failed: lost})
+	return left, applied, r.append(entry{Kind: kindOver, N: r.Transactions, Code: applied.Code, Text: applied.Text, Failed: lost})
+}
+
+// apply runs one transaction and leaves nothing half way that can be mended, also when the run is to stop.
+func (w *work) apply(ctx context.Context, r *liveRun, wish Wish, plan *Plan, allowed func(Change) bool) (Applied, Health, error) {
+	e := w.e
+	if err := r.append(entry{Kind: PhaseTransaction, N: r.Transactions + 1, Boot: e.BootID}); err != nil {
+		return Applied{}, Health{}, err
+	}
+	stop := e.follow(r.log.Name(), plan)
+	applied, err := e.Manager.Apply(ctx, wish, plan, fmt.Sprintf("oakum-%s-%d", r.ID, r.Transactions), r.log)
+	stop()
+	if err != nil {
+		return applied, Health{}, asError(err, "FAILED", CodeFailed)
+	}
+	ctx = context.WithoutCancel(ctx)
+	health, err := e.Manager.Repair(ctx, r.log, allowed)
+	if err != nil {
+		return applied, health, asError(err, "LOCKED", CodeFailed)
+	}
+	if err := e.Manager.Settle(ctx, plan.Changes, r.log); err != nil {
+		w.degraded = append(w.degraded, err.Error())
+	}
+	return applied, health, nil
 }
 
 func fault(a Applied, name, def string) string {

@@ -56,15 +56,7 @@ func (e *Engine) Undo(ctx context.Context, id string, dry bool, b *baseline.Base
 	w := &work{sight: s, req: req, aims: map[string]Target{}, skipped: map[string]Block{}, again: true, planner: &planner{}}
 	out, err := w.undo(ctx, r, rev)
 	if err != nil {
-		e1 := asError(err, "FAILED", CodeFailed)
-		if r.Phase != PhaseEnded {
-			changed, _ := e.changed(context.WithoutCancel(ctx), r) // best effort: the first error is the one that matters
-			e.undecided(context.WithoutCancel(ctx), r, changed)
-			if err := r.append(entry{Kind: PhaseEnded, Outcome: OutcomeFailed, Text: e1.Reason + ": " + e1.Error(), Code: e1.Code, Changed: changed}); err != nil {
-				e.warn("%v", err)
-			}
-		}
-		return rev, nil, e1
+		return rev, nil, e.fail(ctx, r, err)
 	}
 	return rev, out, nil
 }
@@ -178,22 +170,11 @@ func (w *work) undo(ctx context.Context, r *liveRun, rev *Reversal) (*Installati
 	if err := r.append(entry{Kind: kindPlanned, Plan: rev.Plan.Changes, Kept: kept}); err != nil {
 		return nil, err
 	}
-	if err := r.append(entry{Kind: PhaseTransaction, N: 1, Boot: e.BootID}); err != nil {
+	applied, _, err := w.apply(ctx, r, rev.wish, rev.Plan, nil)
+	if err != nil {
 		return nil, err
 	}
-	stop := e.follow(r.log.Name(), rev.Plan)
-	applied, err := e.Manager.Apply(ctx, rev.wish, rev.Plan, "oakum-"+r.ID+"-1", r.log)
-	stop()
-	if err != nil {
-		return nil, asError(err, "FAILED", CodeFailed)
-	}
 	ctx = context.WithoutCancel(ctx)
-	if _, err := e.Manager.Repair(ctx, r.log, nil); err != nil {
-		return nil, asError(err, "LOCKED", CodeFailed)
-	}
-	if err := e.Manager.Settle(ctx, rev.Plan.Changes, r.log); err != nil {
-		w.degraded = append(w.degraded, err.Error())
-	}
 	changed, err := e.changed(ctx, r)
 	if err != nil {
 		return nil, err

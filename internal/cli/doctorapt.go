@@ -19,7 +19,7 @@ const aptConfig = "/usr/bin/apt-config"
 // aptProxy is a proxy that apt's configuration names.
 type aptProxy struct{ setting, value string }
 
-// aptProxyLine is a line of "apt-config dump" such as Acquire::http::Proxy::deb.debian.org "http://proxy:3128";
+// aptProxyLine is a line of "apt-config dump" such as Acquire::http::Proxy::mirror.example.com "http://proxy:3128";
 var aptProxyLine = regexp.MustCompile(`(?im)^(Acquire::(?:http|https|ftp)::(?:[^:"\s]+::)*Proxy(?:::[^"\s]+)?) "([^"]*)";$`)
 
 // aptProxies reads the output of "apt-config dump". DIRECT and false mean that none is used.

@@ -154,7 +154,7 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 			e.BootID = strings.TrimSpace(string(b))
 		}
 		if os.Geteuid() == 0 {
-			e.StateDir = "/var/lib/oakum"
+			e.StateDir = agent.DefaultStateDir
 		}
 	}
 	platform, err := e.Manager.Platform(ctx)
@@ -170,7 +170,7 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 // scanCacheDir is where extracts of package lists are kept between scans.
 func scanCacheDir() string {
 	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
-		return "/var/lib/oakum/cache"
+		return filepath.Join(agent.DefaultStateDir, "cache")
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"oakum.dev/internal/agent"
 	"oakum.dev/patch"
 )
 
@@ -156,11 +157,9 @@ func confirm(s *Streams, question string) error {
 // localRunForm reports whether text looks like the id of a run in a node's own records.
 func localRunForm(text string) bool { return strings.HasPrefix(text, "run-") }
 
-const engineStateDir = "/var/lib/oakum"
-
 // listLocalRuns lists the installs of this machine.
 func listLocalRuns(s *Streams, output string, limit int) error {
-	runs, err := patch.Runs(engineStateDir)
+	runs, err := patch.Runs(agent.DefaultStateDir)
 	if err != nil {
 		return localRunError(err)
 	}
@@ -203,7 +202,7 @@ func outcomeOf(r *patch.Run) string {
 
 // showLocalRun shows one install of this machine, with what the package manager said.
 func showLocalRun(s *Streams, output, id string) error {
-	r, err := patch.LoadRun(engineStateDir, id)
+	r, err := patch.LoadRun(agent.DefaultStateDir, id)
 	if err != nil {
 		return localRunError(err)
 	}

@@ -19,33 +19,49 @@ import (
 
 // waitLocks waits until nobody holds a POSIX lock on any of the files. apt's own timeout covers dpkg's locks only.
 func waitLocks(ctx context.Context, paths []string, budget time.Duration, note func(string)) error {
-	deadline := time.Now().Add(budget)
-	told := false
-	for _, path := range paths {
-		for {
-			pid, err := lockHolder(path)
-			if err != nil {
-				return err
-			}
-			if pid == 0 {
-				break
-			}
-			who := fmt.Sprintf("%s is locked by process %d (%s)", path, pid, commandOf(pid))
-			if !told {
-				note("waiting: " + who)
-			}
-			told = true
-			if time.Now().After(deadline) {
-				return patch.Fail("LOCKED", "%s", who)
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(250 * time.Millisecond):
+	return waitWhile(ctx, budget, note, func() (string, error) {
+		for _, path := range paths {
+			if pid, err := lockHolder(path); err != nil {
+				return "", err
+			} else if pid != 0 {
+				return fmt.Sprintf("%s is locked by process %d (%s)", path, pid, commandOf(pid)), nil
 			}
 		}
+		return "", nil
+	})
+}
+
+// waitTransactions waits for apt-get and dpkg of an engine that was killed. In their first moment they hold no lock yet.
+func waitTransactions(ctx context.Context, budget time.Duration, note func(string)) error {
+	return waitWhile(ctx, budget, note, func() (string, error) {
+		if pid := transaction(); pid != 0 {
+			return fmt.Sprintf("the transaction of an earlier run is at work: process %d (%s)", pid, commandOf(pid)), nil
+		}
+		return "", nil
+	})
+}
+
+// waitWhile waits until busy names nobody. Whoever is in the way first is noted; whoever still is when the budget is used up
+// is in the error.
+func waitWhile(ctx context.Context, budget time.Duration, note func(string), busy func() (string, error)) error {
+	deadline := time.Now().Add(budget)
+	for told := false; ; told = true {
+		who, err := busy()
+		if err != nil || who == "" {
+			return err
+		}
+		if !told {
+			note("waiting: " + who)
+		}
+		if time.Now().After(deadline) {
+			return patch.Fail("LOCKED", "%s", who)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
 	}
-	return nil
 }
 
 // lockHolder is the process that keeps a write lock on path from us, or 0. It is -1 when the holder cannot be seen from here,
@@ -81,29 +97,6 @@ func commandOf(pid int) string {
 		return "unknown"
 	}
 	return strings.TrimSpace(string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})))
-}
-
-// waitTransactions waits for apt-get and dpkg of an engine that was killed. In their first moment they hold no lock yet.
-func waitTransactions(ctx context.Context, budget time.Duration, note func(string)) error {
-	deadline := time.Now().Add(budget)
-	for told := false; ; told = true {
-		pid := transaction()
-		if pid == 0 {
-			return nil
-		}
-		who := fmt.Sprintf("the transaction of an earlier run is at work: process %d (%s)", pid, commandOf(pid))
-		if !told {
-			note("waiting: " + who)
-		}
-		if time.Now().After(deadline) {
-			return patch.Fail("LOCKED", "%s", who)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(250 * time.Millisecond):
-		}
-	}
 }
 
 // transaction finds a program that changes the node for a run: apt-get or dpkg, or the scope's starter before it is one.
