@@ -143,7 +143,8 @@ func (w *work) undo(ctx context.Context, r *liveRun, rev *Reversal) (*Installati
 	if err != nil {
 		return nil, asError(err, "LOCKED", CodeFailed)
 	}
-	w.degraded = append(w.degraded, health.Repaired...)
+	w.degraded = append(w.degraded, slices.Concat(health.Repaired, health.Trouble)...)
+	w.broken = health.Broken // not the undo's fault
 	leftovers, err := e.Manager.Leftovers(ctx)
 	if err != nil {
 		return nil, err
