@@ -1,6 +1,7 @@
 package compliance
 
 import (
+	"slices"
 	"time"
 
 	"oakum.dev/baseline"
@@ -70,7 +71,32 @@ type Repository struct {
 	RefreshedAt time.Time `json:"refreshedAt,omitzero"` // when the node last fetched or confirmed it
 	Trusted     bool      `json:"trusted"`
 	Stale       bool      `json:"stale,omitempty"`
+	Missing     bool      `json:"missing,omitempty"` // its metadata was never fetched: nothing is known of what it offers
 	Detail      string    `json:"detail,omitempty"`
+}
+
+// Blind reports whether a source of the node was never read, so that what it offers is not known. A node without missing
+// patches is not compliant for that.
+func (h *Header) Blind() bool {
+	return slices.ContainsFunc(h.Repositories, func(r Repository) bool { return r.Missing })
+}
+
+// Seen is the instant up to which the result can speak for the node: that of its oldest metadata, where nothing is missing
+// because nothing newer was known; else its own end.
+func (h *Header) Seen() time.Time {
+	at := h.EndedAt
+	if h.Status != Compliant {
+		return at
+	}
+	for _, r := range h.Repositories {
+		if r.Missing {
+			return time.Time{}
+		}
+		if r.Stale && r.RefreshedAt.Before(at) {
+			at = r.RefreshedAt
+		}
+	}
+	return at
 }
 
 // Available is a version that a repository offers of a package that the node has.

@@ -97,6 +97,9 @@ func (e *Engine) look(ctx context.Context, req ScanRequest, started time.Time) (
 	if s.state, err = loadState(e.StateDir); err != nil {
 		s.degraded = append(s.degraded, err.Error())
 	}
+	if req.Refresh {
+		s.state.confirm(s.inv.Repositories, e.Now())
+	}
 	s.j = Judgement{Baseline: req.Baseline, Node: s.platform.Node, Now: req.EvaluatedAt, Pending: s.state.pending(e.BootID)}
 	if s.j.Now.IsZero() {
 		s.j.Now = started
@@ -196,13 +199,6 @@ func (e *Engine) inventory(ctx context.Context, platform Platform, req ScanReque
 	inv, err := e.Manager.Inventory(ctx, ask)
 	if err != nil {
 		return nil, nil, asError(err, "REPO_METADATA", CodeFailed)
-	}
-	if req.Refresh {
-		for i := range inv.Repositories { // a file that did not change keeps its old time on the disk
-			if r := &inv.Repositories[i]; !r.Stale {
-				r.RefreshedAt = ask.Now.UTC().Truncate(time.Second)
-			}
-		}
 	}
 	return inv, degraded, nil
 }

@@ -74,6 +74,29 @@ func TestScanCountsAndReports(t *testing.T) {
 	}
 }
 
+// A repository that cannot be fetched keeps the time at which that went well last, whatever its file says.
+func TestRefreshTimesAreRemembered(t *testing.T) {
+	t.Parallel()
+	inv := workedRPM()
+	published := fixedNow().AddDate(-1, 0, 0)
+	inv.Repositories = []compliance.Repository{{URI: "https://a.example", RefreshedAt: published}, {URI: "https://b.example", RefreshedAt: published}}
+	now := fixedNow()
+	e := patch.Engine{Manager: manager{inv: inv}, Now: func() time.Time { return now }, StateDir: t.TempDir()}
+	scan := func() []compliance.Repository {
+		res, err := e.Scan(context.Background(), patch.ScanRequest{Baseline: workedBaseline(baseline.Block), Refresh: true, Record: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Header.Repositories
+	}
+	scan()
+	now = now.Add(time.Hour)
+	inv.Repositories[1].Stale, inv.Repositories[1].RefreshedAt = true, published
+	if got := scan(); !got[0].RefreshedAt.Equal(now) || !got[1].RefreshedAt.Equal(fixedNow()) {
+		t.Errorf("refreshed at %s and %s, want now and an hour ago", got[0].RefreshedAt, got[1].RefreshedAt)
+	}
+}
+
 func TestDamagedStateIsSaidAndRebuilt(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -9,7 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"oakum.dev/compliance"
 )
 
 // State is what the engine remembers between runs.
@@ -18,6 +21,27 @@ type State struct {
 	LastNoReboot time.Time `json:"lastNoRebootInstallOperationTime,omitzero"`
 	BootID       string    `json:"bootId,omitempty"` // during which Pending was installed
 	Pending      []string  `json:"pending,omitempty"`
+	// Fetched are the instants at which each repository was last fetched or confirmed, by its address and suite.
+	Fetched map[string]time.Time `json:"fetched,omitempty"`
+}
+
+// confirm notes which repositories a refresh has confirmed, and says of the others when that was so last.
+func (s *State) confirm(repos []compliance.Repository, now time.Time) {
+	fetched := make(map[string]time.Time, len(repos))
+	for i := range repos {
+		r := &repos[i]
+		key := strings.TrimSpace(r.URI + " " + r.Suite)
+		switch at := s.Fetched[key]; {
+		case !r.Stale: // a file that did not change keeps its old time on the disk
+			r.RefreshedAt = now.UTC().Truncate(time.Second)
+		case at.After(r.RefreshedAt) && !at.After(now):
+			r.RefreshedAt = at
+		}
+		if !r.RefreshedAt.IsZero() {
+			fetched[key] = r.RefreshedAt
+		}
+	}
+	s.Fetched = fetched
 }
 
 const stateFile = "engine-state.json"

@@ -229,6 +229,8 @@ func repositoryRows(list []compliance.Repository, now time.Time) [][]string {
 	for _, r := range list {
 		state := "fresh"
 		switch {
+		case r.Missing:
+			state = "never fetched: " + r.Detail
 		case r.Stale && r.Detail != "":
 			state = "stale: " + r.Detail
 		case r.Stale:

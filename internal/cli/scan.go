@@ -116,6 +116,9 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 func scanExit(res *compliance.Result) error {
 	c := res.Header.Counts
 	switch {
+	case res.Header.Status == compliance.Compliant && res.Header.Blind():
+		return &ExitError{exitFailed, hinted("nothing is missing of what is known, but a source of this system has never been fetched: whether it is compliant is not known",
+			"run the scan as root without --no-refresh, or mend the sources")}
 	case res.Header.Status == compliance.Compliant:
 		return nil
 	case c.Missing+c.Failed+c.InstalledRejected == 0 && c.InstalledPendingReboot > 0:

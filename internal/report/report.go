@@ -213,7 +213,7 @@ func publish(tx *store.Tx, sc store.Scope, n store.Node, h *compliance.Header, s
 	unchanged := old.ResultHash == set.hash && h.OperatingSystem != baseline.Windows // there, items may count as not applicable
 	state := store.NodeState{
 		Account: sc.Account, Region: sc.Region, NodeID: n.ID, BootID: h.BootID, ScanSeq: h.ScanSeq, Operation: h.Operation, StartedAt: h.StartedAt,
-		EndedAt: h.EndedAt, PublishedAt: tx.Now(), StaleAt: staleAt(h.EndedAt, tx.Now()), BaselineID: h.BaselineID, SnapshotID: h.SnapshotID,
+		EndedAt: h.EndedAt, PublishedAt: tx.Now(), BaselineID: h.BaselineID, SnapshotID: h.SnapshotID,
 		PatchGroup: h.PatchGroup, ExecutionID: h.ExecutionID, ExecutionType: h.ExecutionType, RebootOption: h.RebootOption,
 		InstallOverrideList: h.InstallOverrideList, LastNoRebootInstallAt: h.LastNoReboot, RebootRequired: h.Reboot.Required,
 		ResultHash: set.hash, AvailableHash: availableHash,
@@ -236,6 +236,9 @@ func publish(tx *store.Tx, sc store.Scope, n store.Node, h *compliance.Header, s
 	if state.ExecutionType == "" {
 		state.ExecutionType = "Command"
 	}
+	judged := *h
+	judged.Status = state.Status
+	state.StaleAt = staleAt(judged.Seen(), tx.Now())
 	if err := judgedBy(tx, sc, n, h, &state); err != nil {
 		return err
 	}
@@ -285,12 +288,16 @@ func judgedBy(tx *store.Tx, sc store.Scope, n store.Node, h *compliance.Header, 
 	return nil
 }
 
-// staleAt is when a scan stops speaking for its node; a clock that is ahead does not make it last longer.
-func staleAt(ended, now time.Time) time.Time {
-	if ended.After(now) {
-		ended = now
+// staleAt is when a scan stops speaking for its node, by the instant up to which it can; a clock that is ahead does not
+// make it last longer.
+func staleAt(seen, now time.Time) time.Time {
+	if seen.IsZero() {
+		return now
 	}
-	return ended.Add(staleAfter)
+	if seen.After(now) {
+		seen = now
+	}
+	return seen.Add(staleAfter)
 }
 
 // judge fills the summary from the items.

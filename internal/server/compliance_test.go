@@ -393,11 +393,26 @@ func TestStaleAndUnknownAreNotCompliant(t *testing.T) {
 		if st := state(t, c, nodes[0].ID); st.InstalledCount != 1 {
 			t.Errorf("state of a stale node = %+v", st)
 		}
+		// What nothing is known of is not compliant; what is old speaks for as long as its metadata would.
+		try(t, nodes[3].PutResult(ctx, func() *compliance.Result {
+			r := result(s.Now(), good)
+			r.Header.Repositories = []compliance.Repository{{URI: "https://archive.example", Missing: true, Stale: true}}
+			return r
+		}()))
+		fleet(1, 0, 3, 0)
+		s.Advance(time.Second)
+		old := result(s.Now(), good)
+		old.Header.Repositories = []compliance.Repository{{URI: "https://archive.example", Stale: true, RefreshedAt: s.Now().Add(-35 * time.Hour)}}
+		try(t, nodes[3].PutResult(ctx, old))
+		fleet(2, 0, 2, 0)
+		s.Advance(2 * time.Hour)
+		fleet(1, 0, 3, 0)
+		try(t, nodes[0].Login(ctx))
 		ahead := result(s.Now().Add(20*time.Hour), good) // a clock that is ahead does not keep a node fresh for longer
 		try(t, nodes[0].PutResult(ctx, ahead))
-		fleet(2, 0, 1, 1)
+		fleet(2, 0, 2, 0)
 		s.Advance(36 * time.Hour)
-		fleet(0, 0, 3, 1)
+		fleet(0, 0, 4, 0)
 		tooFar := result(s.Now().Add(25*time.Hour), good)
 		try(t, nodes[0].Login(ctx))
 		refused(t, "a scan of tomorrow", nodes[0].PutResult(ctx, tooFar), "ValidationException", "")

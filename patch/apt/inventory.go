@@ -32,7 +32,9 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 	}
 	inv := &patch.Inventory{Repositories: n.repositories(req.Now, m.failed), Degraded: n.degraded, Packages: make([]patch.Package, 0, len(n.order))}
 	for _, r := range inv.Repositories {
-		if r.Stale && !slices.Contains(m.failed, r.Detail) { // those are in the report of the refresh
+		if r.Missing {
+			inv.Degraded = append(inv.Degraded, r.Detail)
+		} else if r.Stale && !slices.Contains(m.failed, r.Detail) { // those are in the report of the refresh
 			inv.Degraded = append(inv.Degraded, fmt.Sprintf("%s %s: %s", r.URI, r.Suite, r.Detail))
 		}
 	}
@@ -168,9 +170,15 @@ func (n *node) installedTime(p *pkg) time.Time {
 	return time.Time{}
 }
 
+func noLists(uri, suite string) string { return "no lists of " + uri + " " + suite + ": run apt-get update" }
+
 func (n *node) repositories(now time.Time, failed []string) []compliance.Repository {
 	var out []compliance.Repository
 	for _, r := range n.releases {
+		if r.path == "" {
+			out = append(out, compliance.Repository{URI: r.uri, Suite: r.suite, Stale: true, Missing: true, Detail: noLists(r.uri, r.suite)})
+			continue
+		}
 		i := slices.IndexFunc(n.indexes, func(i *index) bool { return i.rel == r })
 		if i < 0 {
 			continue

@@ -39,9 +39,10 @@ type index struct {
 // release is one Release or InRelease file.
 type release struct {
 	deb.Release
-	path      string
-	signed    bool
-	refreshed time.Time // modification time of the list files apt left
+	uri, suite string // as configured
+	path       string // empty: never fetched
+	signed     bool
+	refreshed  time.Time // modification time of the list files apt left
 }
 
 func (i *index) name() string {
@@ -294,11 +295,11 @@ func (n *node) findIndexes(dir string) error {
 			if rel, err = n.readRelease(dir, listName(root), have); err != nil {
 				return err
 			}
+			rel.uri, rel.suite = s.URI, suite
 			releases[root] = rel
 			n.releases = append(n.releases, rel)
 		}
 		if rel.path == "" {
-			n.degraded = append(n.degraded, "no lists of "+s.URI+" "+s.Suite+": run apt-get update")
 			continue
 		}
 		trusted := rel.signed

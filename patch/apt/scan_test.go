@@ -459,6 +459,33 @@ func TestNoListsIsNotCompliant(t *testing.T) {
 	}
 }
 
+// A source without lists beside one that has some: what is known is judged, and the result says that it is not all.
+func TestASourceThatWasNeverFetched(t *testing.T) {
+	t.Parallel()
+	r := &synthRoot{}
+	r.install("foo", "1.0", "")
+	r.suite("s", releaseSecurity).add("foo", "1.0", "")
+	dir := t.TempDir()
+	r.write(t, dir)
+	f, err := os.OpenFile(filepath.Join(dir, "etc/apt/sources.list"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteString("\ndeb http://never.example/debian trixie main\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	e := patch.Engine{Manager: New(Config{FS: os.DirFS(dir), Root: dir}), Now: func() time.Time { return november }}
+	res, err := e.Scan(context.Background(), patch.ScanRequest{Baseline: everything(baseline.Debian)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := res.Header
+	if h.Status != compliance.Compliant || !h.Blind() || !h.Seen().IsZero() || !strings.Contains(strings.Join(h.Degraded, "\n"), "never.example") {
+		t.Errorf("status %s, blind %v, seen %s, degraded %q", h.Status, h.Blind(), h.Seen(), h.Degraded)
+	}
+}
+
 // FuzzCache must not crash on whatever is in the cache; what does not fit is read anew.
 func FuzzCache(f *testing.F) {
 	f.Add(appendHits(nil, []deb.Hit{{Package: deb.Package{Name: "a", Version: "1", Phased: 100}}}))
