@@ -106,11 +106,11 @@ func TestLibrariesHaveOneHome(t *testing.T) {
 		"github.com/pressly/goose/v3":        {"oakum.dev/internal/store"},
 		"github.com/spf13/cobra":             {"oakum.dev/internal/cli"},
 		"github.com/prometheus/...":          {"oakum.dev/internal/server"},
-		"go.yaml.in/yaml/v3":                 {"oakum.dev/document", "oakum.dev/baseline", "oakum.dev/internal/cli"},
-		"github.com/pierrec/lz4/v4":          {"oakum.dev/repo/deb", "oakum.dev/patch/apt"},
-		"github.com/ulikunitz/xz":            {"oakum.dev/repo/deb", "oakum.dev/patch/apt"},
+		"go.yaml.in/yaml/v3":                 {"oakum.dev/document", "oakum.dev/baseline", "oakum.dev/internal/cli", "oakum.dev/repo/rpm"},
+		"github.com/pierrec/lz4/v4":          {"oakum.dev/repo/compress"},
+		"github.com/ulikunitz/xz/...":        {"oakum.dev/repo/compress"},
 		"github.com/aws/aws-sdk-go-v2/...":   {"oakum.dev/internal/cli", "oakum.dev/internal/oakumtest/...", "oakum.dev/bench/..."},
-		"github.com/klauspost/compress/zstd": {"oakum.dev/internal/store", "oakum.dev/internal/cli", "oakum.dev/repo/deb", "oakum.dev/patch/apt"},
+		"github.com/klauspost/compress/zstd": {"oakum.dev/internal/store", "oakum.dev/internal/cli", "oakum.dev/repo/compress"},
 	}
 	for _, p := range packages(t) {
 		for _, imp := range p.Imports {

@@ -15,6 +15,7 @@ import (
 	"oakum.dev/baseline"
 	"oakum.dev/patch"
 	"oakum.dev/pkgver"
+	"oakum.dev/repo/compress"
 	"oakum.dev/repo/deb"
 )
 
@@ -329,7 +330,7 @@ func (n *node) findIndexes(dir string) error {
 				if flat {
 					name = root + "Packages"
 				}
-				for _, ext := range deb.Extensions {
+				for _, ext := range compress.Extensions {
 					file := listName(name) + ext
 					e, ok := have[file]
 					if !ok {
@@ -442,7 +443,7 @@ func (n *node) openList(id int) (deb.List, func(), error) {
 	i := n.indexes[id]
 	l := deb.List{ID: id, Size: i.info.Size()}
 	ext := path.Ext(i.path)
-	if !slices.Contains(deb.Extensions[1:], ext) {
+	if !slices.Contains(compress.Extensions[1:], ext) {
 		ext = ""
 	}
 	if ext == "" {
@@ -465,7 +466,7 @@ func (n *node) openList(id int) (deb.List, func(), error) {
 			f.Close()
 			return nil, errChanged
 		}
-		r, err := deb.Decompress(f, ext)
+		r, err := compress.Reader(f, ext, deb.MaxFile)
 		if err != nil {
 			f.Close()
 			return nil, fmt.Errorf("/%s: %w", i.path, err)

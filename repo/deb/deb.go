@@ -5,8 +5,9 @@
 package deb
 
 import (
-	"errors"
 	"strings"
+
+	"oakum.dev/repo/compress"
 )
 
 // Limits on foreign input. A Packages stanza of a real archive stays below 100 kB.
@@ -17,7 +18,7 @@ const (
 )
 
 // ErrTooLarge says that an input goes beyond a limit of this package.
-var ErrTooLarge = errors.New("larger than allowed")
+var ErrTooLarge = compress.ErrTooLarge
 
 // Package is one stanza of a Packages list or of the dpkg status file. Fields that the archive does not give are empty.
 type Package struct {

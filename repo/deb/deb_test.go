@@ -288,21 +288,3 @@ func TestOthersCountsEachPackageOnce(t *testing.T) {
 		t.Errorf("Others (-want +got):\n%s", diff)
 	}
 }
-
-// FuzzDecompress must end, with bytes or an error, whatever is in a compressed list.
-func FuzzDecompress(f *testing.F) {
-	for _, ext := range deb.Extensions {
-		f.Add(ext, []byte("Package: a\n"))
-	}
-	f.Add(".gz", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"))
-	f.Add(".lz4", []byte("\x04\x22\x4d\x18\x64\x40\xa7"))
-	f.Add(".zst", []byte("\x28\xb5\x2f\xfd\x24\x00\x01\x00\x00"))
-	f.Fuzz(func(t *testing.T, ext string, b []byte) {
-		r, err := deb.Decompress(bytes.NewReader(b), ext)
-		if err != nil {
-			return
-		}
-		defer r.Close()
-		_, _ = io.Copy(io.Discard, io.LimitReader(r, 1<<20))
-	})
-}
