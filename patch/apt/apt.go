@@ -5,15 +5,13 @@
 package apt
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 
 	"oakum.dev/baseline"
 	"oakum.dev/patch"
+	"oakum.dev/patch/system"
 )
 
 // Config says where a node's root is and what may be used there.
@@ -57,40 +55,5 @@ func (m *Manager) Name() string { return "apt" }
 
 // Platform reads os-release and finds the operating system that baselines name.
 func (m *Manager) Platform(context.Context) (patch.Platform, error) {
-	f, err := OSRelease(m.cfg.FS)
-	if err != nil {
-		return patch.Platform{}, err
-	}
-	p := patch.Platform{Name: f["NAME"], Version: f["VERSION_ID"]}
-	n, ok := baseline.Detect(p.Name, p.Version)
-	if !ok {
-		n, ok = baseline.DetectFamily(f["ID"], f["ID_LIKE"])
-	}
-	if !ok || !n.OS.Apt() {
-		return p, &patch.Error{
-			Reason: "UNSUPPORTED_OS", Code: patch.CodeUnsupported,
-			Err: fmt.Errorf("%q is not a system that apt patches", strings.TrimSpace(p.Name+" "+p.Version)),
-		}
-	}
-	p.Node = n
-	return p, nil
-}
-
-// OSRelease reads /etc/os-release, or /usr/lib/os-release, of a root.
-func OSRelease(root fs.FS) (map[string]string, error) {
-	b, err := fs.ReadFile(root, "etc/os-release")
-	if err != nil {
-		b, err = fs.ReadFile(root, "usr/lib/os-release")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("identify the system: %w", err)
-	}
-	out := map[string]string{}
-	for line := range bytes.Lines(b) {
-		k, v, ok := strings.Cut(strings.TrimSpace(string(line)), "=")
-		if ok && !strings.HasPrefix(k, "#") {
-			out[k] = strings.Trim(v, `"'`)
-		}
-	}
-	return out, nil
+	return system.Platform(m.cfg.FS, "apt", baseline.OS.Apt)
 }

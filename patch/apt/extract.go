@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"oakum.dev/patch/system"
 	"oakum.dev/repo/deb"
 )
 
@@ -90,7 +91,7 @@ func (n *node) identity() [sha256.Size]byte {
 	h := sha256.New()
 	fmt.Fprintf(h, "%d %s %v\n", len(n.indexes), n.native, n.archs)
 	for _, i := range n.indexes {
-		fmt.Fprintf(h, "%s %d %d %d\n", i.path, i.info.Size(), i.info.ModTime().UnixNano(), inode(i.info))
+		fmt.Fprintf(h, "%s %s\n", i.path, system.FileID(i.info))
 	}
 	for _, p := range n.order {
 		h.Write([]byte(p.name + "\n"))

@@ -2,17 +2,16 @@ package apt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"oakum.dev/patch"
+	"oakum.dev/patch/system"
 	"oakum.dev/repo/deb"
 )
 
@@ -99,10 +98,10 @@ const maxRepairs = 3 // rounds that were themselves killed
 // apt-get -f install, the latter only when its plan takes nothing away and is allowed.
 func (m *Manager) Repair(ctx context.Context, log *os.File, allowed func(patch.Change) bool) (patch.Health, error) {
 	h := patch.Health{Broken: map[string]string{}}
-	if err := waitTransactions(ctx, m.cfg.LockWait, m.cfg.Note); err != nil {
+	if err := system.WaitTransactions(ctx, []string{"apt-get", "dpkg"}, m.cfg.LockWait, m.cfg.Note); err != nil {
 		return h, err
 	}
-	if err := waitLocks(ctx, m.lockFiles(), m.cfg.LockWait, m.cfg.Note); err != nil {
+	if err := system.WaitLocks(ctx, m.lockFiles(), m.cfg.LockWait, m.cfg.Note); err != nil {
 		return h, err
 	}
 	db, err := m.database()
@@ -229,14 +228,14 @@ func (m *Manager) reinstall(ctx context.Context, log *os.File, db []entry, h *pa
 func (m *Manager) configure(ctx context.Context, log *os.File) (string, int, error) {
 	deadline := time.Now().Add(m.cfg.LockWait)
 	for {
-		text, code, err := m.logged(ctx, log, "/usr/bin/dpkg", append(slices.Clone(conffilePolicy), "--configure", "-a"))
+		text, code, err := system.Logged(ctx, m.cfg.Exec, log, "/usr/bin/dpkg", append(slices.Clone(conffilePolicy), "--configure", "-a"))
 		if err != nil || code == 0 || !strings.Contains(text, "lock") || time.Now().After(deadline) {
 			return text, code, err
 		}
 		if !strings.Contains(text, "was locked by another process") && !strings.Contains(text, "is locked by another process") {
 			return text, code, nil
 		}
-		if err := waitLocks(ctx, m.lockFiles(), time.Until(deadline), m.cfg.Note); err != nil {
+		if err := system.WaitLocks(ctx, m.lockFiles(), time.Until(deadline), m.cfg.Note); err != nil {
 			return text, code, err
 		}
 	}
@@ -298,18 +297,5 @@ var leftoverSuffixes = []string{".dpkg-dist", ".dpkg-new", ".ucf-dist", ".ucf-ne
 
 // Leftovers lists new versions of configuration files that wait beside changed ones.
 func (m *Manager) Leftovers(ctx context.Context) ([]string, error) {
-	var out []string
-	err := fs.WalkDir(m.cfg.FS, "etc", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			return err
-		}
-		if slices.ContainsFunc(leftoverSuffixes, func(s string) bool { return strings.HasSuffix(name, s) }) && !d.IsDir() {
-			out = append(out, "/"+filepath.ToSlash(name))
-		}
-		return ctx.Err()
-	})
-	return out, err
+	return system.Leftovers(ctx, m.cfg.FS, leftoverSuffixes)
 }

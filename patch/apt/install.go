@@ -14,6 +14,7 @@ import (
 
 	"oakum.dev/baseline"
 	"oakum.dev/patch"
+	"oakum.dev/patch/system"
 	"oakum.dev/pkgver"
 	"oakum.dev/repo/deb"
 )
@@ -22,8 +23,6 @@ const (
 	fetchTimeout = 2 * time.Hour
 	maxNames     = 12 // in one of apt's sentences
 	maxKilled    = 3  // starts of an apt-get that changes nothing and that a signal ended: that says nothing about packages
-	// transactionMark is in the environment of every program that changes the node for a run, and of what it starts.
-	transactionMark = "OAKUM_TRANSACTION=1"
 )
 
 // transactionOptions are those of every apt-get that plans or changes something.
@@ -312,47 +311,23 @@ func (m *Manager) Apply(ctx context.Context, w patch.Wish, p *patch.Plan, unit s
 func (m *Manager) aptGet(ctx context.Context, log *os.File, unit string, args []string) (string, int, error) {
 	deadline := time.Now().Add(m.cfg.LockWait)
 	for try := 1; ; try++ {
-		if err := waitLocks(ctx, m.lockFiles(), time.Until(deadline), m.cfg.Note); err != nil {
+		if err := system.WaitLocks(ctx, m.lockFiles(), time.Until(deadline), m.cfg.Note); err != nil {
 			return "", 0, err
 		}
-		from, err := log.Seek(0, io.SeekEnd)
-		if err != nil {
-			return "", 0, err
-		}
-		fmt.Fprintf(log, "\n$ apt-get %s\n", strings.Join(args, " ")) // a log: apt's own failure says more than ours would
 		c := patch.Command{Path: "/usr/bin/apt-get", Args: args, Env: patch.BaseEnv(), Log: log, Lasting: unit != "", Timeout: fetchTimeout}
 		if unit != "" {
-			c.Env = append(c.Env, transactionMark)
+			c.Env = append(c.Env, system.TransactionMark)
 			c.Unit = fmt.Sprintf("%s-%d", unit, try)
 		}
-		out, err := m.cfg.Exec.Run(ctx, c)
+		text, code, err := system.LoggedCommand(ctx, m.cfg.Exec, c)
 		if err != nil {
-			return "", 0, fmt.Errorf("run apt-get: %w", err)
+			return "", 0, err
 		}
-		text, err := readFrom(log.Name(), from)
-		if err != nil {
-			return "", 0, fmt.Errorf("read what apt-get wrote: %w", err)
-		}
-		if out.Code != 0 && strings.Contains(text, "Could not get lock") && time.Now().Before(deadline) {
+		if code != 0 && strings.Contains(text, "Could not get lock") && time.Now().Before(deadline) {
 			continue
 		}
-		return text, out.Code, nil
+		return text, code, nil
 	}
-}
-
-// maxLog bounds what is read of one program's words.
-const maxLog = 16 << 20
-
-// readFrom reads what a program wrote. Progress bars return the carriage and end no line: what comes after one is a line
-// of its own.
-func readFrom(name string, at int64) (string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.NewSectionReader(f, at, maxLog))
-	return patch.Lines(string(b)), err
 }
 
 func (m *Manager) lockFiles() []string {
@@ -450,24 +425,9 @@ func (m *Manager) Settle(ctx context.Context, changes []patch.Change, log *os.Fi
 	if len(args) == 1 {
 		return nil
 	}
-	text, code, err := m.logged(ctx, log, "/usr/bin/apt-mark", args)
+	text, code, err := system.Logged(ctx, m.cfg.Exec, log, "/usr/bin/apt-mark", args)
 	if err == nil && code != 0 {
 		err = fmt.Errorf("packages that were installed for others are marked as wanted now: apt-mark: %s", complaint(text, code))
 	}
 	return err
-}
-
-// logged runs a program whose words belong into a run's log.
-func (m *Manager) logged(ctx context.Context, log *os.File, program string, args []string) (string, int, error) {
-	from, err := log.Seek(0, io.SeekEnd)
-	if err != nil {
-		return "", 0, err
-	}
-	fmt.Fprintf(log, "\n$ %s %s\n", filepath.Base(program), strings.Join(args, " ")) // a log
-	out, err := m.cfg.Exec.Run(ctx, patch.Command{Path: program, Args: args, Env: append(patch.BaseEnv(), transactionMark), Log: log, Lasting: true})
-	if err != nil {
-		return "", 0, fmt.Errorf("run %s: %w", filepath.Base(program), err)
-	}
-	text, err := readFrom(log.Name(), from)
-	return text, out.Code, err
 }

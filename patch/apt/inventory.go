@@ -170,7 +170,9 @@ func (n *node) installedTime(p *pkg) time.Time {
 	return time.Time{}
 }
 
-func noLists(uri, suite string) string { return "no lists of " + uri + " " + suite + ": run apt-get update" }
+func noLists(uri, suite string) string {
+	return "no lists of " + uri + " " + suite + ": run apt-get update"
+}
 
 func (n *node) repositories(now time.Time, failed []string) []compliance.Repository {
 	var out []compliance.Repository

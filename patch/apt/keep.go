@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,18 +12,16 @@ import (
 	"time"
 
 	"oakum.dev/patch"
+	"oakum.dev/patch/system"
 )
-
-// maxKept bounds what is kept of one run's old packages, in bytes.
-const maxKept = 300 << 20
 
 // Keep puts the package files of the versions that the plan replaces into dir: out of apt's cache, or from an archive
 // that still has them.
 func (m *Manager) Keep(ctx context.Context, p *patch.Plan, dir string, log *os.File) (map[string]string, error) {
 	kept := map[string]string{}
-	left := int64(maxKept)
-	if v, err := m.volume(dir); err == nil { // what the install needs stays free
-		left = min(left, v.free-needs(p))
+	left := int64(system.MaxKept)
+	if v, err := system.VolumeOf("/", dir); err == nil { // what the install needs stays free
+		left = min(left, v.Free-system.Needs(p))
 	}
 	var fetch []string
 	names := map[string]string{} // file name to key
@@ -38,7 +35,7 @@ func (m *Manager) Keep(ctx context.Context, p *patch.Plan, dir string, log *os.F
 		cached := filepath.Join(m.cfg.Root, m.node.conf.path("Dir::Cache::archives", "archives"), file)
 		info, err := os.Stat(cached)
 		if err == nil && info.Size() <= left {
-			if err := copyFile(cached, filepath.Join(dir, file)); err != nil {
+			if err := system.KeepFile(cached, filepath.Join(dir, file)); err != nil {
 				errs = append(errs, err)
 				continue
 			}
@@ -67,7 +64,7 @@ func (m *Manager) Keep(ctx context.Context, p *patch.Plan, dir string, log *os.F
 		if err != nil {
 			errs = append(errs, err)
 		} else if out.Code != 0 {
-			text, _ := readFrom(log.Name(), from) // the code alone is enough
+			text, _ := system.ReadFrom(log.Name(), from) // the code alone is enough
 			errs = append(errs, fmt.Errorf("apt-get download: %s", complaint(text, out.Code)))
 		}
 		for file, key := range names {
@@ -77,37 +74,4 @@ func (m *Manager) Keep(ctx context.Context, p *patch.Plan, dir string, log *os.F
 		}
 	}
 	return kept, errors.Join(errs...)
-}
-
-// needs is what has to stay free for a plan whose package files are all there.
-func needs(p *patch.Plan) int64 {
-	var grows int64
-	for _, c := range p.Changes {
-		grows += max(c.Grows, 0)
-	}
-	return spare + grows*12/10
-}
-
-// copyFile links a file to another folder, or copies it where that is another file system.
-func copyFile(from, to string) error {
-	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a run that was interrupted and is taken up
-		return err
-	}
-	if os.Link(from, to) == nil {
-		return nil
-	}
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	if err = errors.Join(err, out.Close()); err != nil {
-		return errors.Join(err, os.Remove(to))
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"oakum.dev/baseline"
 	"oakum.dev/patch"
+	"oakum.dev/patch/system"
 	"oakum.dev/pkgver"
 	"oakum.dev/repo/compress"
 	"oakum.dev/repo/deb"
@@ -152,7 +153,7 @@ func (n *node) readStatus() error {
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil {
-		n.statusID = statusID(info)
+		n.statusID = system.FileID(info)
 	}
 	tail := &ending{r: f}
 	err = deb.ReadStatus(tail, func(p *deb.Package) error {

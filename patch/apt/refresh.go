@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"oakum.dev/patch"
+	"oakum.dev/patch/system"
 )
 
 // Refresh runs apt-get update. A repository that could not be fetched is in the report, in apt's words, also where
@@ -30,7 +31,7 @@ func (m *Manager) Refresh(ctx context.Context, req patch.InventoryRequest) (patc
 	lock := filepath.Join(m.cfg.Root, "var/lib/apt/lists/lock")
 	deadline := time.Now().Add(m.cfg.LockWait)
 	for killed := 0; ; {
-		if err := waitLocks(ctx, []string{lock}, time.Until(deadline), m.cfg.Note); err != nil {
+		if err := system.WaitLocks(ctx, []string{lock}, time.Until(deadline), m.cfg.Note); err != nil {
 			return report, err
 		}
 		out, err := m.cfg.Exec.Run(ctx, patch.Command{

@@ -5,16 +5,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io/fs"
 	"strconv"
 	"strings"
 	"time"
 
 	"oakum.dev/patch"
+	"oakum.dev/patch/system"
 )
-
-// spare is what has to stay free on each file system that an install writes to.
-const spare = 200 << 20
 
 // measure fills in how large the package files of a plan are, and how much more they take on the disk.
 func (m *Manager) measure(ctx context.Context, w patch.Wish, p *patch.Plan) error {
@@ -118,16 +115,8 @@ func fields(stanza []byte, names ...string) []string {
 	return out
 }
 
-// volume is a file system that an install writes to.
-type volume struct {
-	path     string
-	id       uint64
-	free     int64
-	readOnly bool
-}
-
-// Room compares what the plan needs with what is free, per file system: 1.2 times the package files where they are
-// downloaded to and the growth where they are installed, and 200 MiB on each but a /boot of its own.
+// Room compares what the plan needs with what is free: the package files where they are downloaded to, the growth where
+// they are installed, and the next kernel in /boot.
 func (m *Manager) Room(ctx context.Context, w patch.Wish, p *patch.Plan) error {
 	if err := m.measure(ctx, w, p); err != nil {
 		return err
@@ -140,68 +129,11 @@ func (m *Manager) Room(ctx context.Context, w patch.Wish, p *patch.Plan) error {
 		_, _, _, isKernel := kernelOf(c.Name)
 		kernel = kernel || isKernel
 	}
-	need := map[uint64]int64{}
-	var order []volume
-	add := func(dir string, bytes int64) error {
-		v, err := m.volume(dir)
-		if err != nil {
-			return err
-		}
-		if v.readOnly {
-			return patch.Fail("READ_ONLY", "%s is on a file system that is mounted read-only", v.path)
-		}
-		if _, known := need[v.id]; !known {
-			order = append(order, v)
-			if dir != "boot" { // one of its own is small: room for the next kernel is enough there
-				need[v.id] = spare
-			}
-		}
-		need[v.id] += bytes * 12 / 10
-		return nil
+	places := []system.Place{
+		{Dir: m.node.conf.path("Dir::Cache::archives", "archives"), Bytes: download}, {Dir: "usr", Bytes: max(grows, 0)}, {Dir: "var/lib/dpkg"}, {Dir: "etc"},
 	}
-	places := []struct {
-		dir   string
-		bytes int64
-	}{{m.node.conf.path("Dir::Cache::archives", "archives"), download}, {"usr", max(grows, 0)}, {"var/lib/dpkg", 0}, {"etc", 0}}
 	if kernel {
-		places = append(places, struct {
-			dir   string
-			bytes int64
-		}{"boot", m.bootFiles()})
+		places = append(places, system.Place{Dir: "boot", Bytes: system.BootFiles(m.cfg.FS), Tight: true})
 	}
-	for _, x := range places {
-		if err := add(x.dir, x.bytes); err != nil {
-			return err
-		}
-	}
-	for _, v := range order {
-		if v.free < need[v.id] {
-			return patch.Fail("DISK", "%s has %s free, and the install needs %s there", v.path, mib(v.free), mib(need[v.id]))
-		}
-	}
-	return nil
-}
-
-func mib(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
-
-// bootFiles is what the newest kernel and its initrd take in /boot: a new kernel needs about as much.
-func (m *Manager) bootFiles() int64 {
-	var kernel, initrd int64
-	entries, err := fs.ReadDir(m.cfg.FS, "boot")
-	if err != nil {
-		return 0
-	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			continue
-		}
-		switch {
-		case strings.HasPrefix(e.Name(), "vmlinuz-"):
-			kernel = max(kernel, info.Size())
-		case strings.HasPrefix(e.Name(), "initrd.img-"):
-			initrd = max(initrd, info.Size())
-		}
-	}
-	return kernel + initrd
+	return system.Room(m.cfg.Root, places)
 }

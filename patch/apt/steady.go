@@ -10,6 +10,7 @@ import (
 
 	"oakum.dev/baseline"
 	"oakum.dev/patch"
+	"oakum.dev/patch/system"
 	"oakum.dev/repo/deb"
 )
 
@@ -56,7 +57,7 @@ func loadSteady(ctx context.Context, cfg *Config, own []baseline.Source) (*node,
 // changed reports whether a file that the node was read from is another one now.
 func (n *node) changed() bool {
 	info, err := fs.Stat(n.cfg.FS, n.conf.path("Dir::State::status", "/var/lib/dpkg/status"))
-	if err != nil || statusID(info) != n.statusID {
+	if err != nil || system.FileID(info) != n.statusID {
 		return true
 	}
 	for _, i := range n.indexes {
@@ -75,11 +76,7 @@ func (n *node) changed() bool {
 	return false
 }
 
-func statusID(info fs.FileInfo) string {
-	return fmt.Sprintf("%d %d %d", info.Size(), info.ModTime().UnixNano(), inode(info))
-}
-
-func sameFile(a, b fs.FileInfo) bool { return statusID(a) == statusID(b) }
+func sameFile(a, b fs.FileInfo) bool { return system.FileID(a) == system.FileID(b) }
 
 // errCut: a list is not what its archive signed.
 var errCut = errors.New("damaged")

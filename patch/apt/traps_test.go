@@ -12,6 +12,7 @@ import (
 	"oakum.dev/baseline"
 	"oakum.dev/compliance"
 	"oakum.dev/patch"
+	"oakum.dev/patch/system"
 )
 
 // Trap A10, Trap G4: a program that leaves another one behind which keeps its output open is over when it has ended, and
@@ -122,7 +123,7 @@ func TestTrap_D21_ProgressBars(t *testing.T) {
 	if err := os.WriteFile(name, []byte("Setting up a (1) ...\r\nhalf\rdone\rdpkg: error processing package a (--configure):\n script failed\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	text, err := readFrom(name, 0)
+	text, err := system.ReadFrom(name, 0)
 	if err != nil || strings.Contains(text, "\r") {
 		t.Errorf("readFrom = %q, %v", text, err)
 	}

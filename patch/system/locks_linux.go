@@ -1,4 +1,4 @@
-package apt
+package system
 
 import (
 	"bytes"
@@ -17,11 +17,17 @@ import (
 	"oakum.dev/patch"
 )
 
-// waitLocks waits until nobody holds a POSIX lock on any of the files. apt's own timeout covers dpkg's locks only.
-func waitLocks(ctx context.Context, paths []string, budget time.Duration, note func(string)) error {
+// WaitLocks waits until nobody holds a POSIX lock on any of the files, nor is the live process that a file of process ids
+// names (*.pid). Whoever is in the way first is noted; the error of a wait that outlasts the budget is an *Error with
+// reason LOCKED that names who still is.
+func WaitLocks(ctx context.Context, paths []string, budget time.Duration, note func(string)) error {
 	return waitWhile(ctx, budget, note, func() (string, error) {
 		for _, path := range paths {
-			if pid, err := lockHolder(path); err != nil {
+			holder := lockHolder
+			if strings.HasSuffix(path, ".pid") {
+				holder = pidIn
+			}
+			if pid, err := holder(path); err != nil {
 				return "", err
 			} else if pid != 0 {
 				return fmt.Sprintf("%s is locked by process %d (%s)", path, pid, commandOf(pid)), nil
@@ -31,10 +37,11 @@ func waitLocks(ctx context.Context, paths []string, budget time.Duration, note f
 	})
 }
 
-// waitTransactions waits for apt-get and dpkg of an engine that was killed. In their first moment they hold no lock yet.
-func waitTransactions(ctx context.Context, budget time.Duration, note func(string)) error {
+// WaitTransactions waits for package managers, by the names of their processes, that an engine started which was killed
+// since. In their first moment they hold no lock yet.
+func WaitTransactions(ctx context.Context, names []string, budget time.Duration, note func(string)) error {
 	return waitWhile(ctx, budget, note, func() (string, error) {
-		if pid := transaction(); pid != 0 {
+		if pid := transaction(names); pid != 0 {
 			return fmt.Sprintf("the transaction of an earlier run is at work: process %d (%s)", pid, commandOf(pid)), nil
 		}
 		return "", nil
@@ -99,9 +106,29 @@ func commandOf(pid int) string {
 	return strings.TrimSpace(string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})))
 }
 
-// transaction finds a program that changes the node for a run: apt-get or dpkg, or the scope's starter before it is one.
-// What maintainer scripts leave running does not count.
-func transaction() int {
+// pidIn is the live process that a file of process ids names, or 0. A process of another name took the number over.
+func pidIn(path string) (int, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 1 || pid == os.Getpid() {
+		return 0, nil // what is no process locks nothing
+	}
+	command := commandOf(pid)
+	if slices.ContainsFunc([]string{"dnf", "yum", "zypp", "packagekit", "PackageKit", "YaST", "y2base"}, func(w string) bool { return strings.Contains(command, w) }) {
+		return pid, nil
+	}
+	return 0, nil
+}
+
+// transaction finds a program that changes the node for a run, or the scope's starter before it is one. What packages'
+// scripts leave running does not count.
+func transaction(names []string) int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0
@@ -115,13 +142,11 @@ func transaction() int {
 		if err != nil {
 			continue
 		}
-		switch strings.TrimSpace(string(comm)) {
-		case "apt-get", "dpkg", "systemd-run":
-		default:
+		if name := strings.TrimSpace(string(comm)); name != "systemd-run" && !slices.Contains(names, name) {
 			continue
 		}
 		env, err := os.ReadFile("/proc/" + e.Name() + "/environ")
-		if err == nil && slices.Contains(strings.Split(string(env), "\x00"), transactionMark) {
+		if err == nil && slices.Contains(strings.Split(string(env), "\x00"), TransactionMark) {
 			return pid
 		}
 	}

@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package apt
+package system
 
 import "golang.org/x/sys/unix"
 

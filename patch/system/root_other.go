@@ -1,6 +1,6 @@
 //go:build !linux
 
-package apt
+package system
 
 import "io/fs"
 

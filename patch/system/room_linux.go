@@ -1,4 +1,4 @@
-package apt
+package system
 
 import "golang.org/x/sys/unix"
 

@@ -1,4 +1,4 @@
-package apt
+package system
 
 import (
 	"context"
@@ -40,10 +40,10 @@ func TestTrap_D1_LockHolderIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var notes []string
-	err = waitLocks(context.Background(), []string{path, path + ".absent"}, 10*time.Millisecond, func(s string) { notes = append(notes, s) })
+	err = WaitLocks(context.Background(), []string{path, path + ".absent"}, 10*time.Millisecond, func(s string) { notes = append(notes, s) })
 	pe, ok := errors.AsType[*patch.Error](err)
 	if !ok || pe.Reason != "LOCKED" || !strings.Contains(err.Error(), "python3") {
-		t.Errorf("waitLocks = %v", err)
+		t.Errorf("WaitLocks = %v", err)
 	}
 	if len(notes) != 1 {
 		t.Errorf("notes %q, want one", notes)
@@ -52,7 +52,7 @@ func TestTrap_D1_LockHolderIsNamed(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if err := waitLocks(context.Background(), []string{path}, time.Second, func(string) {}); err != nil {
+	if err := WaitLocks(context.Background(), []string{path}, time.Second, func(string) {}); err != nil {
 		t.Errorf("after its end: %v", err)
 	}
 }

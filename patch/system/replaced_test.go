@@ -1,6 +1,7 @@
-package apt
+package system
 
 import (
+	"fmt"
 	"testing"
 	"testing/fstest"
 
@@ -28,7 +29,7 @@ func TestOnlySystemUnitsAreNamed(t *testing.T) {
 	root := fstest.MapFS{
 		"proc/7/maps": {Data: maps}, "proc/7/cgroup": {Data: []byte("0::/user.slice/user-1000.slice/session-1.scope\n")}, "proc/7/comm": {Data: []byte("rescue.service\n")},
 	}
-	services, err := replacedFiles(t.Context(), root)
+	services, err := ReplacedFiles(t.Context(), root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,5 +39,33 @@ func TestOnlySystemUnitsAreNamed(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"rescue"}, units); diff != "" {
 		t.Errorf("units (-want +got):\n%s", diff)
+	}
+}
+
+// Trap R5: what was replaced under a running process, and what merely looks like it.
+func TestTrap_R5_DeletedFiles(t *testing.T) {
+	t.Parallel()
+	maps := ""
+	for _, l := range []struct{ perms, file string }{
+		{"r-xp", "/usr/lib/x86_64-linux-gnu/libssl.so.3 (deleted)"},
+		{"r--p", "/usr/lib/x86_64-linux-gnu/libssl.so.3 (deleted)"},
+		{"r-xp", "/usr/lib/x86_64-linux-gnu/libc.so.6"},
+		{"r-xp", "/memfd:jit (deleted)"},
+		{"rw-s", "/dev/zero (deleted)"},
+		{"rw-s", "/SYSV00000000 (deleted)"},
+		{"r-xp", "/tmp/x.so (deleted)"},
+		{"r--p", "/usr/share/fonts/a.ttf (deleted)"},
+		{"r-xp", "/usr/local/lib/own.so (deleted)"},
+	} {
+		maps += fmt.Sprintf("7f00-7f01 %s 00000000 fe:00 1234                       %s\n", l.perms, l.file)
+	}
+	if diff := cmp.Diff([]string{"/usr/lib/x86_64-linux-gnu/libssl.so.3"}, deletedFiles([]byte(maps))); diff != "" {
+		t.Errorf("deletedFiles (-want +got):\n%s", diff)
+	}
+	if got := unitOf("0::/system.slice/nginx.service/worker"); got != "nginx.service" {
+		t.Errorf("unitOf = %q", got)
+	}
+	if got := unitOf("0::/user.slice/user-0.slice/session-1.scope"); got != "" {
+		t.Errorf("unitOf = %q", got)
 	}
 }

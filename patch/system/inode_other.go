@@ -1,6 +1,6 @@
 //go:build !unix
 
-package apt
+package system
 
 import "io/fs"
 
