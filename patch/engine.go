@@ -36,8 +36,9 @@ type ScanRequest struct {
 	ExecutionType string // Command or PatchPolicy
 	ExecutionID   string
 	RebootOption  string
-	Refresh       bool // fetch the repositories' metadata first
-	Record        bool // count this scan in the state folder
+	Refresh       bool                     // fetch the repositories' metadata first
+	Record        bool                     // count this scan in the state folder
+	Catalogue     []baseline.SnapshotPatch // of the snapshot, as in InventoryRequest
 }
 
 // Scan finds the state of every installed package.
@@ -166,6 +167,9 @@ func (s *sight) report(ctx context.Context, started time.Time, operation string)
 		res.Header.Reboot.Reasons = append(res.Header.Reboot.Reasons, "patches were installed without the reboot that they wait for")
 	}
 	res.Finish(notApplicable)
+	if s.j.Unreported > 0 {
+		res.Header.Counts.UnreportedNotApplicable = s.j.Unreported
+	}
 	if s.req.Record && e.StateDir != "" {
 		s.state.ScanSeq++
 		res.Header.ScanSeq = s.state.ScanSeq
@@ -185,7 +189,7 @@ func (e *Engine) inventory(ctx context.Context, platform Platform, req ScanReque
 	if err != nil {
 		return nil, nil, &Error{Reason: "REPO_METADATA", Code: CodeFailed, Err: err}
 	}
-	ask := InventoryRequest{Platform: platform, Sources: sources, Now: e.Now(), Dates: delays(req.Baseline)}
+	ask := InventoryRequest{Platform: platform, Sources: sources, Now: e.Now(), Dates: delays(req.Baseline), Catalogue: req.Catalogue}
 	var degraded []string
 	if req.Refresh {
 		report, err := e.Manager.Refresh(ctx, ask)

@@ -43,7 +43,7 @@ func (w *work) finish(ctx context.Context, r *liveRun, started time.Time, leftov
 		}
 	case r.Phase == PhaseReboot && r.Boot == e.BootID && e.BootID != "" && r.Reboots < maxAsked:
 		// The run was stopped before it could ask whoever reboots the node.
-		reboot, after.j.Pending = true, nil
+		reboot, after.j.Pending, after.j.Rebooting = true, nil, true
 	}
 	if err := w.judge(ctx, after, r); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (w *work) decide(ctx context.Context, r *liveRun, after *sight, changed []C
 	switch {
 	case stopped:
 	case option == RebootIfNeeded:
-		reboot = len(changed) > 0 || len(after.state.pending(e.BootID)) > 0
+		reboot = len(changed) > w.before || len(after.state.pending(e.BootID)) > 0 || r.restartFirst() && r.Reboots < maxRoundReboots
 	case option == RebootIfRequired, option == RestartServices:
 		evidence, _, err := e.Manager.Evidence(ctx, after.inv)
 		if err != nil { // the report says so too; without evidence there is no reboot, and what was installed waits for one
@@ -88,13 +88,13 @@ func (w *work) decide(ctx context.Context, r *liveRun, after *sight, changed []C
 		waits = evidence.Required
 		reboot = option == RebootIfRequired && evidence.Required
 	}
-	if len(changed) > 0 && waits {
+	if len(changed) > w.before && waits {
 		if err := after.remember(changed, started, option); err != nil {
 			after.degraded = append(after.degraded, err.Error())
 		}
 	}
 	if reboot { // what waits for the reboot that comes now is reported as installed
-		after.j.Pending = nil
+		after.j.Pending, after.j.Rebooting = nil, true
 	}
 	return reboot, nil
 }

@@ -107,6 +107,7 @@ type work struct {
 	retried map[string]bool   // by Package.Key: left half way at the old version once, and tried again
 	again   bool              // the run is taken up: what is tried is what it had planned
 	broken  map[string]string // what was left half way before the run, by Package.Key
+	before  int               // changes that came about before the last reboot
 	halfWay []string          // names of what is so only since
 }
 
@@ -294,6 +295,15 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 		w.degraded = append(w.degraded, "files left for a decision: "+err.Error())
 	}
 	w.again = over || resumed && len(r.Planned) > 0
+	onward := over && w.goesOn(r)
+	if onward {
+		before, err := e.changed(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		over, w.before = false, len(before)
+		r.note("after the reboot: %d more patches", len(w.targets))
+	}
 	if len(w.skipped) > 0 && !w.again {
 		if err := r.append(entry{Kind: kindPlanned, Failed: w.skipped}); err != nil {
 			return nil, err
@@ -301,12 +311,15 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 	}
 	var fail *Error
 	if !over {
-		if resumed {
+		if resumed && !onward {
 			if err := w.only(ctx, r); err != nil {
 				return nil, err
 			}
 		}
 		fail, err = w.carryOut(ctx, r)
+		if fail == nil && err == nil && (!resumed || onward) {
+			fail, err = w.further(ctx, r)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -19,7 +19,13 @@ type Judgement struct {
 	// Attempted are the versions, by Package.Key, that an InstallOverrideList asked for; nil: there was no list.
 	Attempted map[string]*Version
 	Instead   map[string]Fallback // by Package.Key: what goes in where the newest approved version cannot
+	Rebooting bool                // the node reboots now, so that nothing waits for that any more
+	// Unreported is set by Judge: patches that do not apply beyond those that it lists.
+	Unreported int
 }
+
+// maxListed bounds the patches that are listed as not applicable. What is more is only counted.
+const maxListed = 1000
 
 // Fallback is a lower approved version, and why it is not the newest one.
 type Fallback struct {
@@ -81,8 +87,19 @@ func (j *Judgement) Lower(targets []Target, blocks map[string]Block) map[string]
 // Source: AWS Systems Manager User Guide, "Understanding patch compliance state values"; design decision D9b.
 func (j *Judgement) Judge(inv *Inventory, blocks map[string]Block) (items []compliance.Item, notApplicable int) {
 	items = make([]compliance.Item, 0, len(inv.Packages))
+	j.Unreported = 0
+	listed := 0
 	for i := range inv.Packages {
-		items = append(items, j.item(j.verdict(&inv.Packages[i]), blocks))
+		it, ok := j.item(j.verdict(&inv.Packages[i]), blocks)
+		if ok && it.State == compliance.NotApplicable {
+			if listed++; listed > maxListed {
+				j.Unreported++
+				continue
+			}
+		}
+		if ok {
+			items = append(items, it)
+		}
 	}
 	for i := range inv.NotApplicable {
 		u := &inv.NotApplicable[i]
@@ -152,10 +169,12 @@ func reasonRank(r baseline.Reason) int {
 	}, r)
 }
 
-func (j *Judgement) item(v verdict, blocks map[string]Block) compliance.Item {
+// item is what is reported of a package. ok is false where there is nothing to report: an update that is not installed
+// and that nobody wants.
+func (j *Judgement) item(v verdict, blocks map[string]Block) (it compliance.Item, ok bool) {
 	p := v.pkg
-	it := compliance.Item{
-		ID: j.id(p), Name: p.Name, Arch: p.Arch, Title: j.title(p, p.Installed), Level: baseline.Unspecified,
+	it = compliance.Item{
+		ID: j.id(p), Name: p.Name, Arch: p.Arch, Title: j.shown(p, p.Installed), Level: baseline.Unspecified,
 		InstalledVersion: p.Installed, InstalledTime: p.InstalledTime,
 	}
 	if v.newest != nil {
@@ -171,13 +190,22 @@ func (j *Judgement) item(v verdict, blocks map[string]Block) compliance.Item {
 	if a := j.Attempted[p.Key()]; a != nil && (want == nil || v.upTo(want, a)) && !p.has(a.Text) {
 		want = p.version(a.Text) // what the list asked for and did not get
 	}
+	if want != nil && want.Fleeting {
+		if p.Installed == "" {
+			return it, false
+		}
+		want = nil // what is installed counts
+	}
 	if want != nil {
 		j.missing(&it, v, want, blocks)
-		return it
+		return it, true
+	}
+	if p.Installed == "" {
+		return it, j.absent(&it, v)
 	}
 	if p.Broken != "" && v.current != nil && v.current.Order == 0 {
 		j.halfWay(&it, v, blocks)
-		return it
+		return it, true
 	}
 	it.Reason, it.Detail = v.why()
 	if it.Reason == string(baseline.ReasonDelay) {
@@ -187,7 +215,7 @@ func (j *Judgement) item(v verdict, blocks map[string]Block) compliance.Item {
 	it.Repository = repositoryOf(v)
 	installed := p.installed()
 	switch {
-	case j.Pending[it.Title]:
+	case j.Pending[j.title(p, p.Installed)], p.Waits && !j.Rebooting:
 		it.State = compliance.InstalledPendingReboot
 		j.facts(&it, v.current, v)
 	case j.Baseline.Blocks() && installed != nil && v.best[installed].Reason == baseline.ReasonRejected:
@@ -198,7 +226,34 @@ func (j *Judgement) item(v verdict, blocks map[string]Block) compliance.Item {
 	default:
 		it.State = compliance.InstalledOther
 	}
-	return it
+	return it, true
+}
+
+// absent is an update that is not installed and not to be installed. Windows has two states for such.
+// Source: AWS Systems Manager User Guide, "Understanding patch compliance state values".
+func (j *Judgement) absent(it *compliance.Item, v verdict) bool {
+	if v.pkg.NotApplicable != "" {
+		for i := range v.pkg.Versions {
+			if ver := &v.pkg.Versions[i]; v.best[ver].Approved {
+				it.State, it.Detail = compliance.NotApplicable, v.pkg.NotApplicable
+				j.facts(it, ver, v)
+				return true
+			}
+		}
+		return false
+	}
+	if j.Node.OS != baseline.Windows || v.newest == nil {
+		return false
+	}
+	d := v.best[v.newest]
+	if d.patch == nil || !d.patch.Security || d.Reason == baseline.ReasonRejected {
+		return false
+	}
+	it.State, it.AvailableNonCompliant = compliance.AvailableSecurityUpdate, j.Baseline.AvailableSecurityUpdates == compliance.NonCompliant
+	it.Classification, it.Severity, it.CVEs = d.patch.Classification, d.patch.Severity, d.patch.CVEs
+	it.Reason, it.Detail = v.why()
+	it.ReleasedTime, it.ApprovalDate, it.Repository = d.patch.Released, d.ApprovalDate, v.newest.Repository
+	return true
 }
 
 // halfWay is an approved version that was unpacked and never set up: it is not installed.
@@ -214,10 +269,13 @@ func (j *Judgement) halfWay(it *compliance.Item, v verdict, blocks map[string]Bl
 	}
 }
 
+// keptByNode are the reasons for which an Install does not try a patch at all.
+var keptByNode = []string{ReasonHeld, ReasonPinned, ReasonPhased, ReasonHidden, ReasonAuthorization, ReasonDeferred}
+
 func (j *Judgement) missing(it *compliance.Item, v verdict, want *Version, blocks map[string]Block) {
 	p := v.pkg
 	it.State = compliance.Missing
-	it.Title = j.title(p, want.Text)
+	it.Title = j.shown(p, want.Text)
 	it.AvailableVersion = want.Text
 	it.Repository = want.Repository
 	it.InstalledTime = time.Time{}
@@ -235,7 +293,7 @@ func (j *Judgement) missing(it *compliance.Item, v verdict, want *Version, block
 		it.Detail = v.target.Text + " cannot be installed: " + j.Instead[p.Key()].Why.Detail
 	}
 	// What the node itself keeps away was not attempted by an Install, so it has not failed.
-	attempted := it.Reason != ReasonHeld && it.Reason != ReasonPinned && it.Reason != ReasonPhased && (j.Tried == nil || j.Tried[p.Key()])
+	attempted := !slices.Contains(keptByNode, it.Reason) && (j.Tried == nil || j.Tried[p.Key()])
 	if a := j.Attempted[p.Key()]; j.Attempted != nil {
 		attempted = a != nil && a.Text == want.Text
 	}
@@ -341,6 +399,15 @@ func (j *Judgement) id(p *Package) string {
 	return p.Name + "." + p.Arch
 }
 
+// shown is the title that a report has: that of the update on Windows.
+func (j *Judgement) shown(p *Package, version string) string {
+	if p.Title != "" {
+		return p.Title
+	}
+	return j.title(p, version)
+}
+
+// title names a version of a package.
 func (j *Judgement) title(p *Package, version string) string {
 	if j.Node.OS == baseline.MacOS {
 		return p.Name + "." + version

@@ -31,6 +31,12 @@ const (
 	ReasonNotTrusted        = "notTrusted"        // only repositories without an accepted signature offer it
 	ReasonNotAutomatic      = "notAutomatic"      // its archive asks not to be used without a request (backports, experimental)
 	ReasonSolver            = "solver"            // the package manager would not install it and gives no reason that Oakum can name
+	ReasonHidden            = "hidden"            // an administrator hid the update from the Windows Update Agent
+	ReasonInteractive       = "interactive"       // it can ask a person at the screen
+	ReasonRestartFirst      = "restartFirst"      // an earlier change waits for a reboot, and until then nothing more can be installed
+	ReasonAuthorization     = "authorization"     // macOS wants an owner of the volume to authorize it
+	ReasonDeferred          = "deferred"          // a device management profile defers it
+	ReasonOSUpgrade         = "osUpgrade"         // it is a newer version of the operating system itself
 )
 
 // Reasons returns the closed set of reason codes, with what each means.
@@ -45,8 +51,11 @@ func Reasons() map[string]string {
 		ReasonPhased: "the publisher's phased rollout has not reached this node", ReasonBlockedByRejected: "needs a rejected package",
 		ReasonUnmetDependency: "a dependency cannot be met", ReasonConflict: "conflicts with something installed",
 		ReasonNotTrusted: "only unsigned or untrusted repositories offer it", ReasonNotAutomatic: "its archive is used on request only",
-		ReasonSolver:  "the package manager keeps it back",
-		ReasonRemoval: "it would remove an installed package", ReasonDowngrade: "it would put an older version in place of an installed one",
+		ReasonSolver: "the package manager keeps it back", ReasonHidden: "an administrator hid it from the Windows Update Agent",
+		ReasonInteractive: "it can ask a person at the screen", ReasonRestartFirst: "the node has to be rebooted before anything more can be installed",
+		ReasonAuthorization: "macOS wants an owner of the volume to authorize it", ReasonDeferred: "a device management profile of the node defers it",
+		ReasonOSUpgrade: "it is a newer version of the operating system itself, which patching does not install",
+		ReasonRemoval:   "it would remove an installed package", ReasonDowngrade: "it would put an older version in place of an installed one",
 		ReasonListVersion: "it needs another version of a package than the list of patches to install names",
 		ReasonBeyondPlan:  "the run was interrupted, and going on would need more than was planned at first",
 		ReasonSuperseded:  "the planned version is not offered any more", ReasonDownload: "its package file could not be fetched",
@@ -57,13 +66,17 @@ func Reasons() map[string]string {
 }
 
 // Package is an installed package with every version that matters: the installed one, newer ones, and for managers
-// with advisories the older ones that a notice names. Versions are in ascending order.
+// with advisories the older ones that a notice names. Versions are in ascending order. On Windows it is a KB, on macOS it
+// may be an item of Software Update; those are packages also when they are offered and not installed.
 type Package struct {
 	Name, Arch    string
-	Installed     string // version text, as in titles
+	Title         string // Windows: of the update
+	Installed     string // version text, as in titles; empty: not installed
 	InstalledTime time.Time
 	Held          string // not empty: held, and by what
 	Broken        string // not empty: the package manager left it half way, and how
+	Waits         bool   // the system says that it is complete only after a reboot
+	NotApplicable string // not empty: it is known and not for this node, and why; listed where it is approved
 	Versions      []Version
 }
 
@@ -81,6 +94,7 @@ type Version struct {
 	Unusable   string // ReasonNotTrusted, ReasonNotAutomatic: never a target
 	Detail     string // why, in words
 	Settled    bool   // kept away, and the manager would take no older version instead
+	Fleeting   bool   // replaced several times a day, so that its absence is no fault: virus definitions
 }
 
 // Target is a version that should be installed.
@@ -124,6 +138,8 @@ type InventoryRequest struct {
 	Sources  []baseline.Source // those that apply to the node's product; they replace the node's repositories
 	Now      time.Time
 	Dates    bool // release times matter: the baseline has delays
+	// Catalogue lists updates that are known beyond those that the node is offered: those of a Windows snapshot.
+	Catalogue []baseline.SnapshotPatch
 }
 
 // RefreshReport says what a refresh of metadata could not do.
