@@ -20,7 +20,7 @@ import (
 	"oakum.dev/compliance"
 	"oakum.dev/internal/agent"
 	"oakum.dev/patch"
-	"oakum.dev/patch/apt"
+	"oakum.dev/patch/host"
 )
 
 // scanOptions are the flags of oakum scan.
@@ -84,7 +84,7 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 		return &ExitError{exitUsage, fmt.Errorf("--output is table, json or csv, not %q", o.output)}
 	}
 	if runtime.GOOS != "linux" && o.root == "/" {
-		return &ExitError{exitFailed, hinted("this build scans Debian and Ubuntu systems only", "give a mounted one with --root")}
+		return &ExitError{exitFailed, hinted("this build scans Linux systems only", "give a mounted one with --root")}
 	}
 	scanMemory()
 	engine, platform, live, err := scanEngine(ctx, s, o)
@@ -136,7 +136,7 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 	}
 	live := root == "/"
 	watch := &patch.Stopwatch{Exec: patch.OSExec{}}
-	cfg := apt.Config{
+	cfg := host.Config{
 		Root: root, Live: live, CacheDir: scanCacheDir(), Exec: watch, Released: releasedAt,
 		Note: func(text string) { fmt.Fprintf(s.Err, "oakum: %s\n", text) },
 	}
@@ -149,7 +149,14 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 		}
 		cfg.FS = r.FS()
 	}
-	e := &patch.Engine{Manager: apt.New(cfg), Now: time.Now, Exec: watch, Waiting: func(by patch.Owner) {
+	manager, err := host.Open(cfg)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = hinted(fmt.Sprintf("%s holds no system that can be scanned: %v", root, err), "give the folder that has etc and var below it")
+		}
+		return nil, none, false, err
+	}
+	e := &patch.Engine{Manager: manager, Now: time.Now, Exec: watch, Waiting: func(by patch.Owner) {
 		fmt.Fprintf(s.Err, "oakum: waiting for another patch run: %s\n", by)
 	}}
 	if live {
@@ -162,9 +169,6 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 	}
 	platform, err := e.Manager.Platform(ctx)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = hinted(fmt.Sprintf("%s holds no system that can be scanned: %v", root, err), "give the folder that has etc and var below it")
-		}
 		return nil, none, false, err
 	}
 	return e, platform, live, nil

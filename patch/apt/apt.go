@@ -6,8 +6,6 @@ package apt
 
 import (
 	"context"
-	"io/fs"
-	"time"
 
 	"oakum.dev/baseline"
 	"oakum.dev/patch"
@@ -15,19 +13,7 @@ import (
 )
 
 // Config says where a node's root is and what may be used there.
-type Config struct {
-	FS       fs.FS      // the node's root file system
-	Root     string     // its path, "/" for the running system; programs are pointed at it
-	Live     bool       // it is the running system: processes and locks are looked at
-	Exec     patch.Exec // runs apt-get; nil: never
-	CacheDir string     // for what was read out of lists; empty: no cache
-	LockWait time.Duration
-	// Released asks when a file in an archive's pool was published (Last-Modified of its address); nil: nobody knows.
-	// It is asked once per new version and only when the baseline has delays.
-	Released func(ctx context.Context, uri string) (time.Time, bool)
-	// Note receives sentences for the person who waits; may be nil.
-	Note func(string)
-}
+type Config = system.Config
 
 // Manager is apt on one node. It implements patch.PackageManager and is used by one goroutine at a time.
 type Manager struct {
@@ -41,13 +27,7 @@ type Manager struct {
 
 // New returns a manager. FS and Root are required.
 func New(cfg Config) *Manager {
-	if cfg.LockWait == 0 {
-		cfg.LockWait = 10 * time.Minute
-	}
-	if cfg.Note == nil {
-		cfg.Note = func(string) {}
-	}
-	return &Manager{cfg: cfg}
+	return &Manager{cfg: cfg.Complete()}
 }
 
 // Name is "apt".

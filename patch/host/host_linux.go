@@ -1,0 +1,5 @@
+package host
+
+import "oakum.dev/patch"
+
+func openSystem(cfg Config) (patch.PackageManager, error) { return openLinux(cfg) }

@@ -1,0 +1,22 @@
+package host
+
+import (
+	"oakum.dev/baseline"
+	"oakum.dev/patch"
+	"oakum.dev/patch/apt"
+	"oakum.dev/patch/system"
+)
+
+// openLinux goes by the operating system that os-release names: of the managers that a root may have, it is the
+// distribution's own that patches it.
+func openLinux(cfg Config) (patch.PackageManager, error) {
+	p, err := system.Platform(cfg.FS, "this build", func(os baseline.OS) bool { return os.Apt() })
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	default:
+		_ = p
+		return apt.New(cfg), nil
+	}
+}
