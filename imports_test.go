@@ -101,6 +101,8 @@ func TestImports(t *testing.T) {
 // TestLibrariesHaveOneHome fails when a library is imported outside the packages that it belongs to.
 func TestLibrariesHaveOneHome(t *testing.T) {
 	home := map[string][]string{
+		"github.com/go-ole/go-ole/...":       {"oakum.dev/patch/wua"},
+		"howett.net/plist":                   {"oakum.dev/patch/macos"},
 		"modernc.org/sqlite":                 {"oakum.dev/internal/store"},
 		"github.com/jackc/pgx/v5/...":        {"oakum.dev/internal/store", "oakum.dev/internal/oakumtest"},
 		"github.com/pressly/goose/v3":        {"oakum.dev/internal/store"},
