@@ -1,6 +1,7 @@
 package compliance
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -42,6 +43,20 @@ type Header struct {
 	BootID              string         `json:"bootId,omitempty"`
 	ScanSeq             int64          `json:"scanSeq,omitempty"`
 	Install             *Install       `json:"install,omitempty"` // of the Install that the result was found after
+	Image               *Image         `json:"image,omitempty"`   // what was scanned, where it was no machine
+}
+
+// Image is the container image that a result is of.
+type Image struct {
+	File     string `json:"file"`           // as it was given
+	Name     string `json:"name,omitempty"` // its first reference or tag
+	Digest   string `json:"digest"`         // of its manifest, or of its configuration where it has no manifest
+	Platform string `json:"platform"`       // "linux/amd64"
+}
+
+// String is the image's name, or its file, and its digest and platform.
+func (i *Image) String() string {
+	return cmp.Or(i.Name, i.File) + " (" + i.Digest + ", " + i.Platform + ")"
 }
 
 // Reboot is the evidence for a reboot or for restarts that are due.
@@ -72,7 +87,9 @@ type Repository struct {
 	Trusted     bool      `json:"trusted"`
 	Stale       bool      `json:"stale,omitempty"`
 	Missing     bool      `json:"missing,omitempty"` // its metadata was never fetched: nothing is known of what it offers
-	Detail      string    `json:"detail,omitempty"`
+	// NoAdvisories: it has packages and no update notices, so that security updates are not told from others.
+	NoAdvisories bool   `json:"noAdvisories,omitempty"`
+	Detail       string `json:"detail,omitempty"`
 }
 
 // Blind reports whether a source of the node was never read, so that what it offers is not known. A node without missing

@@ -337,12 +337,18 @@ func (j *Judgement) facts(it *compliance.Item, ver *Version, v verdict) {
 // is no newer version.
 func (v verdict) why() (reason, detail string) {
 	if v.newest == nil {
+		if v.pkg.Replaced != "" {
+			return ReasonObsoleted, v.pkg.Replaced + " takes its place; packages of another name are not installed"
+		}
 		return "", ""
 	}
 	if v.newest.Unusable != "" {
 		return v.newest.Unusable, v.newest.Detail
 	}
 	d := v.best[v.newest]
+	if d.Reason == baseline.ReasonNotSecurity && v.newest.Unadvised {
+		return ReasonNoAdvisory, "the repository " + v.newest.Repository + " has no update notices"
+	}
 	return string(d.Reason), ""
 }
 

@@ -30,6 +30,15 @@ const (
 	ReasonConflict          = "conflict"          // it cannot be installed beside what is installed
 	ReasonNotTrusted        = "notTrusted"        // only repositories without an accepted signature offer it
 	ReasonNotAutomatic      = "notAutomatic"      // its archive asks not to be used without a request (backports, experimental)
+	ReasonExcluded          = "excluded"          // the node's configuration excludes it (exclude=, includepkgs=)
+	ReasonPriority          = "priority"          // another repository of the node has the package and a higher priority
+	ReasonModule            = "module"            // it belongs to a module stream that is not the enabled one
+	ReasonObsoleted         = "obsoleted"         // a package of another name takes its place
+	ReasonLivePatched       = "livePatched"       // the fixes of a newer kernel are applied to the running one; a reboot is due all the same
+	ReasonNoAdvisory        = "noAdvisory"        // its repository has no update notices, and the baseline wants security patches only
+	ReasonEntitlement       = "entitlement"       // the subscription of the node does not give access to it
+	ReasonReleaseLock       = "releaseLock"       // it belongs to a newer release than the one that the node is locked to
+	ReasonVendor            = "vendor"            // it comes from another vendor than the installed version
 	ReasonSolver            = "solver"            // the package manager would not install it and gives no reason that Oakum can name
 	ReasonHidden            = "hidden"            // an administrator hid the update from the Windows Update Agent
 	ReasonInteractive       = "interactive"       // it can ask a person at the screen
@@ -75,6 +84,7 @@ type Package struct {
 	InstalledTime time.Time
 	Held          string // not empty: held, and by what
 	Broken        string // not empty: the package manager left it half way, and how
+	Replaced      string // not empty: the package of another name and its version that would take its place
 	Waits         bool   // the system says that it is complete only after a reboot
 	NotApplicable string // not empty: it is known and not for this node, and why; listed where it is approved
 	Versions      []Version
@@ -93,6 +103,7 @@ type Version struct {
 	Kept       string // ReasonPinned, ReasonPhased: the node's manager keeps it away; missing all the same
 	Unusable   string // ReasonNotTrusted, ReasonNotAutomatic: never a target
 	Detail     string // why, in words
+	Unadvised  bool   // the repositories that offer it have no update notices at all
 	Settled    bool   // kept away, and the manager would take no older version instead
 	Fleeting   bool   // replaced several times a day, so that its absence is no fault: virus definitions
 }

@@ -1,0 +1,226 @@
+package rpm
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/gob"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"oakum.dev/patch"
+	"oakum.dev/patch/system"
+	md "oakum.dev/repo/rpm"
+)
+
+// Reader reads a node's inventory, and keeps what it found for as long as nothing changes. It is used by one goroutine
+// at a time.
+type Reader struct {
+	cfg   system.Config
+	name  string
+	view  *View
+	node  *node // nil while the cache has been enough
+	key   [sha256.Size]byte
+	store stored
+	dirty bool
+}
+
+// stored is what the cache holds.
+type stored struct {
+	Inventory *patch.Inventory
+	Blocks    map[string]map[string]patch.Block // answers of the package manager's solver, by what it was asked
+}
+
+// maxAnswers bounds how many answers of a solver are kept for one state of a node.
+const maxAnswers = 8
+
+// NewReader returns a reader. name is the package manager's.
+func NewReader(cfg system.Config, name string) *Reader {
+	return &Reader{cfg: cfg.Complete(), name: name}
+}
+
+// Inventory joins what is installed and what the repositories of v offer.
+func (r *Reader) Inventory(ctx context.Context, v *View, now time.Time) (*patch.Inventory, error) {
+	r.view, r.node, r.dirty = v, nil, false
+	r.key = sha256.Sum256([]byte(cacheMagic + identity(r.cfg.FS, v)))
+	if !r.recall() {
+		n, err := load(ctx, &r.cfg, v)
+		if err != nil {
+			return nil, err
+		}
+		r.node, r.store = n, stored{Inventory: n.inventory(now), Blocks: map[string]map[string]patch.Block{}}
+		r.dirty = true
+		r.save()
+	}
+	inv := *r.store.Inventory
+	for i := range inv.Repositories { // when it was fetched is no part of what it says
+		if v.Repos[i].Failed != "" {
+			inv.Repositories[i].Stale, inv.Repositories[i].Detail = true, v.Repos[i].Failed
+		}
+	}
+	return &inv, nil
+}
+
+// cacheMagic changes with the form of the cache and with what is read out of metadata.
+const cacheMagic = "oakum rpm metadata 1\n"
+
+func (r *Reader) file() string {
+	if r.cfg.CacheDir == "" {
+		return ""
+	}
+	where := sha256.Sum256([]byte(r.cfg.Root + " " + r.view.Source))
+	return filepath.Join(r.cfg.CacheDir, r.name+"-"+hex.EncodeToString(where[:8])+".cache")
+}
+
+// recall reads the cache. One that is damaged, or of another state of the node, is as good as none.
+func (r *Reader) recall() bool {
+	file := r.file()
+	if file == "" {
+		return false
+	}
+	b, err := os.ReadFile(file)
+	const head = 2 * sha256.Size
+	if err != nil || len(b) < head || [sha256.Size]byte(b[:sha256.Size]) != r.key || sha256.Sum256(b[head:]) != [sha256.Size]byte(b[sha256.Size:head]) {
+		return false
+	}
+	var s stored
+	if gob.NewDecoder(bytes.NewReader(b[head:])).Decode(&s) != nil || s.Inventory == nil || len(s.Inventory.Repositories) != len(r.view.Repos) {
+		return false
+	}
+	if s.Blocks == nil {
+		s.Blocks = map[string]map[string]patch.Block{}
+	}
+	r.store = s
+	return true
+}
+
+// save writes the cache. One that cannot be written costs time only, so nothing is said about it.
+func (r *Reader) save() {
+	file := r.file()
+	if file == "" || !r.dirty {
+		return
+	}
+	r.dirty = false
+	var body bytes.Buffer
+	if gob.NewEncoder(&body).Encode(r.store) != nil || os.MkdirAll(filepath.Dir(file), 0o755) != nil {
+		return
+	}
+	sum := sha256.Sum256(body.Bytes())
+	b := append(append(append([]byte{}, r.key[:]...), sum[:]...), body.Bytes()...)
+	tmp := fmt.Sprintf("%s.%d", file, os.Getpid())
+	if os.WriteFile(tmp, b, 0o600) != nil || os.Rename(tmp, file) != nil {
+		os.Remove(tmp)
+	}
+}
+
+// loaded is the node itself, read again where the cache was enough until now.
+func (r *Reader) loaded(ctx context.Context) (*node, error) {
+	if r.node == nil {
+		n, err := load(ctx, &r.cfg, r.view)
+		if err != nil {
+			return nil, err
+		}
+		r.node = n
+	}
+	return r.node, nil
+}
+
+// Check answers for a package manager: nothing where the targets certainly go in together, else what ask finds out. Its
+// answer is kept under id; an empty id keeps none.
+func (r *Reader) Check(ctx context.Context, targets []patch.Target, id string, ask func() (map[string]patch.Block, error)) (map[string]patch.Block, error) {
+	if len(targets) == 0 {
+		return nil, nil
+	}
+	var b strings.Builder
+	for _, t := range targets {
+		b.WriteString(t.Package.Key() + " " + t.Version.Text + "\n")
+	}
+	sum := sha256.Sum256([]byte(id + "\n" + b.String()))
+	key := hex.EncodeToString(sum[:])
+	if blocks, ok := r.store.Blocks[key]; ok && id != "" {
+		return blocks, nil
+	}
+	n, err := r.loaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var blocks map[string]patch.Block
+	if !n.sure(targets) {
+		if blocks, err = ask(); err != nil {
+			return nil, err
+		}
+	}
+	if id != "" {
+		for k := range r.store.Blocks {
+			if len(r.store.Blocks) >= maxAnswers {
+				delete(r.store.Blocks, k)
+			}
+		}
+		r.store.Blocks[key], r.dirty = blocks, true
+		r.save()
+	}
+	return blocks, nil
+}
+
+// sure looks up the packages of targets and whether they certainly go in.
+func (n *node) sure(targets []patch.Target) bool {
+	var news, olds []*md.Package
+	for _, t := range targets {
+		p, old := n.target(t)
+		if p == nil {
+			return false
+		}
+		news, olds = append(news, p), append(olds, old)
+	}
+	return n.certain(news, olds)
+}
+
+// target finds the offered package of a target, and the installed one that it replaces.
+func (n *node) target(t patch.Target) (p, old *md.Package) {
+	for _, i := range n.byName[t.Package.Name] {
+		if i.arch != t.Package.Arch {
+			continue
+		}
+		for _, o := range n.offers[i.name] {
+			if n.fits(i, o.Arch) && Text(o.Package) == t.Version.Text && (p == nil || o.repo.ID == t.Version.Repository) {
+				p = o.Package
+			}
+		}
+		if old = i.newest(); n.installOnly(old) {
+			old = nil
+		}
+	}
+	return p, old
+}
+
+// Offered finds a version of a package, by name, architecture and version text, in the repositories that were read last.
+// An empty architecture is any.
+func (r *Reader) Offered(ctx context.Context, name, arch, text string) (*md.Package, bool) {
+	n, err := r.loaded(ctx)
+	if err != nil {
+		return nil, false
+	}
+	for _, o := range n.offers[name] {
+		if Text(o.Package) == text && (arch == "" || o.Arch == arch || o.Arch == "noarch" || arch == "noarch") {
+			return o.Package, true
+		}
+	}
+	return nil, false
+}
+
+// Installed are the packages of a name, by architecture, as they were read last, each in ascending order of versions.
+func (r *Reader) Installed(ctx context.Context, name string) (map[string][]*md.Package, error) {
+	n, err := r.loaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]*md.Package{}
+	for _, i := range n.byName[name] {
+		out[i.arch] = i.versions
+	}
+	return out, nil
+}
