@@ -2,6 +2,7 @@ package patch
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"oakum.dev/baseline"
@@ -52,13 +53,14 @@ func (g *Guard) Check(p *Plan, facts func(key, version string) []baseline.Patch)
 
 func (g *Guard) check(c *Change, facts func(key, version string) []baseline.Patch) Block {
 	name := c.Name + " " + c.New
-	switch {
-	case c.New == "":
-		return Block{ReasonRemoval, fmt.Sprintf("%s %s would be removed", c.Name, c.Old)}
-	case c.Down:
-		return Block{ReasonDowngrade, fmt.Sprintf("%s would go back from %s to %s", c.Name, c.Old, c.New)}
-	case c.Held:
+	if b := c.takesAway(); b.Reason != "" {
+		return b
+	}
+	if c.Held {
 		return Block{ReasonHeld, fmt.Sprintf("%s %s is held on the node", c.Name, c.Old)}
+	}
+	if c.New == "" {
+		return Block{}
 	}
 	if g.Only != nil && g.Only[c.Key()] != c.New {
 		return Block{ReasonBeyondPlan, name + " was not in the plan of the run that was interrupted"}
@@ -68,8 +70,9 @@ func (g *Guard) check(c *Change, facts func(key, version string) []baseline.Patc
 		return g.checkList(c, notices)
 	}
 	rejected := func(p *baseline.Patch) bool { return g.Baseline.Rejects(g.Node, p) }
+	own := c.fact(g.Node.OS)
 	if !c.Wanted {
-		if g.Baseline.Blocks() && rejected(&baseline.Patch{Name: c.Name, Arch: c.Arch, Version: c.New}) {
+		if g.Baseline.Blocks() && rejected(&own) {
 			return Block{ReasonBlockedByRejected, "needs " + name + ", which the baseline rejects"}
 		}
 		return Block{}
@@ -87,9 +90,34 @@ func (g *Guard) check(c *Change, facts func(key, version string) []baseline.Patc
 	return Block{}
 }
 
+// takesAway says whether a change removes a package or puts an older version in its place.
+func (c *Change) takesAway() Block {
+	switch {
+	case c.New == "" && c.By == "":
+		return Block{ReasonRemoval, fmt.Sprintf("%s %s would be removed", c.Name, c.Old)}
+	case c.Down:
+		return Block{ReasonDowngrade, fmt.Sprintf("%s would go back from %s to %s", c.Name, c.Old, c.New)}
+	}
+	return Block{}
+}
+
+// fact is the new version of a change without any notice.
+func (c *Change) fact(os baseline.OS) baseline.Patch {
+	p := baseline.Patch{Name: c.Name, Arch: c.Arch, Version: c.New}
+	if os.RPM() || os == baseline.SUSE {
+		epoch, rest, ok := strings.Cut(c.New, ":")
+		if !ok {
+			epoch, rest = "0", c.New
+		}
+		p.Epoch = epoch
+		p.Version, p.Release, _ = strings.Cut(rest, "-")
+	}
+	return p
+}
+
 func (g *Guard) checkList(c *Change, notices []baseline.Patch) Block {
 	if len(notices) == 0 {
-		notices = []baseline.Patch{{Name: c.Name, Arch: c.Arch, Version: c.New}}
+		notices = []baseline.Patch{c.fact(g.Node.OS)}
 	}
 	named := false
 	for i := range notices {

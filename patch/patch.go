@@ -37,7 +37,6 @@ const (
 	ReasonLivePatched       = "livePatched"       // the fixes of a newer kernel are applied to the running one; a reboot is due all the same
 	ReasonNoAdvisory        = "noAdvisory"        // its repository has no update notices, and the baseline wants security patches only
 	ReasonEntitlement       = "entitlement"       // the subscription of the node does not give access to it
-	ReasonReleaseLock       = "releaseLock"       // it belongs to a newer release than the one that the node is locked to
 	ReasonVendor            = "vendor"            // it comes from another vendor than the installed version
 	ReasonSolver            = "solver"            // the package manager would not install it and gives no reason that Oakum can name
 	ReasonHidden            = "hidden"            // an administrator hid the update from the Windows Update Agent
@@ -60,6 +59,7 @@ func Reasons() map[string]string {
 		ReasonPhased: "the publisher's phased rollout has not reached this node", ReasonBlockedByRejected: "needs a rejected package",
 		ReasonUnmetDependency: "a dependency cannot be met", ReasonConflict: "conflicts with something installed",
 		ReasonNotTrusted: "only unsigned or untrusted repositories offer it", ReasonNotAutomatic: "its archive is used on request only",
+		ReasonVendor: "comes from another vendor than what is installed", ReasonEntitlement: "the node's subscription does not give access to it",
 		ReasonSolver: "the package manager keeps it back", ReasonHidden: "an administrator hid it from the Windows Update Agent",
 		ReasonInteractive: "it can ask a person at the screen", ReasonRestartFirst: "the node has to be rebooted before anything more can be installed",
 		ReasonAuthorization: "macOS wants an owner of the volume to authorize it", ReasonDeferred: "a device management profile of the node defers it",

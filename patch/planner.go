@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -11,11 +12,14 @@ import (
 // planner asks the package manager for a plan that the guard accepts, and leaves out the targets that spoil it.
 type planner struct {
 	manager PackageManager
-	guard   *Guard
+	guard   *Guard // nil: a scan asks, which wants to know only what goes in
 	facts   func(key, version string) []baseline.Patch
 	sources []baseline.Source
 	lacking map[string]string // Change.Key to why its package file cannot be had
 	refused map[string]Block  // Package.Key of targets that were left out
+	// Without a guard: what the baseline rejects as a dependency, and how its names are made.
+	rejected func(baseline.Patch) bool
+	os       baseline.OS
 }
 
 // want says under which name and version the package manager knows a target.
@@ -96,11 +100,11 @@ func (p *planner) try(ctx context.Context, targets []Target, fixed []Change) (*P
 		return nil, Block{}, err
 	}
 	if plan.Refused != "" {
-		return nil, Block{ReasonSolver, plan.Refused}, nil
+		return nil, Block{cmp.Or(plan.Reason, ReasonSolver), plan.Refused}, nil
 	}
 	mark(plan, targets)
-	if bad := p.guard.Check(plan, p.facts); len(bad) > 0 {
-		return nil, bad[0].Block, nil
+	if b := p.objection(plan); b.Reason != "" {
+		return nil, b, nil
 	}
 	for i := range plan.Changes {
 		c := &plan.Changes[i]
@@ -115,6 +119,36 @@ func (p *planner) try(ctx context.Context, targets []Target, fixed []Change) (*P
 		}
 	}
 	return plan, Block{}, nil
+}
+
+// objection is what the guard, or where there is none what a scan, has against a plan.
+func (p *planner) objection(plan *Plan) Block {
+	if p.guard != nil {
+		if bad := p.guard.Check(plan, p.facts); len(bad) > 0 {
+			return bad[0].Block
+		}
+		return Block{}
+	}
+	for i := range plan.Changes {
+		c := &plan.Changes[i]
+		if b := c.takesAway(); b.Reason != "" {
+			return b
+		}
+		if !c.Wanted && c.New != "" && p.rejected != nil && p.rejected(c.fact(p.os)) {
+			return Block{ReasonBlockedByRejected, "needs " + c.Name + " " + c.New + ", which the baseline rejects"}
+		}
+	}
+	return Block{}
+}
+
+// CheckByPlan answers a PackageManager's Check by its own solver: all targets together, and where that does not go in
+// halves.
+func CheckByPlan(ctx context.Context, m PackageManager, os baseline.OS, sources []baseline.Source, targets []Target, rejected func(baseline.Patch) bool) (map[string]Block, error) {
+	p := &planner{manager: m, sources: sources, rejected: rejected, os: os, refused: map[string]Block{}}
+	if _, _, err := p.best(ctx, targets); err != nil {
+		return nil, err
+	}
+	return p.refused, nil
 }
 
 // mark tells the targets of a plan from what the package manager adds.

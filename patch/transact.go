@@ -13,6 +13,7 @@ type Change struct {
 	Arch string `json:"arch,omitempty"` // of the installed version, else of the new one
 	Old  string `json:"old,omitempty"`  // empty: not installed before
 	New  string `json:"new,omitempty"`  // empty: removed
+	By   string `json:"by,omitempty"`   // with an empty New: the package of another name that takes its place
 	// Wanted changes are targets. The others are there because the package manager needs them for a target.
 	Wanted bool  `json:"wanted,omitempty"`
 	Down   bool  `json:"down,omitempty"`  // New is older than Old
@@ -29,6 +30,7 @@ func (c *Change) Key() string { return c.Name + "." + c.Arch }
 type Plan struct {
 	Changes []Change
 	Refused string // the manager would not do it at all; why, in its words
+	Reason  string // with Refused: one of the Reason constants, where the manager's words tell
 }
 
 // Wish is what a package manager is asked to do.
