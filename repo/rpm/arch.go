@@ -23,17 +23,23 @@ var arches = map[string][]string{
 	"riscv64":   {"riscv64"},
 }
 
+// canonical gives the name that rpm has for a machine.
+func canonical(machine string) string {
+	switch machine {
+	case "amd64", "ia32e":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	case "armv7l":
+		return "armv7hl"
+	}
+	return machine
+}
+
 // Arches are the package architectures that a machine can install, best first, noarch last. machine is what uname -m
 // or rpm calls it. An unknown one can install its own packages and noarch.
 func Arches(machine string) []string {
-	switch machine {
-	case "amd64", "ia32e":
-		machine = "x86_64"
-	case "arm64":
-		machine = "aarch64"
-	case "armv7l":
-		machine = "armv7hl"
-	}
+	machine = canonical(machine)
 	list, ok := arches[machine]
 	if !ok {
 		list = []string{machine}
@@ -42,4 +48,7 @@ func Arches(machine string) []string {
 }
 
 // Compatible reports whether a machine can install packages of the architecture.
-func Compatible(machine, arch string) bool { return slices.Contains(Arches(machine), arch) }
+func Compatible(machine, arch string) bool {
+	machine = canonical(machine)
+	return arch == machine || arch == "noarch" || slices.Contains(arches[machine], arch)
+}

@@ -42,7 +42,6 @@ const (
 	tagDirnames        = 1118
 	tagLongSize        = 5009
 	tagModularityLabel = 5096
-	endTag             = 6000 // what follows is not read
 
 	kindInt32       = 4
 	kindInt64       = 5
@@ -69,8 +68,21 @@ type entry struct {
 
 // header is one package of the database.
 type header struct {
-	tags map[uint32]entry
+	tags [tagDirnames - tagName + 3]entry // by place; of kind 0 when the package has no such tag
 	data []byte
+}
+
+// place is where header keeps the entry of a tag; -1 when the tag is not read.
+func place(tag uint32) int {
+	switch {
+	case tag >= tagName && tag <= tagDirnames:
+		return int(tag - tagName)
+	case tag == tagLongSize:
+		return tagDirnames - tagName + 1
+	case tag == tagModularityLabel:
+		return tagDirnames - tagName + 2
+	}
+	return -1
 }
 
 // parse takes the index of a header apart. The data is checked when a value is read.
@@ -82,27 +94,24 @@ func (h *header) parse(b []byte) error {
 	if entries > maxHeaderEntries || size > maxHeader || int64(len(b)) != 8+headerEntry*int64(entries)+int64(size) {
 		return fmt.Errorf("header of %d bytes says that it has %d entries and %d bytes of data", len(b), entries, size)
 	}
-	if h.tags == nil {
-		h.tags = make(map[uint32]entry, 128)
-	}
-	clear(h.tags)
+	clear(h.tags[:])
 	index := b[8 : 8+headerEntry*entries]
 	h.data = b[8+headerEntry*entries:]
 	for ; len(index) > 0; index = index[headerEntry:] {
-		tag := binary.BigEndian.Uint32(index)
-		if tag < tagName || tag >= endTag {
+		i := place(binary.BigEndian.Uint32(index))
+		if i < 0 {
 			continue
 		}
 		// What was added at installation stands last and replaces what the package brought.
-		h.tags[tag] = entry{binary.BigEndian.Uint32(index[4:]), binary.BigEndian.Uint32(index[8:]), binary.BigEndian.Uint32(index[12:])}
+		h.tags[i] = entry{binary.BigEndian.Uint32(index[4:]), binary.BigEndian.Uint32(index[8:]), binary.BigEndian.Uint32(index[12:])}
 	}
 	return nil
 }
 
 // bytesOf returns the data at which the value of a tag starts; false when the package has no such tag.
 func (h *header) bytesOf(tag uint32, kinds ...uint32) ([]byte, uint32, bool, error) {
-	e, ok := h.tags[tag]
-	if !ok {
+	e := h.tags[place(tag)]
+	if e.kind == 0 {
 		return nil, 0, false, nil
 	}
 	right := false
@@ -151,7 +160,7 @@ func (h *header) num(tag uint32) (n int64, ok bool, err error) {
 	if !ok {
 		return 0, false, err
 	}
-	if wide := h.tags[tag].kind == kindInt64; count > 0 && wide && len(b) >= 8 {
+	if wide := h.tags[place(tag)].kind == kindInt64; count > 0 && wide && len(b) >= 8 {
 		return int64(binary.BigEndian.Uint64(b)), true, nil
 	} else if count > 0 && !wide && len(b) >= 4 {
 		return int64(binary.BigEndian.Uint32(b)), true, nil
@@ -238,7 +247,7 @@ func (r *reader) read(b []byte) (*Package, error) {
 
 // relations reads three arrays that belong together. What the package asks of rpm itself is left out.
 func (r *reader) relations(name, flags, version uint32) ([]Relation, error) {
-	count := int(r.h.tags[name].count)
+	count := int(r.h.tags[place(name)].count)
 	if count == 0 {
 		return nil, nil
 	}
