@@ -22,6 +22,18 @@ func TestDates(t *testing.T) {
 	}
 }
 
+// TestEdgeForms has what only the COM half uses.
+func TestEdgeForms(t *testing.T) {
+	t.Parallel()
+	got := identityCriteria([]Identity{{"a", 1}, {"b", 20}})
+	if want := "(UpdateID='a' and RevisionNumber=1) or (UpdateID='b' and RevisionNumber=20)"; got != want {
+		t.Errorf("identityCriteria = %q, want %q", got, want)
+	}
+	if decimalOf(0, false, 1<<40) != 1<<40 || decimalOf(2, false, 100) != 0 || decimalOf(0, true, 1) != 0 || decimalOf(0, false, 1<<63) != 0 {
+		t.Error("decimalOf takes fractions, negative or absurd sizes")
+	}
+}
+
 // FuzzIdentities: what is read goes into a search, and must not be able to change it.
 func FuzzIdentities(f *testing.F) {
 	f.Add("00000000-0000-4000-8000-000000000015:200+00000000-0000-4000-8000-000000000016:200")

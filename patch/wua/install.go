@@ -26,7 +26,7 @@ func (a Account) mayInstall() error {
 		return nil
 	case a.Network:
 		return &patch.Error{
-			Reason: "FAILED", Code: patch.CodeFailed, Err: fmt.Errorf("Windows Update refuses to install for %s, who came in over the network", a.Name),
+			Reason: "FAILED", Code: patch.CodeFailed, Err: fmt.Errorf("%s came in over the network, and for such Windows Update refuses to install", a.Name),
 			Hint: "let the agent do it, which runs as SYSTEM, or start it from a scheduled task of SYSTEM",
 		}
 	case !a.Elevated:
