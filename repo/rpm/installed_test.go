@@ -297,7 +297,6 @@ func TestInstalledWithoutADatabase(t *testing.T) {
 	}
 }
 
-
 func TestInstalledNoticesAChange(t *testing.T) {
 	t.Parallel()
 	root := database(t)
@@ -383,4 +382,3 @@ func TestHeaderOfATest(t *testing.T) {
 		t.Errorf("Installed (-want +got):\n%s", diff)
 	}
 }
-

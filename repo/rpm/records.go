@@ -357,7 +357,7 @@ func encoding(pi []byte) error {
 		return nil
 	}
 	var err error
-	eachAttr(pi, func(name, value []byte) {
+	bad := eachAttr(pi[1:], func(name, value []byte) {
 		if string(name) != "encoding" {
 			return
 		}
@@ -367,6 +367,9 @@ func encoding(pi []byte) error {
 			err = fmt.Errorf("encoding %q is not UTF-8", clip(value))
 		}
 	})
+	if err == nil {
+		err = bad
+	}
 	return err
 }
 

@@ -18,6 +18,7 @@ import (
 
 // description is what rpm-repo builds the tests' packages from: every kind of relation, odd versions, and scripts.
 const description = `
+package base   1-1.el9 noarch provides="/bin/sh, libc.so.6(GLIBC_2.4)(64bit)"
 package alpha  1.0-1.el9   x86_64 requires="beta >= 1, /bin/sh, (gamma or delta), libc.so.6(GLIBC_2.4)(64bit)" pre="true"
 package beta   2:1.5-3.el9 noarch provides="virtual = 3:4-5, other, more < 7" obsoletes="oldbeta < 2.0-1, ancient" conflicts="enemy > 1, foe <= 0:2.0"
 package gamma  3.1~rc1-1.el9 noarch post="true" size=300000

@@ -59,6 +59,9 @@ func TestInstalledReadsWhatSQLiteCommitted(t *testing.T) {
 				}
 				do(fmt.Sprintf("PRAGMA page_size=%d", pageSize))
 				do("PRAGMA journal_mode=" + mode)
+				if pageSize < 4096 { // the journal then says its length in another way, and the test takes seconds less
+					do("PRAGMA synchronous=OFF")
+				}
 				do("PRAGMA cache_size=5") // pages of a transaction go to disk before it ends
 				do("PRAGMA wal_autocheckpoint=0")
 				do("CREATE TABLE other (a)")
