@@ -4,19 +4,19 @@ import (
 	"oakum.dev/baseline"
 	"oakum.dev/patch"
 	"oakum.dev/patch/apt"
+	"oakum.dev/patch/dnf"
 	"oakum.dev/patch/system"
 )
 
 // openLinux goes by the operating system that os-release names: of the managers that a root may have, it is the
 // distribution's own that patches it.
 func openLinux(cfg Config) (patch.PackageManager, error) {
-	p, err := system.Platform(cfg.FS, "this build", func(os baseline.OS) bool { return os.Apt() })
-	if err != nil {
-		return nil, err
-	}
+	p, err := system.Platform(cfg.FS, "this build", func(os baseline.OS) bool { return os.Apt() || os.RPM() })
 	switch {
-	default:
-		_ = p
-		return apt.New(cfg), nil
+	case err != nil:
+		return nil, err
+	case p.Node.OS.RPM():
+		return dnf.New(cfg), nil
 	}
+	return apt.New(cfg), nil
 }

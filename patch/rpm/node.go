@@ -51,6 +51,7 @@ type View struct {
 	Held        func(name, arch string) string    // why a package is not touched at all; nil: none is
 	Classify    func(kind string) string          // the classification of a notice's type
 	NoSeverity  string                            // the severity of a notice without one
+	Err         func() error                      // what went wrong while they were answered; nil: nothing can
 	Source      string                            // names what repositories these are, when not the node's own
 	Identity    string                            // changes when one of the answers above may
 	Degraded    []string

@@ -7,6 +7,7 @@ import (
 	"encoding/gob"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,7 +53,13 @@ func (r *Reader) Inventory(ctx context.Context, v *View, now time.Time) (*patch.
 		if err != nil {
 			return nil, err
 		}
-		r.node, r.store = n, stored{Inventory: n.inventory(now), Blocks: map[string]map[string]patch.Block{}}
+		inv := n.inventory(now)
+		if v.Err != nil {
+			if err := v.Err(); err != nil {
+				return nil, patch.Fail("REPO_METADATA", "%w", err)
+			}
+		}
+		r.node, r.store = n, stored{Inventory: inv, Blocks: map[string]map[string]patch.Block{}}
 		r.dirty = true
 		r.save()
 	}
@@ -223,4 +230,26 @@ func (r *Reader) Installed(ctx context.Context, name string) (map[string][]*md.P
 		out[i.arch] = i.versions
 	}
 	return out, nil
+}
+
+// ReleaseVersion is the version of the package that says which release a system is, as $releasever has it, or nothing.
+// Source: dnf.conf(5), distroverpkg.
+func ReleaseVersion(ctx context.Context, root fs.FS) (string, error) {
+	best, release := 0, ""
+	ranks := map[string]int{"system-release(releasever)": 3, "system-release": 2, "distribution-release(releasever)": 3, "distribution-release": 2, "redhat-release": 2}
+	err := md.Installed(ctx, root, func(p *md.Package) error {
+		for i := range p.Provides {
+			r := &p.Provides[i]
+			rank := ranks[r.Name]
+			if rank <= best {
+				continue
+			}
+			best, release = rank, p.Version
+			if rank == 3 && r.Version != "" {
+				release = r.Version
+			}
+		}
+		return nil
+	})
+	return release, err
 }

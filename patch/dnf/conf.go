@@ -1,0 +1,328 @@
+package dnf
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"oakum.dev/baseline"
+	"oakum.dev/patch/rpm"
+	md "oakum.dev/repo/rpm"
+)
+
+// repo is a repository of the node's configuration.
+type repo struct {
+	rpm.Repo
+	section     *md.Section
+	hotfixes    bool   // its packages are not hidden by modules
+	certificate string // why its client certificate gives no access
+}
+
+// config is what dnf's configuration says. Source: dnf.conf(5), yum.conf(5).
+type config struct {
+	main     *md.Section
+	vars     map[string]string
+	repos    []*repo
+	cacheDir string
+	locks    []lock
+	digest   []byte // of everything that was read
+	degraded []string
+}
+
+// machine is the architecture of a root, by the interpreter of its programs' names, or that of the running system.
+func machine(root fs.FS) string {
+	for arch, loader := range map[string]string{
+		"x86_64": "lib64/ld-linux-x86-64.so.2", "aarch64": "lib/ld-linux-aarch64.so.1", "ppc64le": "lib64/ld64.so.2", "s390x": "lib/ld64.so.1",
+	} {
+		for _, dir := range []string{"", "usr/"} {
+			if _, err := fs.Stat(root, dir+loader); err == nil {
+				return arch
+			}
+		}
+	}
+	return cmp.Or(map[string]string{"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "ppc64le": "ppc64le", "s390x": "s390x"}[runtime.GOARCH], runtime.GOARCH)
+}
+
+// basearch is what $basearch stands for.
+func basearch(machine string) string {
+	switch machine {
+	case "i386", "i486", "i586", "i686":
+		return "i386"
+	case "armv7l", "armv7hl":
+		return "armhfp"
+	}
+	return machine
+}
+
+// latest: Amazon Linux 2023 locks a node to the release that it was installed with. Its updates are in later ones, and
+// patching takes the latest, as the original does.
+func (m *Manager) latest() bool { return m.platform.Node.OS == baseline.AmazonLinux2023 }
+
+// readConfig reads the node's configuration, with a baseline's sources in place of its repositories where there are any.
+func (m *Manager) readConfig(ctx context.Context, sources []baseline.Source) (*config, error) {
+	c := &config{}
+	h := sha256.New()
+	read := func(name string) (md.Conf, error) {
+		b, err := fs.ReadFile(m.cfg.FS, name)
+		if err != nil {
+			return md.Conf{}, err
+		}
+		fmt.Fprintf(h, "%s %d\n", name, len(b))
+		h.Write(b)
+		conf, err := md.ReadConf(bytes.NewReader(b))
+		if err != nil {
+			err = fmt.Errorf("/%s: %w", name, err)
+		}
+		return conf, err
+	}
+	file := "etc/dnf/dnf.conf"
+	if m.tool.name == "yum3" {
+		file = "etc/yum.conf"
+	}
+	conf, err := read(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	c.main = conf.Section("main")
+	if err := m.readVars(ctx, c); err != nil {
+		return nil, err
+	}
+	for k, v := range c.vars {
+		fmt.Fprintf(h, "%x", sha256.Sum256([]byte(k+"="+v))) // in any order: summed up below
+	}
+	c.cacheDir = strings.TrimPrefix(path.Clean(md.Expand(c.main.Get("cachedir", m.defaultCache()), c.vars)), "/")
+	confs := []md.Conf{conf}
+	if sources != nil {
+		c.cacheDir = "" // its own
+		confs = nil
+		for _, s := range sources {
+			conf, err := md.ReadConf(strings.NewReader(s.Configuration))
+			if err != nil {
+				return nil, fmt.Errorf("patch source %s: %w", s.Name, err)
+			}
+			h.Write([]byte(s.Configuration))
+			confs = append(confs, conf)
+		}
+	} else {
+		dirs := c.main.List("reposdir")
+		if len(dirs) == 0 {
+			dirs = []string{"/etc/yum.repos.d", "/etc/yum/repos.d", "/etc/distro.repos.d"}
+		}
+		for _, dir := range dirs {
+			entries, err := fs.ReadDir(m.cfg.FS, strings.TrimPrefix(path.Clean(dir), "/"))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("read the repositories: %w", err)
+			}
+			for _, e := range entries {
+				if path.Ext(e.Name()) != ".repo" || e.IsDir() {
+					continue
+				}
+				conf, err := read(strings.TrimPrefix(path.Join(dir, e.Name()), "/"))
+				if err != nil {
+					return nil, fmt.Errorf("read the repositories: %w", err)
+				}
+				confs = append(confs, conf)
+			}
+		}
+	}
+	for i := range confs {
+		for k := range confs[i].Sections {
+			if s := &confs[i].Sections[k]; s.Name != "main" && s.Name != "" && s.Bool("enabled", true) {
+				c.repos = append(c.repos, m.repository(c, s, sources))
+			}
+		}
+	}
+	if c.locks, err = m.readLocks(read); err != nil {
+		return nil, err
+	}
+	c.digest = h.Sum(nil)
+	return c, nil
+}
+
+func (m *Manager) defaultCache() string {
+	switch m.tool.name {
+	case "dnf5":
+		return "/var/cache/libdnf5"
+	case "yum3":
+		return "/var/cache/yum/$basearch/$releasever"
+	}
+	return "/var/cache/dnf"
+}
+
+// readVars finds what $releasever, $basearch and the node's own variables stand for.
+func (m *Manager) readVars(ctx context.Context, c *config) error {
+	arch := machine(m.cfg.FS)
+	c.vars = map[string]string{"arch": arch, "basearch": basearch(arch)}
+	for _, dir := range []string{"etc/yum/vars", "etc/dnf/vars"} {
+		vars, err := md.ReadVars(m.cfg.FS, dir)
+		if err != nil {
+			return fmt.Errorf("read the variables: %w", err)
+		}
+		for k, v := range vars {
+			c.vars[k] = v
+		}
+	}
+	switch {
+	case m.latest():
+		c.vars["releasever"] = "latest"
+	case c.vars["releasever"] != "":
+		c.degraded = append(c.degraded, "the node is locked to release "+c.vars["releasever"]+": later ones are not looked at")
+		if m.platform.Version == c.vars["releasever"] || strings.HasPrefix(m.platform.Version, c.vars["releasever"]+".") {
+			c.degraded = nil // it says no more than the system itself
+		}
+	default:
+		r, err := rpm.ReleaseVersion(ctx, m.cfg.FS)
+		if err != nil {
+			return err
+		}
+		c.vars["releasever"] = cmp.Or(r, m.platform.Version)
+	}
+	major, minor, _ := strings.Cut(c.vars["releasever"], ".")
+	c.vars["releasever_major"], c.vars["releasever_minor"] = major, minor
+	return nil
+}
+
+// repository makes a repository of its section. Where dnf keeps its metadata follows from its address.
+func (m *Manager) repository(c *config, s *md.Section, sources []baseline.Source) *repo {
+	get := func(key string) string {
+		return strings.TrimSpace(md.Expand(cmp.Or(s.Get(key, ""), c.main.Get(key, "")), c.vars))
+	}
+	number := func(key string, otherwise int) int {
+		if n, err := strconv.Atoi(get(key)); err == nil {
+			return n
+		}
+		return otherwise
+	}
+	id := md.Expand(s.Name, c.vars)
+	r := &repo{section: s, hotfixes: s.Bool("module_hotfixes", false)}
+	base := ""
+	if list := s.List("baseurl"); len(list) > 0 {
+		base = md.Expand(list[0], c.vars)
+	}
+	address := cmp.Or(get("metalink"), get("mirrorlist"), base, id)
+	r.Repo = rpm.Repo{
+		ID: id, Name: md.Expand(s.Get("name", id), c.vars), URI: address, Priority: number("priority", 99), Cost: number("cost", 1000),
+		Trusted: s.Bool("gpgcheck", c.main.Bool("gpgcheck", false)), Failed: m.failed[id],
+	}
+	r.Dir = m.metadataDir(c, id, address, sources)
+	if cert := get("sslclientcert"); cert != "" {
+		r.certificate = m.entitlement(cert)
+	}
+	return r
+}
+
+func (m *Manager) metadataDir(c *config, id, address string, sources []baseline.Source) string {
+	cache := c.cacheDir
+	if sources != nil {
+		dir, err := filepath.Rel(m.cfg.Root, filepath.Join(m.ownDir(), "cache"))
+		if err != nil || strings.HasPrefix(dir, "..") {
+			return ""
+		}
+		cache = filepath.ToSlash(dir)
+	}
+	sum := sha256.Sum256([]byte(address))
+	for _, dir := range []string{path.Join(cache, id+"-"+hex.EncodeToString(sum[:8]), "repodata"), path.Join(cache, id)} {
+		if _, err := fs.Stat(m.cfg.FS, path.Join(dir, "repomd.xml")); err == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
+// ownDir is where a baseline's sources and their metadata are: no file of the node is touched for them.
+func (m *Manager) ownDir() string { return filepath.Join(m.cfg.CacheDir, "dnf-sources") }
+
+// ownOptions writes a baseline's sources and returns the options that make dnf use them in place of the node's.
+func (m *Manager) ownOptions(sources []baseline.Source) ([]string, error) {
+	if sources == nil {
+		return nil, nil
+	}
+	if m.cfg.CacheDir == "" {
+		return nil, errors.New("patch sources need a folder of their own, and there is none")
+	}
+	dir := filepath.Join(m.ownDir(), "repos")
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, fmt.Errorf("write the patch sources: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("write the patch sources: %w", err)
+	}
+	for i, s := range sources {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%02d.repo", i)), []byte(s.Configuration+"\n"), 0o600); err != nil {
+			return nil, fmt.Errorf("write the patch sources: %w", err)
+		}
+	}
+	return []string{"--setopt=reposdir=" + dir, "--setopt=cachedir=" + filepath.Join(m.ownDir(), "cache")}, nil
+}
+
+// entitlement says why a client certificate gives no access, or nothing.
+func (m *Manager) entitlement(file string) string {
+	b, err := fs.ReadFile(m.cfg.FS, strings.TrimPrefix(path.Clean(file), "/"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "the certificate of its subscription, " + file + ", is not there"
+	}
+	block, _ := pem.Decode(b)
+	if err != nil || block == nil {
+		return ""
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil || cert.NotAfter.After(time.Now()) {
+		return ""
+	}
+	return "the certificate of its subscription ended on " + cert.NotAfter.UTC().Format(time.DateOnly)
+}
+
+// installOnly is what may be installed in several versions side by side.
+func (c *config) installOnly(p *md.Package) bool {
+	names := append([]string{"kernel", "kernel-PAE", "installonlypkg(kernel)", "installonlypkg(kernel-module)", "installonlypkg(vm)", "multiversion(kernel)"}, c.main.List("installonlypkgs")...)
+	if slices.Contains(names, p.Name) {
+		return true
+	}
+	return slices.ContainsFunc(p.Provides, func(r md.Relation) bool { return slices.Contains(names, r.Name) })
+}
+
+// readView makes the view that patch/rpm reads a node by.
+func (m *Manager) readView(ctx context.Context, sources []baseline.Source) (*rpm.View, error) {
+	c, err := m.readConfig(ctx, sources)
+	if err != nil {
+		return nil, err
+	}
+	v := &rpm.View{
+		Machine: machine(m.cfg.FS), InstallOnly: c.installOnly, Classify: rpm.Title, NoSeverity: "None", Degraded: c.degraded,
+		Identity: m.tool.name + " " + hex.EncodeToString(c.digest) + " " + moduleStates(m.cfg.FS),
+	}
+	if sources != nil {
+		v.Source = "sources"
+	}
+	byID := map[string]*repo{}
+	for _, r := range c.repos {
+		if byID[r.ID] != nil { // the first one of an id counts
+			continue
+		}
+		byID[r.ID] = r
+		v.Repos = append(v.Repos, r.Repo)
+		if r.certificate != "" {
+			v.Degraded = append(v.Degraded, "repository "+r.ID+": "+r.certificate)
+			v.Identity += " " + r.certificate
+		}
+	}
+	mods := newModules(m, c)
+	v.Stream, v.Err = mods.active, func() error { return mods.err }
+	v.Away = func(r *rpm.Repo, p *md.Package) rpm.Away { return c.away(byID[r.ID], p, mods) }
+	return v, nil
+}

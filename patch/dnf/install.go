@@ -1,0 +1,371 @@
+package dnf
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"oakum.dev/patch"
+	"oakum.dev/patch/rpm"
+	"oakum.dev/patch/system"
+)
+
+// run waits for the locks and runs dnf to its end. A unit makes it one that goes on whatever becomes of this process.
+func (m *Manager) run(ctx context.Context, log *os.File, unit string, args []string) (string, int, error) {
+	if err := system.WaitLocks(ctx, m.locks(), m.cfg.LockWait, m.cfg.Note); err != nil {
+		return "", 0, err
+	}
+	c := patch.Command{Path: m.tool.path, Args: args, Env: patch.BaseEnv(), Log: log, Timeout: fetchTimeout}
+	if unit != "" {
+		c.Lasting, c.Unit, c.Env = true, unit, append(c.Env, system.TransactionMark)
+	}
+	return system.LoggedCommand(ctx, m.cfg.Exec, c)
+}
+
+// locks are the files by which dnf, yum and rpm keep others away. dnf itself would wait for the first ones for ever.
+func (m *Manager) locks() []string {
+	var out []string
+	for _, f := range []string{
+		"var/cache/dnf/metadata_lock.pid", "var/cache/dnf/download_lock.pid", "var/lib/dnf/rpmdb_lock.pid", "var/run/yum.pid",
+		"var/lib/rpm/.rpm.lock", "usr/lib/sysimage/rpm/.rpm.lock",
+	} {
+		out = append(out, filepath.Join(m.cfg.Root, f))
+	}
+	return out
+}
+
+// Fetch downloads what the plan installs, and checks its signatures where the repository asks for that: dnf would import
+// keys by itself when it installs.
+func (m *Manager) Fetch(ctx context.Context, w patch.Wish, p *patch.Plan, log *os.File) (map[string]string, error) {
+	opts, err := m.options(w.Sources)
+	if err != nil {
+		return nil, err
+	}
+	orders, err := m.orders(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	args, done, err := m.command(orders)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	text, code, err := m.run(ctx, log, "", slices.Concat([]string{"-y", "--downloadonly"}, opts, args))
+	if err != nil {
+		return nil, err
+	}
+	lacking := map[string]string{}
+	if code != 0 {
+		if strings.Contains(text, "No space left on device") || strings.Contains(text, "more space needed on the") || strings.Contains(text, "Not enough free space") {
+			return nil, patch.Fail("DISK", "download the packages: %s", complaint(text, code))
+		}
+		for _, c := range p.Changes {
+			if file := fileName(&c); c.New != "" {
+				if why := about(text, file); why != "" {
+					lacking[c.Key()] = why
+				}
+			}
+		}
+		if len(lacking) == 0 {
+			for _, c := range p.Changes {
+				if c.New != "" {
+					lacking[c.Key()] = complaint(text, code)
+				}
+			}
+		}
+		return lacking, nil
+	}
+	return m.unsigned(ctx, p, log)
+}
+
+// fileName is the name of a new version's package file.
+func fileName(c *patch.Change) string { return packageFile(c.Name, c.New, c.Arch) }
+
+func packageFile(name, text, arch string) string {
+	_, vr, _ := strings.Cut(text, ":")
+	return name + "-" + vr + "." + arch + ".rpm"
+}
+
+// about is what dnf says of a file that it could not fetch.
+func about(text, file string) string {
+	for line := range strings.Lines(text) {
+		s := strings.TrimSpace(line)
+		for _, prefix := range []string{"[FAILED] ", "Cannot download ", "- ", "Failed to download "} {
+			s = strings.TrimPrefix(s, prefix)
+		}
+		if rest, ok := strings.CutPrefix(s, file); ok {
+			return strings.TrimSpace(strings.TrimLeft(rest, ": "))
+		}
+		if i := strings.Index(s, "/"+file); i >= 0 {
+			return strings.TrimSpace(s)
+		}
+	}
+	return ""
+}
+
+// unsigned finds downloaded packages of repositories with gpgcheck whose signature the node does not accept.
+func (m *Manager) unsigned(ctx context.Context, p *patch.Plan, log *os.File) (map[string]string, error) {
+	trusted := map[string]bool{}
+	for i := range m.view.Repos {
+		trusted[m.view.Repos[i].ID] = m.view.Repos[i].Trusted
+	}
+	files := map[string]string{} // path to key
+	for _, c := range p.Changes {
+		if c.New == "" {
+			continue
+		}
+		for _, f := range m.cached(c.Name, c.New, c.Arch) {
+			if trusted[f.repo] {
+				files[f.path] = c.Key()
+			}
+		}
+	}
+	if len(files) == 0 {
+		return nil, nil
+	}
+	args := []string{"--checksig"}
+	for f := range files {
+		args = append(args, filepath.Join(m.cfg.Root, f))
+	}
+	slices.Sort(args[1:])
+	out, err := m.cfg.Exec.Run(ctx, patch.Command{Path: "/usr/bin/rpmkeys", Args: args, Env: patch.BaseEnv(), Timeout: 10 * time.Minute, MaxOutput: 8 << 20})
+	if err != nil {
+		return nil, fmt.Errorf("run rpmkeys: %w", err)
+	}
+	lacking := map[string]string{}
+	for line := range strings.Lines(string(out.Stdout)) {
+		file, said, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		key, known := files[strings.TrimPrefix(strings.TrimPrefix(file, m.cfg.Root), "/")]
+		if ok && known && !(strings.Contains(said, "signatures") && strings.HasSuffix(said, "OK") && !strings.Contains(said, "NOT OK")) {
+			lacking[key] = "its signature is not accepted (" + said + "): import the key of its repository with rpm --import"
+		}
+	}
+	if len(lacking) > 0 {
+		fmt.Fprintf(log, "\n$ rpmkeys --checksig\n%s%s", out.Stdout, out.Stderr) // a log
+	}
+	return lacking, nil
+}
+
+// cachedFile is a package file in dnf's cache.
+type cachedFile struct{ path, repo string } // path is for fs.FS
+
+// cached finds the package file of a version in dnf's cache.
+func (m *Manager) cached(name, text, arch string) []cachedFile {
+	var out []cachedFile
+	if m.view == nil {
+		return nil
+	}
+	for i := range m.view.Repos {
+		r := &m.view.Repos[i]
+		if r.Dir == "" {
+			continue
+		}
+		for _, dir := range []string{path.Join(path.Dir(r.Dir), "packages"), path.Join(r.Dir, "packages")} {
+			f := path.Join(dir, packageFile(name, text, arch))
+			if _, err := fs.Stat(m.cfg.FS, f); err == nil {
+				out = append(out, cachedFile{f, r.ID})
+			}
+		}
+	}
+	return out
+}
+
+// Apply runs dnf once. When the metadata has changed since the plan was made, the plan is made again first, and nothing
+// is done when it is another one.
+func (m *Manager) Apply(ctx context.Context, w patch.Wish, p *patch.Plan, unit string, log *os.File) (patch.Applied, error) {
+	again, err := m.Plan(ctx, w)
+	if err != nil {
+		return patch.Applied{}, err
+	}
+	if why := differs(p, again); why != "" {
+		return patch.Applied{Code: 1, Text: "nothing was done: " + why}, nil
+	}
+	opts, err := m.options(w.Sources)
+	if err != nil {
+		return patch.Applied{}, err
+	}
+	orders, err := m.orders(ctx, w)
+	if err != nil {
+		return patch.Applied{}, err
+	}
+	args, done, err := m.command(orders)
+	if err != nil {
+		return patch.Applied{}, err
+	}
+	defer done()
+	text, code, err := m.run(ctx, log, unit, slices.Concat([]string{"-y"}, opts, args))
+	if err != nil {
+		return patch.Applied{}, err
+	}
+	a := patch.Applied{Code: code, Faults: faults(text)}
+	if code != 0 {
+		a.Text = complaint(text, code)
+	}
+	return a, nil
+}
+
+// differs says what two plans have not in common.
+func differs(want, have *patch.Plan) string {
+	if have.Refused != "" {
+		return have.Refused
+	}
+	news := map[string]string{}
+	for _, c := range want.Changes {
+		news[c.Key()] = c.New
+	}
+	for _, c := range have.Changes {
+		if n, ok := news[c.Key()]; !ok || n != c.New {
+			return fmt.Sprintf("%s would change to %q, which was not planned", c.Name, c.New)
+		}
+		delete(news, c.Key())
+	}
+	for k := range news {
+		return k + " would be left out"
+	}
+	return ""
+}
+
+// complaint is what dnf says about its failure, in one line.
+func complaint(text string, code int) string {
+	var out []string
+	taking := false
+	for line := range strings.Lines(text) {
+		s := strings.TrimSpace(line)
+		low := strings.ToLower(s)
+		switch {
+		case strings.HasPrefix(s, "Error:") || strings.HasPrefix(low, "error: "):
+			taking = true
+			s = strings.TrimSpace(s[len("Error:"):])
+		case s == "" || strings.HasPrefix(s, "$ "):
+			taking = false
+		}
+		if taking && s != "" && !strings.HasPrefix(s, "(try to add") && !strings.HasPrefix(s, "You can try") && !slices.Contains(out, s) && len(out) < maxWords {
+			out = append(out, s)
+		}
+	}
+	switch {
+	case len(out) > 0:
+		return strings.Join(out, "; ")
+	case code < 0:
+		return "dnf was killed"
+	}
+	return fmt.Sprintf("dnf ended with %d", code)
+}
+
+// faults reads what rpm says about single packages: scripts that failed and files that could not be unpacked.
+func faults(text string) map[string]string {
+	out := map[string]string{}
+	for line := range strings.Lines(text) {
+		s := strings.TrimSpace(line)
+		nevra := ""
+		if _, rest, ok := strings.Cut(s, " rpm package "); ok && strings.HasPrefix(s, "Error ") { // Error in POSTIN scriptlet in rpm package X
+			nevra, _, _ = strings.Cut(rest, " ")
+		} else if i, k := strings.IndexByte(s, '('), strings.Index(s, ") scriptlet failed"); i >= 0 && k > i { // warning: %post(X) scriptlet failed
+			nevra = s[i+1 : k]
+		}
+		if nevra == "" {
+			continue
+		}
+		name := nameOf(nevra)
+		if !strings.Contains(nevra, "-") {
+			name = nevra
+		}
+		if out[name] == "" || strings.Contains(s, "exit status") {
+			out[name] = strings.TrimPrefix(strings.TrimPrefix(s, "warning: "), "error: ")
+		}
+	}
+	return out
+}
+
+// Finished reads rpm's progress: "  Upgrading        : alpha-1.1-1.el9.x86_64    1/3".
+func (m *Manager) Finished(line string) (string, bool) {
+	verb, rest, ok := strings.Cut(line, ": ")
+	if !ok || !slices.Contains([]string{"Upgrading", "Installing", "Updating", "Downgrading"}, strings.TrimSpace(verb)) {
+		return "", false
+	}
+	w := strings.Fields(rest)
+	if len(w) < 2 {
+		return "", false
+	}
+	return nameOf(w[0]), true
+}
+
+// Settle has nothing to do: what is there is upgraded and keeps its mark, and dnf marks what comes along for others.
+func (m *Manager) Settle(context.Context, []patch.Change, *os.File) error { return nil }
+
+// Present reads the rpm database. A package of architecture noarch is found under the machine's own too, and the other
+// way round: a package may go from one to the other with a new version.
+func (m *Manager) Present(ctx context.Context) (map[string]patch.Presence, error) {
+	return rpm.Present(ctx, m.cfg.FS, m.installOnly())
+}
+
+// Leftovers lists new and old versions of configuration files that wait for a decision.
+func (m *Manager) Leftovers(ctx context.Context) ([]string, error) {
+	return system.Leftovers(ctx, m.cfg.FS, []string{".rpmnew", ".rpmsave", ".rpmorig"})
+}
+
+// Room compares what the plan needs with what is free.
+func (m *Manager) Room(_ context.Context, _ patch.Wish, p *patch.Plan) error {
+	return rpm.Room(m.cfg, "var/cache/dnf", p)
+}
+
+// Keep puts the package files of the versions that the plan replaces into dir: out of dnf's cache, or from a repository that
+// still has them.
+func (m *Manager) Keep(ctx context.Context, p *patch.Plan, dir string, log *os.File) (map[string]string, error) {
+	kept := map[string]string{}
+	left := int64(system.MaxKept)
+	if v, err := system.VolumeOf("/", dir); err == nil {
+		left = min(left, v.Free-system.Needs(p))
+	}
+	args := []string{"-y", "--downloadonly", "--downloaddir=" + dir, "--setopt=metadata_expire=-1", "reinstall"}
+	bare := len(args)
+	names := map[string]string{} // file to key
+	for _, c := range p.Changes {
+		if c.Old == "" {
+			continue
+		}
+		have, err := m.reader.Installed(ctx, c.Name)
+		if err != nil {
+			return kept, err
+		}
+		if list := have[c.Arch]; len(list) > 0 && m.view.InstallOnly(list[0]) {
+			continue // the old one stays installed
+		}
+		file := packageFile(c.Name, c.Old, c.Arch)
+		if files := m.cached(c.Name, c.Old, c.Arch); len(files) > 0 {
+			from := filepath.Join(m.cfg.Root, files[0].path)
+			info, err := os.Stat(from)
+			if err == nil && info.Size() <= left && system.KeepFile(from, filepath.Join(dir, file)) == nil {
+				left -= info.Size()
+				kept[c.Key()] = file
+			}
+			continue
+		}
+		o, ok := m.reader.Offered(ctx, c.Name, c.Arch, c.Old)
+		if !ok || o.Bytes > left || m.sourced != nil {
+			continue
+		}
+		left -= o.Bytes
+		names[path.Base(o.Location)] = c.Key()
+		args = append(args, c.Name+"-"+c.Old+"."+o.Arch)
+	}
+	if len(args) == bare || ctx.Err() != nil {
+		return kept, nil
+	}
+	text, code, err := m.run(ctx, log, "", slices.Concat(m.release(), args))
+	if err == nil && code != 0 {
+		err = fmt.Errorf("fetch the old packages: %s", complaint(text, code))
+	}
+	for file, key := range names {
+		if _, no := os.Stat(filepath.Join(dir, file)); no == nil {
+			kept[key] = file
+		}
+	}
+	return kept, err
+}

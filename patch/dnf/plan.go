@@ -1,0 +1,377 @@
+package dnf
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"oakum.dev/baseline"
+	"oakum.dev/patch"
+	"oakum.dev/patch/rpm"
+	"oakum.dev/pkgver"
+	md "oakum.dev/repo/rpm"
+)
+
+const (
+	planTimeout  = 5 * time.Minute
+	fetchTimeout = 2 * time.Hour
+	maxWords     = 12 // lines of one of dnf's complaints
+)
+
+// options are those of every dnf that plans or changes something. Metadata is used as the last refresh left it.
+func (m *Manager) options(sources []baseline.Source) ([]string, error) {
+	opts := []string{"--setopt=install_weak_deps=0", "--setopt=clean_requirements_on_remove=0"}
+	if m.tool.name == "yum3" {
+		opts = []string{"--setopt=clean_requirements_on_remove=0"}
+	} else {
+		opts = append(opts, "--setopt=metadata_expire=-1", "--setopt=best=0", "--setopt=strict=1")
+	}
+	opts = append(opts, m.release()...)
+	own, err := m.ownOptions(sources)
+	return append(opts, own...), err
+}
+
+// release makes dnf look at the release that the inventory was read for.
+func (m *Manager) release() []string {
+	if m.latest() {
+		return []string{"--releasever=latest"}
+	}
+	return nil
+}
+
+// order is one word that dnf is given for one package.
+type order struct{ verb, spec string }
+
+// orders turn a wish into dnf's words. A package that is there is upgraded, so that it stays marked as it is; what is not
+// there is installed.
+func (m *Manager) orders(ctx context.Context, w patch.Wish) ([]order, error) {
+	var out []order
+	for _, p := range w.Install {
+		have, err := m.reader.Installed(ctx, p.Name)
+		if err != nil {
+			return nil, err
+		}
+		spec := p.File
+		if spec == "" {
+			spec = p.Name + "-" + p.Version + "." + m.archOf(ctx, p)
+		}
+		versions := have[p.Arch]
+		if len(versions) == 0 {
+			versions = have["noarch"] // may change places with the machine's own
+		}
+		if len(versions) == 0 {
+			out = append(out, order{"install", spec})
+			continue
+		}
+		top := versions[len(versions)-1]
+		switch c := pkgver.RPM(p.Version, rpm.Text(top)); {
+		case c >= 0:
+			out = append(out, order{"upgrade", spec})
+		case m.view.InstallOnly(top): // the older one is there still, or it is brought back beside the newer one
+			if !slices.ContainsFunc(versions, func(v *md.Package) bool { return pkgver.RPM(rpm.Text(v), p.Version) == 0 }) {
+				out = append(out, order{"install", spec})
+			}
+			for _, v := range versions {
+				if pkgver.RPM(rpm.Text(v), p.Version) > 0 {
+					out = append(out, order{"remove", v.Name + "-" + rpm.Text(v) + "." + v.Arch})
+				}
+			}
+		default:
+			out = append(out, order{"downgrade", spec})
+		}
+	}
+	for _, r := range w.Remove {
+		name, arch, _ := strings.Cut(r, ":")
+		have, err := m.reader.Installed(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range have[arch] {
+			out = append(out, order{"remove", v.Name + "-" + rpm.Text(v) + "." + v.Arch})
+		}
+	}
+	return out, nil
+}
+
+// archOf is the architecture of the offered version: noarch may change places with the machine's own.
+func (m *Manager) archOf(ctx context.Context, p patch.Want) string {
+	if o, ok := m.reader.Offered(ctx, p.Name, p.Arch, p.Version); ok {
+		return o.Arch
+	}
+	return p.Arch
+}
+
+// command makes dnf's words for orders. Words of several kinds go through a script, which is one transaction. done
+// removes it.
+func (m *Manager) command(orders []order) (args []string, done func(), err error) {
+	done = func() {}
+	verbs := map[string]bool{}
+	for _, o := range orders {
+		verbs[o.verb] = true
+	}
+	switch {
+	case len(orders) == 0:
+		return []string{"upgrade", "oakum-nothing"}, done, nil
+	case len(verbs) == 1:
+		args = append(args, orders[0].verb)
+		for _, o := range orders {
+			args = append(args, o.spec)
+		}
+		return args, done, nil
+	case m.tool.name == "dnf5":
+		args = append(args, "do")
+		for _, o := range orders {
+			args = append(args, "--action="+o.verb, o.spec)
+		}
+		return args, done, nil
+	}
+	f, err := os.CreateTemp("", "oakum-dnf-*")
+	if err != nil {
+		return nil, done, fmt.Errorf("write what dnf is to do: %w", err)
+	}
+	done = func() { os.Remove(f.Name()) }
+	var b strings.Builder
+	for _, o := range orders {
+		fmt.Fprintf(&b, "%s %s\n", o.verb, o.spec)
+	}
+	b.WriteString("run\nexit\n")
+	_, err = f.WriteString(b.String())
+	if err := closeWith(f, err); err != nil {
+		done()
+		return nil, func() {}, fmt.Errorf("write what dnf is to do: %w", err)
+	}
+	return []string{"shell", f.Name()}, done, nil
+}
+
+func closeWith(f *os.File, err error) error {
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// Plan asks dnf's solver.
+func (m *Manager) Plan(ctx context.Context, w patch.Wish) (*patch.Plan, error) {
+	opts, err := m.options(w.Sources)
+	if err != nil {
+		return nil, err
+	}
+	orders, err := m.orders(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	args, done, err := m.command(orders)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	root, err := m.pointAt()
+	if err != nil {
+		return nil, err
+	}
+	out, err := m.cfg.Exec.Run(ctx, patch.Command{
+		Path: m.tool.path, Args: slices.Concat([]string{"-C", "--assumeno"}, root, opts, args), Env: patch.BaseEnv(), Timeout: planTimeout, MaxOutput: 8 << 20,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", filepath.Base(m.tool.path), err)
+	}
+	if out.Code < 0 {
+		return nil, fmt.Errorf("%s was killed", filepath.Base(m.tool.path))
+	}
+	rows, found := readTable(out.Stdout)
+	if !found && out.Code != 0 {
+		text, reason := refusal(out.Stdout, out.Stderr, out.Code)
+		return &patch.Plan{Refused: text, Reason: reason}, nil
+	}
+	return m.changes(ctx, rows)
+}
+
+// pointAt makes dnf look at another root than the running system's.
+func (m *Manager) pointAt() ([]string, error) {
+	if m.cfg.Live || m.cfg.Root == "/" {
+		return nil, nil
+	}
+	if m.tool.name == "dnf5" {
+		return []string{"--installroot=" + m.cfg.Root, "--use-host-config=0"}, nil
+	}
+	return []string{"--installroot=" + m.cfg.Root}, nil
+}
+
+// row is a line of the table that dnf shows before a transaction.
+type row struct {
+	action, name, arch, evr string
+	replaces                []string // "name.arch evr", or "name arch evr"
+}
+
+// actions are the headings of the table, in the words of dnf 4, dnf 5 and yum 3.
+var actions = map[string]string{
+	"Installing": "install", "Installing dependencies": "install", "Installing weak dependencies": "install", "Installing for dependencies": "install",
+	"Installing group/module packages": "install",
+	"Upgrading":                        "upgrade", "Updating": "upgrade", "Updating for dependencies": "upgrade", "Downgrading": "upgrade",
+	"Reinstalling": "reinstall",
+	"Removing":     "remove", "Removing dependent packages": "remove", "Removing unused dependencies": "remove", "Removing for dependencies": "remove",
+}
+
+// readTable reads the table. A name that is too long for its column has the rest on the next line. found is false where
+// there is no table.
+func readTable(b []byte) (rows []row, found bool) {
+	action := ""
+	var words []string
+	flush := func() {
+		if len(words) >= 3 && action != "" {
+			rows = append(rows, row{action: action, name: words[0], arch: words[1], evr: words[2]})
+		}
+		words = nil
+	}
+	for line := range bytes.Lines(b) {
+		text := strings.TrimRight(string(line), " \r\n")
+		heading, isHeading := strings.CutSuffix(text, ":")
+		switch {
+		case strings.HasPrefix(text, "Transaction Summary"):
+			flush()
+			return rows, true
+		case strings.HasPrefix(text, "Nothing to do."), strings.HasPrefix(text, "No packages marked for update"):
+			flush()
+			return rows, true
+		case isHeading && !strings.HasPrefix(text, " "):
+			flush()
+			action = actions[heading]
+		case strings.HasPrefix(strings.TrimSpace(text), "replacing "):
+			flush()
+			if n := len(rows); n > 0 {
+				rows[n-1].replaces = append(rows[n-1].replaces, strings.Join(strings.Fields(text)[1:], " "))
+			}
+		case strings.HasPrefix(text, "  ") && len(words) > 0 && len(words) < 4:
+			words = append(words, strings.Fields(text)...)
+		case strings.HasPrefix(text, " ") && action != "":
+			flush()
+			words = strings.Fields(text)
+		default:
+			flush()
+		}
+	}
+	flush()
+	return rows, false
+}
+
+// changes turns dnf's table into a plan.
+func (m *Manager) changes(ctx context.Context, rows []row) (*patch.Plan, error) {
+	p := &patch.Plan{}
+	at := map[string]int{}
+	put := func(c patch.Change) {
+		if i, twice := at[c.Key()]; twice {
+			if c.New != "" { // an old kernel that makes room for a new one says nothing
+				p.Changes[i] = c
+			}
+			return
+		}
+		at[c.Key()] = len(p.Changes)
+		p.Changes = append(p.Changes, c)
+	}
+	for _, r := range rows {
+		if r.action == "" || r.action == "reinstall" {
+			continue
+		}
+		have, err := m.reader.Installed(ctx, r.name)
+		if err != nil {
+			return nil, err
+		}
+		c := patch.Change{Name: r.name, Arch: r.arch}
+		versions := have[r.arch]
+		if len(versions) == 0 && r.action != "install" {
+			for arch, list := range have { // noarch has become the machine's own, or the other way round
+				if arch == "noarch" || r.arch == "noarch" {
+					c.Arch, versions = arch, list
+				}
+			}
+		}
+		text := full(r.evr)
+		if r.action == "remove" {
+			c.Old = text
+			if left := slices.DeleteFunc(slices.Clone(versions), func(v *md.Package) bool { return pkgver.RPM(rpm.Text(v), text) == 0 }); len(left) > 0 {
+				top := rpm.Text(left[len(left)-1])
+				if pkgver.RPM(top, text) > 0 {
+					continue // an older one of several kernels: the package stays where it is
+				}
+				c.New, c.Down = top, true
+			}
+			put(c)
+			continue
+		}
+		c.New = text
+		if len(versions) > 0 {
+			c.Old = rpm.Text(versions[len(versions)-1])
+			c.Down = pkgver.RPM(c.New, c.Old) < 0
+			if m.view.Held != nil {
+				c.Held = m.view.Held(c.Name, c.Arch) != ""
+			}
+		} else {
+			c.Auto = true // it is there for another package only
+		}
+		if c.Old == c.New {
+			continue
+		}
+		if o, ok := m.reader.Offered(ctx, r.name, r.arch, text); ok {
+			c.Bytes, c.Grows = o.Bytes, o.DiskBytes
+			if len(versions) > 0 && !m.view.InstallOnly(versions[0]) {
+				c.Grows -= versions[len(versions)-1].DiskBytes
+			}
+		}
+		put(c)
+		for _, old := range r.replaces {
+			w := strings.Fields(old)
+			if len(w) == 2 {
+				if i := strings.LastIndexByte(w[0], '.'); i > 0 {
+					w = []string{w[0][:i], w[0][i+1:], w[1]}
+				}
+			}
+			if len(w) >= 3 && w[0] != r.name { // dnf 5 also lists the older version of the same package
+				put(patch.Change{Name: w[0], Arch: w[1], Old: full(w[2]), By: r.name})
+			}
+		}
+	}
+	return p, nil
+}
+
+func full(evr string) string {
+	if i := strings.IndexByte(evr, ':'); i > 0 {
+		return evr
+	}
+	return "0:" + evr
+}
+
+// refusal picks out of dnf's complaint what a person needs, and names its kind.
+func refusal(stdout, stderr []byte, code int) (text, reason string) {
+	var out []string
+	for line := range bytes.Lines(append(slices.Clone(stderr), stdout...)) {
+		s := strings.TrimSpace(string(line))
+		low := strings.ToLower(s)
+		switch {
+		case s == "" || s == "Error:" || strings.HasPrefix(s, "(try to add") || strings.HasPrefix(s, "Last metadata") || strings.HasPrefix(s, "Operation aborted") ||
+			strings.HasPrefix(s, "You can try to add") || strings.HasPrefix(s, "Dependencies resolved") || strings.HasPrefix(s, "Leaving Shell"):
+			continue
+		case strings.Contains(low, "nothing provides") || strings.Contains(s, "Requires:"):
+			reason = patch.ReasonUnmetDependency
+		case reason == "" && (strings.Contains(low, "conflicts with") || strings.Contains(low, "cannot install both") || strings.Contains(low, "obsoletes")):
+			reason = patch.ReasonConflict
+		}
+		switch {
+		case strings.Contains(low, "filtered out by exclude filtering"):
+			reason = patch.ReasonExcluded
+		case strings.Contains(low, "filtered out by modular filtering"):
+			reason = patch.ReasonModule
+		}
+		if s = strings.TrimPrefix(strings.TrimPrefix(s, "Error: "), "- "); len(out) < maxWords && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	if len(out) == 0 {
+		return fmt.Sprintf("dnf ended with %d", code), reason
+	}
+	return strings.Join(out, "; "), reason
+}
