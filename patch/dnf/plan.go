@@ -136,16 +136,52 @@ func (m *Manager) command(orders []order) (args []string, done func(), err error
 	}
 	done = func() { os.Remove(f.Name()) }
 	var b strings.Builder
-	for _, o := range orders {
-		fmt.Fprintf(&b, "%s %s\n", o.verb, o.spec)
-	}
-	b.WriteString("run\nexit\n")
+	b.WriteString(script(orders))
 	_, err = f.WriteString(b.String())
 	if err := closeWith(f, err); err != nil {
 		done()
 		return nil, func() {}, fmt.Errorf("write what dnf is to do: %w", err)
 	}
 	return []string{"shell", f.Name()}, done, nil
+}
+
+// script writes orders as lines, one for each verb. dnf takes package files in the first line only, so those share one.
+func script(orders []order) string {
+	local := func(o order) bool { return strings.HasPrefix(o.spec, "/") }
+	verb := ""
+	for _, o := range orders {
+		switch {
+		case !local(o):
+		case verb == "" || verb == o.verb:
+			verb = o.verb
+		default:
+			verb = "install" // takes older files too
+		}
+	}
+	lines := map[string][]string{}
+	verbs := []string{}
+	add := func(v, spec string) {
+		if lines[v] == nil {
+			verbs = append(verbs, v)
+		}
+		lines[v] = append(lines[v], spec)
+	}
+	for _, o := range orders {
+		if local(o) {
+			add(verb, o.spec)
+		}
+	}
+	for _, o := range orders {
+		if !local(o) {
+			add(o.verb, o.spec)
+		}
+	}
+	var b strings.Builder
+	for _, v := range verbs {
+		b.WriteString(v + " " + strings.Join(lines[v], " ") + "\n")
+	}
+	b.WriteString("run\nexit\n")
+	return b.String()
 }
 
 func closeWith(f *os.File, err error) error {
