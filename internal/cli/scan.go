@@ -29,6 +29,7 @@ type scanOptions struct {
 	baseline  string
 	noRefresh bool
 	output    string
+	image     imageOptions
 }
 
 // scanMemory sets the garbage collector for scans: one that finds everything in the cache ends before the first
@@ -53,11 +54,16 @@ func NewScanCommand(s *Streams) *cobra.Command {
 	var o scanOptions
 	cmd := &cobra.Command{
 		Use:   "scan",
-		Short: "Check this machine, or a mounted root, against a patch baseline",
-		Long: `Check this machine, or the root file system under --root, against a patch baseline. No server is needed.
+		Short: "Check this machine, a mounted root or a container image against a patch baseline",
+		Long: `Check this machine, the root file system under --root, or the container image of --image, against a patch baseline.
+No server is needed.
 
 On a running system and as root, the package manager's metadata is refreshed first. Otherwise the metadata is judged
 as it lies there, and how old it is is said.
+
+An image is a folder or archive in the OCI image layout, or what "docker save" writes; "-" reads an archive from stdin,
+also a compressed one. Nothing of it is started. Few images keep their package lists: with --refresh they are fetched
+from the image's own sources with this machine's apt-get, and nothing of this machine is changed.
 
 Exit codes: 0 compliant, 3 not compliant, 4 not compliant only because a reboot is pending, 1 failed, 2 usage.`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -67,10 +73,19 @@ Exit codes: 0 compliant, 3 not compliant, 4 not compliant only because a reboot 
 			return nil
 		},
 		SilenceUsage: true, SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runScan(cmd.Context(), s, &o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.image.check(cmd.Flags().Changed); err != nil {
+				return &ExitError{exitUsage, err}
+			}
+			return runScan(cmd.Context(), s, &o)
+		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &ExitError{exitUsage, err} })
 	f := cmd.Flags()
+	f.StringVar(&o.image.file, "image", "", "container image to check: `FILE`, folder, or - for stdin")
+	f.StringVar(&o.image.name, "image-name", "", "which image of the archive: `NAME`, tag or digest")
+	f.StringVar(&o.image.platform, "platform", "", "which image of several: `OS/ARCH[/VARIANT]` (default: linux on this machine's architecture, or the only one)")
+	f.BoolVar(&o.image.refresh, "refresh", false, "fetch an image's package lists first")
 	f.StringVar(&o.root, "root", "/", "root file system to check")
 	f.StringVar(&o.baseline, "baseline", "", "predefined baseline `NAME`, or a file in the JSON of get-patch-baseline (default: the predefined one)")
 	f.BoolVar(&o.noRefresh, "no-refresh", false, "judge the metadata on the disk as it is")
@@ -82,6 +97,15 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 	write, ok := map[string]func(*Streams, *compliance.Result) error{"table": writeScanTable, "json": writeScanJSON, "csv": writeScanCSV}[o.output]
 	if !ok {
 		return &ExitError{exitUsage, fmt.Errorf("--output is table, json or csv, not %q", o.output)}
+	}
+	var img *unpacked
+	if o.image.file != "" {
+		var err error
+		if img, err = openImage(ctx, s, &o.image); err != nil {
+			return &ExitError{exitFailed, err}
+		}
+		defer img.Close() // a private folder in the system's place for such
+		o.root = img.root()
 	}
 	if runtime.GOOS != "linux" && o.root == "/" {
 		return &ExitError{exitFailed, hinted("this build scans Linux systems only", "give a mounted one with --root")}
@@ -96,10 +120,16 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 	if err != nil {
 		return &ExitError{exitFailed, err}
 	}
+	if o.image.refresh {
+		if err := img.fetch(ctx, s, platform); err != nil {
+			return &ExitError{exitFailed, scanFailure(err)}
+		}
+	}
 	res, err := engine.Scan(ctx, req)
 	if err != nil {
-		return &ExitError{exitFailed, scanFailure(err)}
+		return &ExitError{exitFailed, scanFailure(img.advise(err))}
 	}
+	img.note(&res.Header)
 	if !req.Refresh {
 		sayAge(s, res, engine.Now())
 	}
@@ -109,7 +139,7 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 	if err := write(s, res); err != nil {
 		return &ExitError{exitFailed, fmt.Errorf("write the result: %w", err)}
 	}
-	return scanExit(res)
+	return img.advise(scanExit(res))
 }
 
 // scanExit turns a result into the exit code.
@@ -137,7 +167,7 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 	live := root == "/"
 	watch := &patch.Stopwatch{Exec: patch.OSExec{}}
 	cfg := host.Config{
-		Root: root, Live: live, CacheDir: scanCacheDir(), Exec: watch, Released: releasedAt,
+		Root: root, Live: live, CacheDir: scanCacheDir(o), Exec: watch, Released: releasedAt,
 		Note: func(text string) { fmt.Fprintf(s.Err, "oakum: %s\n", text) },
 	}
 	if live {
@@ -152,6 +182,9 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 	manager, err := host.Open(cfg)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
+			if o.image.file != "" {
+				return nil, none, false, hinted(fmt.Sprintf("the image holds no system that can be scanned: %v", err), "images without a distribution's package manager have no patches to judge")
+			}
 			err = hinted(fmt.Sprintf("%s holds no system that can be scanned: %v", root, err), "give the folder that has etc and var below it")
 		}
 		return nil, none, false, err
@@ -175,7 +208,10 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 }
 
 // scanCacheDir is where extracts of package lists are kept between scans.
-func scanCacheDir() string {
+func scanCacheDir(o *scanOptions) string {
+	if o.image.file != "" {
+		return "" // its files are new each time
+	}
 	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
 		return filepath.Join(agent.DefaultStateDir, "cache")
 	}

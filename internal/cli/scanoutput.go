@@ -30,6 +30,7 @@ type scanDocument struct {
 	Degraded           []string             `json:",omitempty"`
 	Repositories       []compliance.Repository
 	Install            *compliance.Install `json:",omitempty"`
+	Image              *compliance.Image   `json:",omitempty"`
 	Items              []scanItem
 }
 
@@ -93,7 +94,7 @@ func writeScanJSON(s *Streams, res *compliance.Result) error {
 		OperatingSystem: string(h.OperatingSystem), Product: h.Product, PlatformName: h.PlatformName, PlatformVersion: h.PlatformVersion,
 		BaselineID: h.BaselineID, BaselineName: h.BaselineName, Status: h.Status, Severity: string(h.Severity), compliantCounts: counts(h.Counts),
 		OperationStartTime: when(h.StartedAt), OperationEndTime: when(h.EndedAt), RebootRequired: h.Reboot.Required, RebootReasons: h.Reboot.Reasons,
-		Services: h.Reboot.Services, Updaters: h.Updaters, Degraded: h.Degraded, Repositories: h.Repositories, Install: h.Install, Items: make([]scanItem, 0, len(res.Items)),
+		Services: h.Reboot.Services, Updaters: h.Updaters, Degraded: h.Degraded, Repositories: h.Repositories, Install: h.Install, Image: h.Image, Items: make([]scanItem, 0, len(res.Items)),
 	}
 	for i := range res.Items {
 		doc.Items = append(doc.Items, item(&res.Items[i]))
@@ -145,6 +146,9 @@ func writeScanTable(s *Streams, res *compliance.Result) error {
 		fmt.Fprintln(w)
 	}
 	c := h.Counts
+	if h.Image != nil {
+		fmt.Fprintf(w, "image %s\n", h.Image)
+	}
 	fmt.Fprintf(w, "%s %s, baseline %s\n", h.PlatformName, h.PlatformVersion, h.BaselineName)
 	fmt.Fprintf(w, "%s: %d missing, %d failed, %d pending reboot, %d rejected, %d installed, %d other", h.Status, c.Missing, c.Failed,
 		c.InstalledPendingReboot, c.InstalledRejected, c.Installed, c.InstalledOther)

@@ -3,6 +3,7 @@ package apt
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,6 +107,13 @@ func (m *Manager) simulate(s *solver, args []string) (*plan, bool, error) {
 	return parsePlan(out.Stdout), true, nil
 }
 
+// solving are the settings of a foreign root that bear on what apt would install. Others are not taken over: they can
+// name programs to start.
+var solving = []string{
+	"apt::default-release", "apt::get::", "apt::ignore-hold", "apt::install-recommends", "apt::install-suggests", "apt::machine-id",
+	"apt::cache-limit", "pkgproblemresolver::",
+}
+
 // pointAt returns the environment that makes apt-get look at another root, or nothing for the running system.
 func (m *Manager) pointAt(native string, archs []string) (env []string, done func(), err error) {
 	if m.cfg.Root == "/" || m.cfg.Root == "" {
@@ -116,10 +124,34 @@ func (m *Manager) pointAt(native string, archs []string) (env []string, done fun
 		return nil, nil, err
 	}
 	root := filepath.Clean(m.cfg.Root) + "/"
-	fmt.Fprintf(f, "Dir %q;\nDir::State::status %q;\nDPkg::Chroot-Directory %q;\nAPT::Architecture %q;\n", root, root+"var/lib/dpkg/status", root, native)
-	fmt.Fprintf(f, "#clear APT::Architectures;\n")
+	fmt.Fprintf(f, "Dir %q;\nDPkg::Chroot-Directory %q;\nAPT::Architecture %q;\n", root, root, native)
+	fmt.Fprintf(f, "Dir::Etc::main \"/dev/null\";\nDir::Etc::parts \"/dev/null\";\n#clear APT::Architectures;\n")
 	for _, a := range archs {
 		fmt.Fprintf(f, "APT::Architectures:: %q;\n", a)
+	}
+	c := conf{}
+	if m.node != nil {
+		c = m.node.conf
+	}
+	for _, p := range [][2]string{
+		{"Dir::State::status", "/var/lib/dpkg/status"},
+		{"Dir::State::lists", "lists"},
+		{"Dir::Etc::sourcelist", "sources.list"},
+		{"Dir::Etc::sourceparts", "sources.list.d"},
+		{"Dir::Etc::preferences", "preferences"},
+		{"Dir::Etc::preferencesparts", "preferences.d"},
+	} {
+		fmt.Fprintf(f, "%s %q;\n", p[0], root+c.path(p[0], p[1]))
+	}
+	for _, key := range slices.Sorted(maps.Keys(c)) {
+		if !slices.ContainsFunc(solving, func(s string) bool { return key == s || strings.HasSuffix(s, "::") && strings.HasPrefix(key, s) }) {
+			continue
+		}
+		for _, v := range c[key] {
+			if plainWord(key) && (v == "" || plainWord(v)) {
+				fmt.Fprintf(f, "%s %q;\n", key, v)
+			}
+		}
 	}
 	if err := f.Close(); err != nil {
 		return nil, nil, err

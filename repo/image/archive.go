@@ -165,7 +165,7 @@ func (t *tarball) index(ctx context.Context, f io.ReadSeeker) error {
 			return nil
 		}
 		if err != nil {
-			if n == 0 && errors.Is(err, tar.ErrHeader) {
+			if n == 0 && (errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF)) {
 				return errors.New("this is neither an OCI layout nor an archive of docker save")
 			}
 			return fmt.Errorf("the archive is damaged or cut off: %w", err)
