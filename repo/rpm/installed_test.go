@@ -318,7 +318,7 @@ func TestInstalledNoticesAChange(t *testing.T) {
 // FuzzInstalled must end, with packages or an error, whatever is in a database of any format.
 func FuzzInstalled(f *testing.F) {
 	header := testHeader()
-	for i, b := range [][]byte{ndbFile([][]byte{header, header}), []byte("SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20"), make([]byte, 600)} {
+	for i, b := range [][]byte{ndbFile([][]byte{header, header}), sqliteFile(make([]byte, 512)), make([]byte, 600)} {
 		f.Add(i, b, []byte{})
 	}
 	if root := os.Getenv("OAKUM_FUZZ_ROOT"); root != "" {

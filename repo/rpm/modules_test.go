@@ -53,6 +53,12 @@ version: 3
 data: {name: ruby, stream: 3.10, version: 1, context: "00", arch: noarch, dependencies: {platform: el9, requires: {openssl: [1]}}, artifacts: {rpms: []}}
 --- {document: modulemd, version: 1, data: {name: old, stream: f28, dependencies: {requires: {platform: f28, base: f28}}}}
 ---
+document: modulemd
+data:
+  name: shared
+  license: &l {rpms: [x]}
+  artifacts: *l
+---
 document: modulemd-packager
 version: 3
 data:
@@ -101,6 +107,7 @@ func TestReadModules(t *testing.T) {
 		},
 		{Name: "ruby", Stream: "3.10", Version: "1", Context: "00", Arch: "noarch", Artifacts: []string{}, Requires: []string{"openssl:1"}},
 		{Name: "old", Stream: "f28", Requires: []string{"base:f28"}},
+		{Name: "shared", Artifacts: []string{"x"}},
 	}
 	if diff := cmp.Diff(want, modules); diff != "" {
 		t.Errorf("modules (-want +got):\n%s", diff)

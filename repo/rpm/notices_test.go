@@ -30,7 +30,7 @@ const updateinfoXML = `<?xml version="1.0" encoding="UTF-8"?>
     <collection short="n"><package name="beta" version="2" release="1" epoch="1" arch="noarch"><restart_suggested>0</restart_suggested></package></collection>
   </pkglist>
 </update>
-<update type="bugfix" severity="low" relogin_suggested="1"><id>OAK-2</id><title/><issued date="1700000000"/><pkglist><collection><package name="gamma" version="1" release="1" arch="x86_64"><restart_suggested/></package></collection></pkglist></update>
+<update type="bugfix" severity="low" relogin_suggested="1"><id>OAK-2</id><title/><issued date="1700000000"/><pkglist><collection><package name="gam&#x6d;a" version="1" release="1" arch="x86_64"><restart_suggested/></package></collection></pkglist></update>
 <update type="enhancement"><id>OAK-3</id><reboot_suggested>False</reboot_suggested></update>
 </updates>
 `

@@ -31,7 +31,7 @@ const primaryXML = `<?xml version="1.0" encoding="UTF-8"?>
   <location href="Packages/a/alpha-1.0-1.el9.x86_64.rpm"/>
   <format>
     <rpm:vendor>Oak &#38; Sons</rpm:vendor><rpm:sourcerpm>alpha-1.0-1.el9.src.rpm</rpm:sourcerpm>
-    <rpm:provides><rpm:entry name="alpha" flags="EQ" epoch="0" ver="1.0" rel="1.el9"/><rpm:entry name='q"uote&gt;'/></rpm:provides>
+    <rpm:provides><rpm:entry name="alpha" flags="EQ" epoch="0" ver="1.0" rel="1.el9"/><rpm:entry name='q"uote&gt;'/><rpm:entry name="raw>" ></rpm:entry></rpm:provides>
     <rpm:requires><rpm:entry name="/bin/sh" pre="1"/><rpm:entry name="beta" flags="GE" epoch="2" ver="1"></rpm:entry><rpm:entry name="(gamma or delta)"/></rpm:requires>
     <rpm:conflicts><rpm:entry name="c" flags="LT" epoch="0" ver="2"/></rpm:conflicts>
     <rpm:suggests><rpm:entry name="not-read"/></rpm:suggests>
@@ -52,7 +52,7 @@ func wantPackages() []rpm.Package {
 		{
 			Name: "alpha", Arch: "x86_64", Version: "1.0", Release: "1.el9", Built: time.Unix(1700000000, 0).UTC(), Bytes: 10, DiskBytes: 20,
 			Location: "Packages/a/alpha-1.0-1.el9.x86_64.rpm", Vendor: "Oak & Sons", Source: "alpha-1.0-1.el9.src.rpm",
-			Provides:  []rpm.Relation{{Name: "alpha", Sense: rpm.Equal, Version: "1.0", Release: "1.el9"}, {Name: `q"uote>`}},
+			Provides:  []rpm.Relation{{Name: "alpha", Sense: rpm.Equal, Version: "1.0", Release: "1.el9"}, {Name: `q"uote>`}, {Name: "raw>"}},
 			Requires:  []rpm.Relation{{Name: "/bin/sh", Pre: true}, {Name: "beta", Sense: rpm.Greater | rpm.Equal, Epoch: "2", Version: "1"}, {Name: "(gamma or delta)"}},
 			Conflicts: []rpm.Relation{{Name: "c", Sense: rpm.Less, Version: "2"}},
 			Files:     []string{"/usr/bin/al&pha", "/etc/alpha"},
@@ -171,6 +171,7 @@ func TestCutOffMetadataIsAnError(t *testing.T) {
 type endless struct {
 	head, text string
 	at         int
+	read       int
 }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -183,6 +184,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	for n < len(p) {
 		n += copy(p[n:], e.text)
 	}
+	e.read += n
 	return n, nil
 }
 
@@ -220,15 +222,18 @@ func TestScanPrimaryRefuses(t *testing.T) {
 			}
 		})
 	}
-	for name, in := range map[string]io.Reader{
-		"endless package": &endless{head: root + "<package><name>a</name>", text: "<a/>"},
-		"endless tag":     &endless{head: root + "<package a='", text: "b"},
-		"endless comment": &endless{head: root + "<!--", text: "b"},
-		"endless end":     &endless{head: root + "</", text: "b"},
-		"endless root":    &endless{head: "<", text: "b"},
+	for name, in := range map[string]*endless{
+		"endless package": {head: root + "<package><name>a</name>", text: "<a/>"},
+		"endless tag":     {head: root + "<package a='", text: "b"},
+		"endless comment": {head: root + "<!--", text: "b"},
+		"endless end":     {head: root + "</", text: "b"},
+		"endless root":    {head: "<", text: "b"},
 	} {
 		if _, _, err := scan(in, rpm.Query{Name: all}); !errors.Is(err, rpm.ErrTooLarge) {
 			t.Errorf("%s: ScanPrimary = %v, want ErrTooLarge", name, err)
+		}
+		if in.read > 2*rpm.MaxRecord {
+			t.Errorf("%s: %d bytes were read", name, in.read)
 		}
 	}
 	stop := errors.New("stop")

@@ -136,8 +136,7 @@ func askRPM(t testing.TB, args ...string) []string {
 		kept := []string{strings.ReplaceAll(lines[0], "(none)", "-")}
 		for _, l := range lines[1:] {
 			w := strings.Split(l, "|")
-			name, version, _ := strings.Cut(strings.TrimSpace(w[2]), " ")
-			version, name = strings.TrimPrefix(name, "0:"), w[0]
+			name, version := w[0], strings.TrimPrefix(strings.TrimSpace(w[2]), "0:")
 			if strings.HasPrefix(name, "R rpmlib(") {
 				continue
 			}
