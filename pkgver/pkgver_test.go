@@ -102,39 +102,61 @@ func TestDpkgAgreesWithDpkg(t *testing.T) {
 	}
 }
 
+// TestRPMAgreesWithRPM compares generated pairs with rpm itself, 100 pairs a call: parts without epoch and release, and
+// whole versions.
 func TestRPMAgreesWithRPM(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("rpm"); err != nil {
 		t.Skip("rpm is not installed")
 	}
-	const seed = 20261122
-	r := rand.New(rand.NewPCG(seed, 2))
-	for range 10 {
-		var code strings.Builder
-		type pair struct{ a, b string }
-		var all []pair
-		for range 80 {
-			p := pair{strings.TrimPrefix(version(r, "0019ab._~^", false), "0:"), version(r, "0019ab._~^", false)}
-			p.a, p.b = p.a[strings.IndexByte(p.a, ':')+1:], p.b[strings.IndexByte(p.b, ':')+1:]
-			if r.IntN(2) == 0 {
-				p.b = p.a + string("0a~^."[r.IntN(5)])
+	calls := 50
+	if testing.Short() {
+		calls = 5
+	}
+	for name, cmp := range map[string]func(a, b string) int{"part": pkgver.RPMPart[string], "whole": pkgver.RPM[string]} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const seed = 20261122
+			r := rand.New(rand.NewPCG(seed, uint64(len(name))))
+			draw := func() string {
+				v := version(r, "0019ab._+~^", name == "whole")
+				if name == "part" {
+					v = v[strings.IndexByte(v, ':')+1:]
+				}
+				return v
 			}
-			all = append(all, p)
-			fmt.Fprintf(&code, "print(rpm.vercmp(%q,%q)..' ') ", p.a, p.b)
-		}
-		out, err := exec.Command("rpm", "--eval", "%{lua:"+code.String()+"}").Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := strings.Fields(string(out))
-		if len(got) != len(all) {
-			t.Fatalf("rpm answered %d of %d pairs: %s", len(got), len(all), out)
-		}
-		for i, p := range all {
-			if have := fmt.Sprint(pkgver.RPMPart(p.a, p.b)); have != got[i] {
-				t.Errorf("RPMPart(%q, %q) = %s, rpm says %s (seed %d)", p.a, p.b, have, got[i], seed)
+			for range calls {
+				var code strings.Builder
+				type pair struct{ a, b string }
+				var all []pair
+				for range 100 {
+					p := pair{draw(), draw()}
+					switch r.IntN(4) {
+					case 0: // near misses
+						p.b = p.a + string("0a~^."[r.IntN(5)])
+					case 1:
+						if name == "whole" {
+							p.b = p.a[strings.IndexByte(p.a, ':')+1:]
+						}
+					}
+					all = append(all, p)
+					fmt.Fprintf(&code, "print(rpm.vercmp(%q,%q)..' ') ", p.a, p.b)
+				}
+				out, err := exec.Command("rpm", "--eval", "%{lua:"+code.String()+"}").CombinedOutput()
+				if err != nil {
+					t.Fatalf("rpm: %v\n%s", err, out)
+				}
+				got := strings.Fields(string(out))
+				if len(got) != len(all) {
+					t.Fatalf("rpm answered %d of %d pairs: %s", len(got), len(all), out)
+				}
+				for i, p := range all {
+					if have := fmt.Sprint(cmp(p.a, p.b)); have != got[i] {
+						t.Errorf("%s: RPM(%q, %q) = %s, rpm says %s (seed %d)", name, p.a, p.b, have, got[i], seed)
+					}
+				}
 			}
-		}
+		})
 	}
 }
 
