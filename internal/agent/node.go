@@ -93,7 +93,7 @@ func (n *Node) Profile() string { return n.reg.Profile }
 // fingerprint is the one of the registration as long as the machine has the machine-id it registered with. A clone
 // or an image gets another one, which the server refuses until the node is registered again.
 func (n *Node) fingerprint() string {
-	now := n.sys.readLine("etc/machine-id")
+	now := n.sys.machineID()
 	if now == n.reg.MachineID || now == "" || n.reg.MachineID == "" || n.reg.MachineID == "uninitialized" {
 		return n.reg.Fingerprint
 	}

@@ -22,8 +22,10 @@ func readPlatform(sys *System) Platform {
 	switch sys.GOOS {
 	case "darwin":
 		p.Type, p.Name = document.MacOS, "macOS"
+		p.fill()
 	case "windows":
 		p.Type, p.Name = document.Windows, "Microsoft Windows"
+		p.fill()
 	default:
 		p.Type = document.Linux
 		text := sys.readFile("etc/os-release")
@@ -37,6 +39,13 @@ func readPlatform(sys *System) Platform {
 		}
 	}
 	return p
+}
+
+// fill takes name and version from a system that has no os-release.
+func (p *Platform) fill() {
+	if name, version := osVersion(); name != "" {
+		p.Name, p.Version = name, version
+	}
 }
 
 // parseOSRelease reads the shell assignments of os-release(5).

@@ -125,7 +125,7 @@ func prepare(o Options) (*registration, *Client, error) {
 	}
 	return &registration{
 		Region: o.Region, Endpoint: endpoint.String(), InsecureHTTP: o.InsecureHTTP, Proxy: o.Proxy, Profile: o.Profile,
-		CAPin: o.CAPin, CA: string(ca), Fingerprint: fingerprint, MachineID: o.System.readLine("etc/machine-id"),
+		CAPin: o.CAPin, CA: string(ca), Fingerprint: fingerprint, MachineID: o.System.machineID(),
 		RegisteredAt: o.System.Now().UTC().Format(time.RFC3339),
 	}, newClient(o.System, endpoint, o.Region, tr, o.Version, DefaultTiming()), nil
 }

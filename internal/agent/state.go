@@ -15,8 +15,25 @@ import (
 	"oakum.dev/patch/journal"
 )
 
-// DefaultStateDir is where the agent keeps its registration, journal and queues.
-const DefaultStateDir = "/var/lib/oakum"
+// DefaultStateDir is where the agent keeps its registration, journal and queues: /var/lib/oakum, on Windows
+// %ProgramData%\Oakum.
+var DefaultStateDir = defaultStateDir()
+
+// Privileged reports whether this process may change the system: root, or on Windows SYSTEM or an administrator with all
+// rights.
+func Privileged() bool { return effectiveUID() == 0 }
+
+// BootID changes with every boot of this machine; it is empty where there is none.
+func BootID() string { return bootID() }
+
+// OwnStateDir makes the default state folder, for whoever keeps something there before there is an agent. It refuses a
+// folder that somebody else has made.
+func OwnStateDir() (string, error) {
+	if err := makeDir(DefaultStateDir); err != nil {
+		return "", err
+	}
+	return DefaultStateDir, nil
+}
 
 // ErrNotRegistered is returned when a state directory holds no registration.
 var ErrNotRegistered = errors.New("this node is not registered")
@@ -102,7 +119,11 @@ func makeDir(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := os.Mkdir(dir, 0o700)
+	switch {
+	case err == nil:
+		return protect(dir)
+	case !errors.Is(err, fs.ErrExist):
 		return err
 	}
 	return verifyOwned(dir, true)

@@ -31,6 +31,7 @@ type System struct {
 	UID        int
 	GOOS       string
 	BootID     func() string // changes with every boot; "" if the machine has none
+	MachineID  func() string // nil: that of /etc/machine-id
 	Reboot     func(context.Context) error
 }
 
@@ -42,7 +43,7 @@ func RealSystem() *System {
 	}
 	s := &System{
 		Now: time.Now, Rand: rand.Reader, Environ: os.Environ(), Proxy: http.ProxyFromEnvironment,
-		Executable: exe, Root: "/", UID: os.Geteuid(), GOOS: runtime.GOOS,
+		Executable: exe, Root: "/", UID: effectiveUID(), GOOS: runtime.GOOS,
 	}
 	s.Hostname = func() string {
 		name, err := os.Hostname()
@@ -51,12 +52,12 @@ func RealSystem() *System {
 		}
 		return name
 	}
-	s.BootID = func() string { return s.readLine("proc/sys/kernel/random/boot_id") }
+	s.BootID = bootID
+	if s.GOOS != "linux" {
+		s.MachineID = machineID
+	}
 	s.Reboot = func(ctx context.Context) error {
-		args := []string{"/sbin/shutdown", "-r", "+1", "oakum: reboot requested by a command"}
-		if s.GOOS == "darwin" {
-			args = []string{"/sbin/shutdown", "-r", "+1"}
-		}
+		args := rebootCommand()
 		out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
@@ -81,6 +82,14 @@ func (s *System) readFile(name string) string {
 func (s *System) readLine(name string) string {
 	line, _, _ := strings.Cut(s.readFile(name), "\n")
 	return strings.TrimSpace(line)
+}
+
+// machineID tells machines apart: a clone has another one once it has been set up.
+func (s *System) machineID() string {
+	if s.MachineID != nil {
+		return s.MachineID()
+	}
+	return s.readLine("etc/machine-id")
 }
 
 // jitter returns a random duration in [0, limit).
