@@ -9,13 +9,18 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"time"
 )
 
 // ErrNoDatabase says that a root has no rpm database.
 var ErrNoDatabase = errors.New("no rpm database in usr/lib/sysimage/rpm or var/lib/rpm")
 
-// ErrChanged says that rpm changed the database while it was read. What was reported so far is void; read again.
-var ErrChanged = errors.New("the rpm database changed while it was read")
+// ErrChanged says that the database changed each time that it was read. It does not while rpm installs into an SQLite
+// database, whose log only grows meanwhile.
+var ErrChanged = errors.New("the rpm database changes while it is read: wait until rpm has finished")
+
+// pauses are the waits before the database is read again after it changed.
+var pauses = []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
 
 // folders are where rpm keeps its database, and backends how, in the order in which rpm itself looks.
 var (
@@ -74,18 +79,44 @@ func DatabaseFiles(root fs.FS) []string {
 }
 
 // Installed reads the database of installed packages below root, whichever of rpm's formats it has, without rpm and
-// without locks, and calls fn with each package, which is fn's to keep; also with imported keys (gpg-pubkey, without an
+// without locks, and then calls fn with each package, which is fn's to keep; also with imported keys (gpg-pubkey, without an
 // architecture) and with each of several versions of a name. Files of packages are not read. Errors: ErrNoDatabase,
-// ErrChanged (what fn got is then void), ErrTooLarge, fn's.
+// ErrChanged, ErrTooLarge, fn's.
 func Installed(ctx context.Context, root fs.FS, fn func(*Package) error) error {
-	var r reader
-	return eachHeader(ctx, root, func(b []byte) error {
-		p, err := r.read(b)
-		if err != nil {
+	var list []*Package
+	err := settled(ctx, func() error {
+		list = nil
+		var r reader
+		return eachHeader(ctx, root, func(b []byte) error {
+			p, err := r.read(b)
+			list = append(list, p)
+			return err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		if err := fn(p); err != nil {
 			return err
 		}
-		return fn(p)
-	})
+	}
+	return nil
+}
+
+// settled reads until nothing changed meanwhile, a few times.
+func settled(ctx context.Context, read func() error) error {
+	for _, pause := range pauses {
+		if err := read(); !errors.Is(err, ErrChanged) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+	return read()
 }
 
 // Owners looks up which installed packages own the files, given as absolute paths: path to the package's name. A file
@@ -99,10 +130,13 @@ func Owners(ctx context.Context, root fs.FS, files map[string]struct{}) (map[str
 		}
 		byDir[f[:i]][f[i:]] = struct{}{}
 	}
-	var r reader
-	owners := map[string]string{}
-	err := eachHeader(ctx, root, func(b []byte) error {
-		return r.owns(b, byDir, func(path, name string) { owners[path] = name })
+	var owners map[string]string
+	err := settled(ctx, func() error {
+		owners = map[string]string{}
+		var r reader
+		return eachHeader(ctx, root, func(b []byte) error {
+			return r.owns(b, byDir, func(path, name string) { owners[path] = name })
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -116,14 +150,14 @@ func eachHeader(ctx context.Context, root fs.FS, fn func([]byte) error) error {
 	if err != nil {
 		return err
 	}
-	before := d.stamp()
+	before := d.stamps()
 	err = backends[d.backend].blobs(ctx, d, func(b []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		return fn(b)
 	})
-	if d2, e := findDatabase(root); e != nil || d2.stamp() != before {
+	if changed(before, d.stamps()) {
 		return fmt.Errorf("/%s: %w", d.files[0], ErrChanged)
 	}
 	if err != nil {
@@ -132,21 +166,36 @@ func eachHeader(ctx context.Context, root fs.FS, fn func([]byte) error) error {
 	return nil
 }
 
-// stamp is equal as long as the files are: sizes, times, and the first bytes, where databases keep counters.
-func (d *database) stamp() string {
-	var b strings.Builder
+// stamps say for each file of the database what a change would change: size, time, and the first bytes, where
+// databases keep counters. Of a log that is only its head: what is appended to it was not there when it was read.
+func (d *database) stamps() []string {
+	var out []string
 	for _, name := range d.files {
 		f, err := d.open(name)
 		if err != nil {
-			fmt.Fprintf(&b, "%s %v\n", name, err)
+			out = append(out, "") // gone: then the main file has changed, or has all that it held
 			continue
 		}
 		head := make([]byte, 100)
-		n, _ := f.at.ReadAt(head, 0) // a short file has a short head
-		fmt.Fprintf(&b, "%s %d %d %x\n", name, f.size, f.modified, head[:n])
+		if strings.HasSuffix(name, "-wal") {
+			n, _ := f.at.ReadAt(head[:walHeader], 0) // a short file has a short head
+			out = append(out, fmt.Sprintf("%x", head[:n]))
+		} else {
+			n, _ := f.at.ReadAt(head, 0)
+			out = append(out, fmt.Sprintf("%d %d %x", f.size, f.modified, head[:n]))
+		}
 		f.close()
 	}
-	return b.String()
+	return out
+}
+
+func changed(before, after []string) bool {
+	for i := range before {
+		if before[i] != after[i] && (i == 0 || after[i] != "") {
+			return true
+		}
+	}
+	return false
 }
 
 // file is an open file that can be read anywhere.

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -72,17 +71,23 @@ func TestInstalledAfterAKill(t *testing.T) {
 		}
 		// Not at a time but at a size of the log: the kill then falls between two of the transaction's writes.
 		log := filepath.Join(root, "var/lib/rpm/rpmdb.sqlite-wal")
-		deadline := time.Now().Add(20 * time.Second)
-		for time.Now().Before(deadline) {
-			if info, err := os.Stat(log); err == nil && info.Size() > int64(i)*60_000 {
-				break
-			}
-			if cmd.ProcessState != nil {
-				break
+		ended := make(chan struct{})
+		go func() {
+			cmd.Wait() // killed
+			close(ended)
+		}()
+		for running := true; running; {
+			select {
+			case <-ended: // before the log was as large: then there is none
+				running = false
+			default:
+				if info, err := os.Stat(log); err == nil && info.Size() > int64(i)*60_000 {
+					running = false
+				}
 			}
 		}
-		cmd.Process.Kill() // it may have ended already: then there is no log
-		cmd.Wait()         // killed
+		cmd.Process.Kill() // an error says that it has ended
+		<-ended
 		if len(rpm.DatabaseFiles(os.DirFS(root))) > 1 {
 			withLog++
 		}
@@ -297,11 +302,13 @@ func TestInstalledWithoutADatabase(t *testing.T) {
 	}
 }
 
-func TestInstalledNoticesAChange(t *testing.T) {
+func TestReadingNoticesAChange(t *testing.T) {
 	t.Parallel()
 	root := database(t)
 	file := filepath.Join(root, "var/lib/rpm/rpmdb.sqlite")
-	err := rpm.Installed(context.Background(), os.DirFS(root), func(*rpm.Package) error {
+	reads := 0
+	err := rpm.EachHeader(context.Background(), os.DirFS(root), func([]byte) error {
+		reads++
 		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
 			return err
@@ -310,8 +317,60 @@ func TestInstalledNoticesAChange(t *testing.T) {
 		_, err = f.Write(make([]byte, 4096))
 		return err
 	})
-	if !errors.Is(err, rpm.ErrChanged) {
-		t.Errorf("Installed = %v, want ErrChanged", err)
+	if !errors.Is(err, rpm.ErrChanged) || reads == 0 {
+		t.Errorf("after %d headers = %v, want ErrChanged", reads, err)
+	}
+}
+
+// TestInstalledWhileRPMIsAtWork reads again and again while rpm installs and erases packages.
+func TestInstalledWhileRPMIsAtWork(t *testing.T) {
+	t.Parallel()
+	root := database(t)
+	files, err := filepath.Glob(filepath.Join(repository(t), "[!b]*.rpm")) // all but beta and base
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	stop := make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			if out, err := justDB(root, append(slices.Clone(files), "--replacepkgs")...).CombinedOutput(); err != nil {
+				done <- fmt.Errorf("rpm: %w: %s", err, out)
+				return
+			}
+		}
+	}()
+	reads, counts := 0, map[int]bool{}
+	for range 150 {
+		n, beta := 0, false
+		err := rpm.Installed(context.Background(), os.DirFS(root), func(p *rpm.Package) error {
+			n++
+			beta = beta || p.Name == "beta"
+			return nil
+		})
+		if err != nil {
+			t.Errorf("read %d: %v", reads, err)
+			break
+		}
+		if !beta || n < 5 { // rpm does not touch beta, and replaces one package at a time
+			t.Errorf("read %d: beta there = %v among %d packages", reads, beta, n)
+		}
+		reads++
+		counts[n] = true
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d reads, numbers of packages: %v", reads, counts)
+	if len(counts) < 2 {
+		t.Error("rpm changed nothing: the test has shown nothing")
 	}
 }
 

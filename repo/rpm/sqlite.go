@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 )
 
 // sqlite reads tables of an SQLite database: what is committed, also when that is in the write-ahead log still, and
@@ -44,6 +45,9 @@ func sqliteBlobs(ctx context.Context, d *database, fn func([]byte) error) error 
 	}
 	for _, name := range d.files[1:] {
 		over, err := d.open(name)
+		if errors.Is(err, fs.ErrNotExist) { // written back meanwhile
+			return ErrChanged
+		}
 		if err != nil {
 			return err
 		}
