@@ -11,6 +11,10 @@ import (
 // maxHeader bounds one package's header in the database; a package of 100,000 files has about 20 MB.
 const maxHeader = 64 << 20
 
+// maxRelations bounds those of all packages of a database together: a hostile one names each with a single byte and would
+// take a hundred times its size. A machine with 3,000 packages has 300,000.
+const maxRelations = 4 << 20
+
 // Tags of a header that are read, and the kinds of their values. Source: rpm's documentation of the header format
 // and of its tags.
 const (
@@ -182,8 +186,9 @@ func (h *header) nums(tag uint32) ([]byte, error) {
 
 // reader turns headers into packages.
 type reader struct {
-	h       header
-	strings arena
+	h         header
+	strings   arena
+	relations int // so far
 }
 
 // read parses one header.
@@ -238,18 +243,21 @@ func (r *reader) read(b []byte) (*Package, error) {
 		{tagObsoleteName, tagObsoleteFlags, tagObsoleteVersion, &p.Obsoletes},
 	} {
 		var err error
-		if *f.into, err = r.relations(f.name, f.flags, f.version); err != nil {
+		if *f.into, err = r.readRelations(f.name, f.flags, f.version); err != nil {
 			return nil, fmt.Errorf("package %s: %w", p.Name, err)
 		}
 	}
 	return p, nil
 }
 
-// relations reads three arrays that belong together. What the package asks of rpm itself is left out.
-func (r *reader) relations(name, flags, version uint32) ([]Relation, error) {
+// readRelations reads three arrays that belong together. What the package asks of rpm itself is left out.
+func (r *reader) readRelations(name, flags, version uint32) ([]Relation, error) {
 	count := int(r.h.tags[place(name)].count)
 	if count == 0 {
 		return nil, nil
+	}
+	if r.relations += count; r.relations > maxRelations {
+		return nil, fmt.Errorf("%d relations: %w", r.relations, ErrTooLarge)
 	}
 	f, err := r.h.nums(flags)
 	if err != nil {

@@ -302,6 +302,17 @@ func TestInstalledWithoutADatabase(t *testing.T) {
 	}
 }
 
+// TestInstalledRefusesABomb has headers that name nothing, a million times each.
+func TestInstalledRefusesABomb(t *testing.T) {
+	t.Parallel()
+	const n = 1 << 20
+	bomb := header(map[uint32][]byte{1000: []byte("bomb\x00"), 1047: make([]byte, n)}, map[uint32]uint32{1047: n})
+	root := mapRoot("var/lib/rpm/Packages.db", ndbFile([][]byte{bomb, bomb, bomb, bomb, bomb, bomb}))
+	if err := rpm.Installed(context.Background(), root, func(*rpm.Package) error { return nil }); !errors.Is(err, rpm.ErrTooLarge) {
+		t.Errorf("Installed = %v, want ErrTooLarge", err)
+	}
+}
+
 func TestReadingNoticesAChange(t *testing.T) {
 	t.Parallel()
 	root := database(t)
