@@ -90,7 +90,7 @@ func (e *Engine) look(ctx context.Context, req ScanRequest, started time.Time) (
 	s := &sight{e: e, req: req}
 	var err error
 	if s.platform, err = e.Manager.Platform(ctx); err != nil {
-		return nil, asError(err, "UNSUPPORTED_OS", CodeUnsupported)
+		return nil, asError(err, "FAILED", CodeFailed) // one that is not supported says so itself
 	}
 	if s.inv, s.degraded, err = e.inventory(ctx, s.platform, req); err != nil {
 		return nil, err
