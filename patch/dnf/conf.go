@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -102,8 +103,8 @@ func (m *Manager) readConfig(ctx context.Context, sources []baseline.Source) (*c
 	if err := m.readVars(ctx, c); err != nil {
 		return nil, err
 	}
-	for k, v := range c.vars {
-		fmt.Fprintf(h, "%x", sha256.Sum256([]byte(k+"="+v))) // in any order: summed up below
+	for _, k := range slices.Sorted(maps.Keys(c.vars)) {
+		fmt.Fprintf(h, "%s=%s\n", k, c.vars[k])
 	}
 	c.cacheDir = strings.TrimPrefix(path.Clean(md.Expand(c.main.Get("cachedir", m.defaultCache()), c.vars)), "/")
 	confs := []md.Conf{conf}

@@ -4,14 +4,15 @@ import (
 	"context"
 	"io/fs"
 	"path"
+	"slices"
 
 	"oakum.dev/compliance"
 	"oakum.dev/patch"
 )
 
 // Evidence collects what speaks for a reboot or for restarts, and what else updates the node by itself.
-func (m *Manager) Evidence(ctx context.Context, _ *patch.Inventory) (compliance.Reboot, []string, error) {
-	updaters := m.updaters(ctx)
+func (m *Manager) Evidence(ctx context.Context, inv *patch.Inventory) (compliance.Reboot, []string, error) {
+	updaters := m.updaters(inv)
 	if !m.cfg.Live {
 		return compliance.Reboot{}, updaters, nil
 	}
@@ -20,7 +21,7 @@ func (m *Manager) Evidence(ctx context.Context, _ *patch.Inventory) (compliance.
 }
 
 // updaters names timers and services that install updates.
-func (m *Manager) updaters(ctx context.Context) []string {
+func (m *Manager) updaters(inv *patch.Inventory) []string {
 	var out []string
 	for _, t := range []string{
 		"timers.target.wants/dnf-automatic.timer", "timers.target.wants/dnf-automatic-install.timer", "timers.target.wants/dnf5-automatic.timer",
@@ -31,7 +32,7 @@ func (m *Manager) updaters(ctx context.Context) []string {
 			out = append(out, name)
 		}
 	}
-	if have, err := m.reader.Installed(ctx, "PackageKit"); err == nil && len(have) > 0 {
+	if slices.ContainsFunc(inv.Packages, func(p patch.Package) bool { return p.Name == "PackageKit" }) {
 		out = append(out, "packagekit")
 	}
 	return out

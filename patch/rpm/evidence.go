@@ -31,13 +31,24 @@ func kernelName(name string) bool { _, ok := kernels[name]; return ok }
 // Source: needs-restarting(1) of dnf-plugins-core.
 var core = []string{"glibc", "linux-firmware", "systemd", "dbus", "dbus-broker", "dbus-daemon", "microcode_ctl", "udev", "systemd-udev"}
 
-// Reboot collects what speaks for a reboot or for restarts on the running system.
+// bootPackages are the installed kernels and core packages, of which Reboot needs no more than these.
+func (n *node) bootPackages() []md.Package {
+	var out []md.Package
+	for _, i := range n.order {
+		if !kernelName(i.name) && !slices.Contains(core, i.name) {
+			continue
+		}
+		for _, p := range i.versions {
+			out = append(out, md.Package{Name: p.Name, Arch: p.Arch, Epoch: p.Epoch, Version: p.Version, Release: p.Release, Installed: p.Installed})
+		}
+	}
+	return out
+}
+
+// Reboot collects what speaks for a reboot or for restarts on the running system, by the packages of the last Inventory.
 func (r *Reader) Reboot(ctx context.Context) (compliance.Reboot, error) {
 	var out compliance.Reboot
-	all, err := byKey(ctx, r.cfg.FS)
-	if err != nil {
-		return out, err
-	}
+	all := r.store.Boot
 	out.RunningKernel = system.ReadLine(r.cfg.FS, "proc/sys/kernel/osrelease")
 	newest, sentence := kernel(all, out.RunningKernel)
 	out.InstalledKernel = newest
@@ -45,8 +56,8 @@ func (r *Reader) Reboot(ctx context.Context) (compliance.Reboot, error) {
 		out.Reasons = append(out.Reasons, sentence)
 	}
 	if boot := bootTime(r.cfg.FS); !boot.IsZero() {
-		for _, list := range all {
-			if p := list[len(list)-1]; slices.Contains(core, p.Name) && p.Installed.After(boot) {
+		for i := range all {
+			if p := &all[i]; slices.Contains(core, p.Name) && p.Installed.After(boot) {
 				out.Reasons = append(out.Reasons, fmt.Sprintf("%s %s was installed after the system had started", p.Name, p.EVR()))
 			}
 		}
@@ -58,27 +69,23 @@ func (r *Reader) Reboot(ctx context.Context) (compliance.Reboot, error) {
 	}
 	slices.Sort(out.Reasons)
 	out.Required = len(out.Reasons) > 0
+	var err error
 	out.Services, err = system.ReplacedFiles(ctx, r.cfg.FS)
 	return out, err
 }
 
 // kernel compares the running kernel with the installed ones of its flavour. In a container, which has no kernel packages,
 // there is no answer.
-func kernel(all map[string][]*md.Package, running string) (newest, sentence string) {
+func kernel(all []md.Package, running string) (newest, sentence string) {
 	if running == "" {
 		return "", ""
 	}
 	flavour := flavourOf(running)
 	var best *md.Package
-	for _, list := range all {
-		for _, p := range list {
-			f, is := kernels[p.Name]
-			if !is || f != flavour {
-				continue
-			}
-			if best == nil || pkgver.RPM(p.EVR(), best.EVR()) > 0 {
-				best = p
-			}
+	for i := range all {
+		p := &all[i]
+		if f, is := kernels[p.Name]; is && f == flavour && (best == nil || pkgver.RPM(p.EVR(), best.EVR()) > 0) {
+			best = p
 		}
 	}
 	if best == nil {

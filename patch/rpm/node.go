@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"oakum.dev/patch"
 	"oakum.dev/patch/system"
 	"oakum.dev/pkgver"
@@ -267,7 +269,18 @@ func (n *node) readRepo(ctx context.Context, r *Repo) error {
 	if primary == nil {
 		return errors.New("its index names no primary metadata")
 	}
-	file, err := n.open(r, primary)
+	// The two files fill different maps.
+	var both errgroup.Group
+	both.Go(func() error { return n.readPrimary(r, primary) })
+	if notices := index.Find("updateinfo"); notices != nil {
+		n.advised[r] = true
+		both.Go(func() error { return n.readNotices(r, notices) })
+	}
+	return both.Wait()
+}
+
+func (n *node) readPrimary(r *Repo, d *md.Data) error {
+	file, err := n.open(r, d)
 	if err != nil {
 		return err
 	}
@@ -275,17 +288,14 @@ func (n *node) readRepo(ctx context.Context, r *Repo) error {
 		Name:      func(name []byte) bool { return n.byName[string(name)] != nil },
 		Obsoletes: func(name []byte) bool { return n.byName[string(name)] != nil },
 	}, func(p *md.Package) error { n.addOffer(r, p); return nil }, n.others.offered)
-	if err = errors.Join(err, file.Close()); err != nil {
+	return errors.Join(err, file.Close())
+}
+
+func (n *node) readNotices(r *Repo, d *md.Data) error {
+	file, err := n.open(r, d)
+	if err != nil {
 		return err
 	}
-	notices := index.Find("updateinfo")
-	if notices == nil {
-		return nil
-	}
-	if file, err = n.open(r, notices); err != nil {
-		return err
-	}
-	n.advised[r] = true
 	err = md.ScanNotices(file, nil, func(x *md.Notice) error { n.addNotice(r, x); return nil })
 	return errors.Join(err, file.Close())
 }

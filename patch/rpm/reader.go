@@ -33,6 +33,7 @@ type Reader struct {
 // stored is what the cache holds.
 type stored struct {
 	Inventory *patch.Inventory
+	Boot      []md.Package                      // installed packages that a running system does without its newest version of only until it reboots
 	Blocks    map[string]map[string]patch.Block // answers of the package manager's solver, by what it was asked
 }
 
@@ -59,7 +60,7 @@ func (r *Reader) Inventory(ctx context.Context, v *View, now time.Time) (*patch.
 				return nil, patch.Fail("REPO_METADATA", "%w", err)
 			}
 		}
-		r.node, r.store = n, stored{Inventory: inv, Blocks: map[string]map[string]patch.Block{}}
+		r.node, r.store = n, stored{Inventory: inv, Boot: n.bootPackages(), Blocks: map[string]map[string]patch.Block{}}
 		r.dirty = true
 		r.save()
 	}
