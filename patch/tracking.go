@@ -23,7 +23,16 @@ type trackedPatch struct {
 
 // WriteTracking writes the two files of the original below root: the states of installed patches, and the summary.
 func WriteTracking(root string, res *compliance.Result) error {
-	dir := filepath.Join(root, trackingDir)
+	return writeTracking(filepath.Join(root, trackingDir), "patch-states-configuration.json", "patch-inventory-from-last-operation.json", res)
+}
+
+// WriteWindowsTracking is WriteTracking for Windows: below %ProgramData%.
+func WriteWindowsTracking(programData string, res *compliance.Result) error {
+	dir := filepath.Join(programData, "Amazon", "PatchBaselineOperations", "State")
+	return writeTracking(dir, "PatchStatesConfiguration.json", "PatchInventoryFromLastOperation.json", res)
+}
+
+func writeTracking(dir, statesFile, inventoryFile string, res *compliance.Result) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -47,8 +56,8 @@ func WriteTracking(root string, res *compliance.Result) error {
 		return err
 	}
 	return errors.Join(
-		journal.WriteFile(filepath.Join(dir, "patch-states-configuration.json"), states, 0o644),
-		journal.WriteFile(filepath.Join(dir, "patch-inventory-from-last-operation.json"), summary, 0o644),
+		journal.WriteFile(filepath.Join(dir, statesFile), states, 0o644),
+		journal.WriteFile(filepath.Join(dir, inventoryFile), summary, 0o644),
 	)
 }
 

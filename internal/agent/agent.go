@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"runtime"
 	"runtime/debug"
@@ -35,6 +36,8 @@ type Config struct {
 	// with the given id. It is called once when the agent starts, without an id, and for a command that is given up. It
 	// returns what it did, in words; nil: nothing is ended.
 	Settle func(ctx context.Context, command string) (string, error)
+	// Fetch gets what a document names from elsewhere than the server; nil: with the system's proxy and trust.
+	Fetch *http.Client
 	// Scope runs steps in their own systemd scope. nil: when systemd runs here and the agent is root.
 	Scope *bool
 

@@ -35,8 +35,8 @@ TimeoutStopSec=20
 WantedBy=multi-user.target
 `
 
-// InstallUnit writes the agent's systemd unit and, where systemd runs, enables and starts it. It returns the
-// path of the unit.
+// InstallUnit makes the agent a service of the machine and starts it: a systemd unit on Linux, a launchd daemon on macOS, a
+// service on Windows. It returns the path of the unit or the name of the service.
 func InstallUnit(ctx context.Context, sys *System, stateDir string) (string, error) {
 	if sys == nil {
 		sys = RealSystem()
@@ -44,12 +44,60 @@ func InstallUnit(ctx context.Context, sys *System, stateDir string) (string, err
 	if stateDir == "" {
 		stateDir = DefaultStateDir
 	}
-	switch {
-	case sys.GOOS != "linux":
-		return "", errors.New("installing the agent as a service is supported with systemd on Linux only")
-	case sys.UID != 0:
-		return "", errors.New("installing the agent as a service needs root")
-	case sys.Executable == "" || strings.ContainsAny(sys.Executable+stateDir, " \t\n\"'\\%$"):
+	if sys.UID != 0 {
+		return "", errors.New("installing the agent as a service needs " + map[bool]string{true: "an administrator", false: "root"}[sys.GOOS == "windows"])
+	}
+	if sys.Executable == "" {
+		return "", errors.New("the path of this program is not known")
+	}
+	switch sys.GOOS {
+	case "linux":
+		return installSystemd(ctx, sys, stateDir)
+	case "darwin":
+		return installLaunchd(ctx, sys, stateDir)
+	case "windows":
+		return installService(sys, stateDir)
+	}
+	return "", fmt.Errorf("installing the agent as a service is not supported on %s", sys.GOOS)
+}
+
+// UninstallUnit stops the agent and takes its service away. The registration and the records of runs stay.
+func UninstallUnit(ctx context.Context, sys *System) (string, error) {
+	if sys == nil {
+		sys = RealSystem()
+	}
+	if sys.UID != 0 {
+		return "", errors.New("taking the agent's service away needs " + map[bool]string{true: "an administrator", false: "root"}[sys.GOOS == "windows"])
+	}
+	switch sys.GOOS {
+	case "linux":
+		path := sys.path("etc/systemd/system/" + UnitName)
+		if _, err := os.Stat(path); err != nil {
+			return "", fmt.Errorf("the agent is not installed as a service: %w", err)
+		}
+		if _, err := os.Stat(sys.path("run/systemd/system")); err == nil {
+			if err := control(ctx, "systemctl", "disable", "--now", UnitName); err != nil {
+				return "", err
+			}
+		}
+		return path, os.Remove(path)
+	case "darwin":
+		return uninstallLaunchd(ctx, sys)
+	case "windows":
+		return ServiceName, uninstallService()
+	}
+	return "", fmt.Errorf("the agent is no service on %s", sys.GOOS)
+}
+
+func control(ctx context.Context, args ...string) error {
+	if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func installSystemd(ctx context.Context, sys *System, stateDir string) (string, error) {
+	if strings.ContainsAny(sys.Executable+stateDir, " \t\n\"'\\%$") {
 		return "", fmt.Errorf("the paths %q and %q must not contain blanks, quotes, percent or dollar signs", sys.Executable, stateDir)
 	}
 	path := sys.path("etc/systemd/system/" + UnitName)
@@ -60,8 +108,8 @@ func InstallUnit(ctx context.Context, sys *System, stateDir string) (string, err
 		return path, nil //nolint:nilerr // no systemd runs here: an image being built
 	}
 	for _, args := range [][]string{{"daemon-reload"}, {"enable", UnitName}, {"restart", UnitName}} {
-		if out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput(); err != nil {
-			return path, fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		if err := control(ctx, append([]string{"systemctl"}, args...)...); err != nil {
+			return path, err
 		}
 	}
 	return path, nil

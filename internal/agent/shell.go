@@ -32,6 +32,7 @@ type stepRun struct {
 	dir     string
 	attempt int
 	resumed bool
+	modules string // folder of PowerShell modules that come with the step
 }
 
 func (r *stepRun) file(name string, property int) string {
@@ -49,13 +50,20 @@ func (r *stepRun) pidFile(property int) string {
 	return r.file("pid-"+strconv.Itoa(r.attempt), property)
 }
 
-// shell runs one property of an aws:runShellScript step to its end. When ctx ends first, the script goes on and
+// shell runs one property of a step that is a script to its end. When ctx ends first, the script goes on and
 // ctx's error is returned.
 func (r *stepRun) shell(ctx context.Context, property int, inputs map[string]any) (outcome, error) {
-	script := r.file("_script.sh", property)
-	text := strings.Join(document.Strings(inputs["runCommand"]), "\n") + "\n"
-	if err := writeScript(script, text); err != nil {
+	script, err := r.script(property, inputs)
+	if err != nil {
 		return failed("failed to run commands: " + err.Error()), nil
+	}
+	if r.step.Action == pluginModule {
+		if r.modules, err = r.module(ctx, inputs); err != nil {
+			if ctx.Err() != nil {
+				return outcome{}, ctx.Err()
+			}
+			return failed("failed to run commands: " + err.Error()), nil
+		}
 	}
 	timeout := time.Duration(document.TimeoutSeconds(inputs["timeoutSeconds"])) * time.Second
 	scope := r.scopeName(property)
@@ -81,7 +89,10 @@ func (r *stepRun) shell(ctx context.Context, property int, inputs map[string]any
 // process starts the script in its own session, and in its own systemd scope where that is possible, so that
 // neither a restart of the agent nor of its unit touches it.
 func (r *stepRun) process(scope, script string, property int, inputs map[string]any) (*exec.Cmd, error) {
-	args := []string{"/bin/sh", "-c", wrapper, "oakum-step", script, r.exitFile(property), r.pidFile(property)}
+	args, err := r.wrapped(script, property)
+	if err != nil {
+		return nil, err
+	}
 	if scope != "" {
 		args = slices.Concat([]string{"systemd-run", "--scope", "--quiet", "--collect", "--unit=" + scope, "--"}, args)
 	}
@@ -89,7 +100,6 @@ func (r *stepRun) process(scope, script string, property int, inputs map[string]
 	cmd.Env = r.environment(inputs)
 	cmd.Dir = r.workingDirectory(document.Text(inputs["workingDirectory"]))
 	ownSession(cmd)
-	var err error
 	var files [2]*os.File
 	for i, name := range outputFiles {
 		if files[i], err = os.OpenFile(filepath.Join(r.dir, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
@@ -163,7 +173,7 @@ func (r *stepRun) environment(inputs map[string]any) []string {
 	a := r.command.agent
 	env := slices.Clone(a.sys.Environ)
 	set := func(name, value string) { env = append(env, name+"="+value) }
-	if lookupEnv(env, "PATH") == "" {
+	if lookupEnv(env, "PATH") == "" && a.sys.GOOS != "windows" {
 		set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	}
 	set("AWS_SSM_INSTANCE_ID", a.InstanceID())
@@ -176,6 +186,9 @@ func (r *stepRun) environment(inputs map[string]any) []string {
 	set("OAKUM_STATE_DIR", a.paths.dir)
 	set("OAKUM_ENDPOINT", a.Endpoint())
 	set("OAKUM_STEP", fmt.Sprintf("%d-%s", r.index, r.step.Name))
+	if r.modules != "" {
+		set("PSModulePath", strings.Trim(r.modules+string(os.PathListSeparator)+lookupEnv(env, "PSModulePath"), string(os.PathListSeparator)))
+	}
 	if len(r.step.Properties) == 1 {
 		set("OAKUM_DEADLINE", strconv.FormatInt(a.sys.Now().Add(r.step.Timeout()).Unix(), 10))
 	}
@@ -294,7 +307,7 @@ func (r *stepRun) reattach(ctx context.Context) (o outcome, ok bool, err error) 
 	a := r.command.agent
 	st := r.command.state.step(r.step.Name)
 	r.attempt = st.starts
-	if r.step.Action != "aws:runShellScript" || len(r.step.Properties) != 1 {
+	if r.step.Action != "aws:runShellScript" && !runsPowerShell(r.step.Action) || len(r.step.Properties) != 1 {
 		return outcome{}, false, nil
 	}
 	exit := r.exitFile(0)

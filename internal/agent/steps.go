@@ -43,11 +43,14 @@ func (a *Agent) support(action string) document.Support {
 			return document.Unsupported
 		}
 		return document.Supported
-	case "aws:softwareInventory":
+	case "aws:softwareInventory", pluginPowerShell: // where there is no PowerShell, the step fails and says so
 		return document.Supported
-	case "aws:runPowerShellScript":
+	case pluginModule:
+		if a.self.Type == document.Windows {
+			return document.Supported
+		}
 		return document.Unsupported
-	case "aws:applications", "aws:psModule", "aws:domainJoin", "aws:cloudWatch":
+	case "aws:applications", "aws:domainJoin", "aws:cloudWatch":
 		if a.self.Type != document.Windows {
 			return document.Unsupported
 		}
@@ -211,7 +214,7 @@ func (r *stepRun) once(ctx context.Context) (outcome, error) {
 // resumable reports whether the step is the patch engine's and keeps a journal of its own, by which it finishes after
 // a crash, without beginning anew.
 func (c *command) resumable(step document.Step) bool {
-	return c.payload.DocumentName == document.RunPatchBaseline && c.values["Operation"] == "Install" && step.Action == "aws:runShellScript"
+	return c.payload.DocumentName == document.RunPatchBaseline && c.values["Operation"] == "Install" && (step.Action == "aws:runShellScript" || step.Action == pluginPowerShell)
 }
 
 // rerunnable reports whether starting the step again changes nothing that the first start did not.

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"time"
 
@@ -20,7 +19,7 @@ import (
 
 func newAgentCommand(s *Streams) *cobra.Command {
 	cmd := &cobra.Command{Use: "agent", Short: "Make this machine a managed node and keep it one"}
-	cmd.AddCommand(newAgentRegister(s), newAgentRun(s), newAgentStatus(s), newAgentInstall(s))
+	cmd.AddCommand(newAgentRegister(s), newAgentRun(s), newAgentStatus(s), newAgentInstall(s), newAgentUninstall(s), newAgentRunStep())
 	return cmd
 }
 
@@ -70,18 +69,15 @@ func newAgentRun(s *Streams) *cobra.Command {
 		Use:   "run",
 		Short: "Run the agent until it is told to stop",
 		Args:  noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if agent.IsService() {
+				return agent.Serve(stateDir, func(ctx context.Context, log *slog.Logger) error { return runAgent(ctx, log, stateDir) })
+			}
 			log, err := logger(s.Err, level)
 			if err != nil {
 				return err
 			}
-			agent.Tune()
-			a, err := agent.New(agent.Config{StateDir: stateDir, Version: Version, Log: log, Settle: settler(log, stateDir)})
-			if err != nil {
-				return agentError(err, stateDir)
-			}
-			defer func() { err = errors.Join(err, a.Close()) }()
-			return a.Run(cmd.Context())
+			return runAgent(cmd.Context(), log, stateDir)
 		},
 	}
 	stateDirFlag(cmd, &stateDir)
@@ -89,10 +85,20 @@ func newAgentRun(s *Streams) *cobra.Command {
 	return cmd
 }
 
+func runAgent(ctx context.Context, log *slog.Logger, stateDir string) (err error) {
+	agent.Tune()
+	a, err := agent.New(agent.Config{StateDir: stateDir, Version: Version, Log: log, Settle: settler(log, stateDir)})
+	if err != nil {
+		return agentError(err, stateDir)
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	return a.Run(ctx)
+}
+
 // settler runs the patch engine to end what a crash left of earlier runs. It is another process, so that the agent
 // stays small.
 func settler(log *slog.Logger, stateDir string) func(context.Context, string) (string, error) {
-	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+	if !agent.Privileged() {
 		return nil
 	}
 	return func(ctx context.Context, command string) (string, error) {
@@ -190,8 +196,10 @@ func newAgentInstall(s *Streams) *cobra.Command {
 	var stateDir string
 	cmd := &cobra.Command{
 		Use:   "install",
-		Short: "Write the agent's systemd unit, enable and start it",
-		Args:  noArgs,
+		Short: "Make the agent a service of this machine, and start it",
+		Long: `Make the agent a service of this machine, and start it: a systemd unit on Linux, a launchd daemon on macOS, a service on
+Windows that runs as SYSTEM. Doing it again puts the present program and paths in place.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			path, err := agent.InstallUnit(cmd.Context(), nil, stateDir)
 			if err != nil {
@@ -203,4 +211,37 @@ func newAgentInstall(s *Streams) *cobra.Command {
 	}
 	stateDirFlag(cmd, &stateDir)
 	return cmd
+}
+
+func newAgentUninstall(s *Streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "uninstall",
+		Short: "Stop the agent and take its service away; the registration stays",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			path, err := agent.UninstallUnit(cmd.Context(), nil)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(s.Out, "%s\n", path)
+			return nil
+		},
+	}
+}
+
+// newAgentRunStep makes the hidden command that stands around a step's script where there is no shell.
+func newAgentRunStep() *cobra.Command {
+	return &cobra.Command{
+		Use: "run-step EXIT-FILE PID-FILE -- PROGRAM [ARGUMENT...]", Hidden: true, Args: cobra.MinimumNArgs(3),
+		RunE: func(_ *cobra.Command, args []string) error {
+			code, err := agent.RunStep(args[0], args[1], args[2:])
+			if err != nil {
+				return err
+			}
+			if code != 0 {
+				return &ExitError{Code: code}
+			}
+			return nil
+		},
+	}
 }

@@ -26,6 +26,7 @@ func (d *doctor) node(ctx context.Context, stateDir string) {
 	d.registration(ctx, stateDir)
 	d.space(stateDir)
 	if runtime.GOOS != "linux" {
+		d.manager(ctx)
 		return
 	}
 	for _, dir := range []string{"/var/cache/apt", "/var/lib/dpkg", "/boot"} {
@@ -53,7 +54,7 @@ func (d *doctor) registration(ctx context.Context, stateDir string) {
 	d.ok("registration", "%s in region %s of %s, profile %s", st.InstanceID, st.Region, st.Endpoint, st.Profile)
 	switch {
 	case !st.Running:
-		d.add(checkFail, "agent", "it is not running", "systemctl start "+agent.UnitName+", or oakum agent run")
+		d.add(checkFail, "agent", "it is not running", startAgent()+", or oakum agent run")
 	case st.LastError != "":
 		d.add(checkWarn, "agent", fmt.Sprintf("process %d runs; its last contact was %s, and then: %s", st.PID, ago(st.LastContact, d.now()), st.LastError), "see the connection below")
 	default:

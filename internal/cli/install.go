@@ -66,11 +66,11 @@ Exit codes: 0 compliant, 3 not compliant, 4 not compliant only because a reboot 
 // asRoot says what is missing to change this machine.
 func asRoot(root string) error {
 	switch {
-	case runtime.GOOS != "linux":
-		return failed(hinted("this build installs on Debian and Ubuntu systems only", "run it there"))
 	case root != "/":
 		return failed(hinted("patches can be installed on the running system only, not below "+root, `"oakum scan --root" judges a mounted root`))
-	case os.Geteuid() != 0:
+	case !agent.Privileged() && runtime.GOOS == "windows":
+		return failed(hinted("installing patches needs an administrator with all rights", "run it in a terminal that was started as administrator"))
+	case !agent.Privileged():
 		return failed(hinted("installing patches needs root", "run it with sudo"))
 	}
 	return nil
@@ -236,7 +236,7 @@ func rowsOf(changes []patch.Change) []changeRow {
 func leftRows(left map[string]patch.Block) []leftRow {
 	out := []leftRow{}
 	for _, k := range slices.Sorted(maps.Keys(left)) {
-		out = append(out, leftRow{k, left[k].Reason, left[k].Detail})
+		out = append(out, leftRow{strings.TrimSuffix(k, "."), left[k].Reason, left[k].Detail})
 	}
 	return out
 }
@@ -294,6 +294,14 @@ func because(c changeRow) string {
 	return "approved"
 }
 
+// idOf is what a package is called in tables: name.arch, and the name alone on systems that tell no architectures apart.
+func idOf(name, arch string) string {
+	if arch == "" {
+		return name
+	}
+	return name + "." + arch
+}
+
 func writeChanges(w *bufio.Writer, s *Streams, changes []changeRow) {
 	rows := [][]string{{"PACKAGE", "FROM", "TO", "BECAUSE"}}
 	for _, c := range changes {
@@ -304,7 +312,7 @@ func writeChanges(w *bufio.Writer, s *Streams, changes []changeRow) {
 		if to == "" {
 			to = "(removed)"
 		}
-		rows = append(rows, []string{c.Name + "." + c.Arch, from, to, because(c)})
+		rows = append(rows, []string{idOf(c.Name, c.Arch), from, to, because(c)})
 	}
 	writeColumns(w, rows, terminalWidth(s.Out), nil)
 }

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +25,7 @@ import (
 	"oakum.dev/awserr"
 	"oakum.dev/baseline"
 	"oakum.dev/compliance"
+	"oakum.dev/document"
 	"oakum.dev/internal/agent"
 	"oakum.dev/patch"
 	"oakum.dev/wire/codec"
@@ -131,7 +134,7 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 		return coded("PARAM_CONFLICT", 1, "Operation is Scan or Install, not %q", o.operation)
 	case o.rebootOption != "" && !slices.Contains(patch.RebootOptions(), o.rebootOption):
 		return coded("PARAM_CONFLICT", 1, "RebootOption is %s, not %q", strings.Join(patch.RebootOptions(), ", "), o.rebootOption)
-	case o.operation == "Install" && os.Geteuid() != 0:
+	case o.operation == "Install" && !agent.Privileged():
 		return coded("FAILED", 1, "installing patches needs root, and the agent runs as an ordinary user. Nothing was changed")
 	}
 	node, err := agent.LoadNode(o.stateDir)
@@ -162,7 +165,7 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 	}
 	req := patch.ScanRequest{
 		Baseline: &snap.Baseline, EvaluatedAt: snap.EvaluatedAt, SnapshotID: o.snapshotID, PatchGroup: snap.PatchGroup, ExecutionType: "Command",
-		ExecutionID: os.Getenv("SSM_COMMAND_ID"), RebootOption: o.rebootOption, Refresh: live && os.Geteuid() == 0, Record: os.Geteuid() == 0,
+		ExecutionID: os.Getenv("SSM_COMMAND_ID"), RebootOption: o.rebootOption, Refresh: live && agent.Privileged(), Record: agent.Privileged(), Catalogue: snap.Patches,
 	}
 	if override != nil && o.associationID != "" {
 		req.ExecutionType = "PatchPolicy"
@@ -207,8 +210,8 @@ func (o *nodePatch) tell(ctx context.Context, s, talk *Streams, node *agent.Node
 	}
 	writeStepSummary(s, node.InstanceID(), res)
 	writeStepInstall(s, res)
-	if os.Geteuid() == 0 {
-		if err := patch.WriteTracking("/", res); err != nil {
+	if agent.Privileged() {
+		if err := writeTracking(res); err != nil {
 			fmt.Fprintf(talk.Err, "oakum: warning: %v\n", err)
 		}
 	}
@@ -249,7 +252,7 @@ func (o *nodePatch) install(ctx context.Context, s, talk *Streams, node *agent.N
 	if err := o.tell(context.WithoutCancel(ctx), s, talk, node, in.Result, override); err != nil {
 		if e, ok := errors.AsType[*patch.Error](err); ok && in.Reboot { // the report of the step after the reboot has it all
 			fmt.Fprintln(s.Err, e.Line())
-			return &ExitError{Code: patch.CodeReboot}
+			return &ExitError{Code: rebootExit()}
 		}
 		return err
 	}
@@ -258,7 +261,7 @@ func (o *nodePatch) install(ctx context.Context, s, talk *Streams, node *agent.N
 		if in.Run.Text != "" {
 			fmt.Fprintln(s.Err, (&patch.Error{Reason: "PATCH_FAILED", Code: code, Err: errors.New(in.Run.Text)}).Line())
 		}
-		return &ExitError{Code: patch.CodeReboot}
+		return &ExitError{Code: rebootExit()}
 	case in.Run.Outcome == patch.OutcomeInterrupted:
 		return coded("INTERRUPTED", code, "%s", strings.TrimPrefix(in.Run.Text, "INTERRUPTED: "))
 	case code == patch.CodeDependency:
@@ -273,6 +276,22 @@ func (o *nodePatch) install(ctx context.Context, s, talk *Streams, node *agent.N
 		return coded(reason, code, "%s", text)
 	}
 	return nil
+}
+
+// rebootExit is the exit code by which a step asks the agent for a reboot.
+func rebootExit() int {
+	if runtime.GOOS == "windows" {
+		return document.ExitRebootWindows
+	}
+	return patch.CodeReboot
+}
+
+// writeTracking writes the files that the original keeps, where it keeps them on this system.
+func writeTracking(res *compliance.Result) error {
+	if runtime.GOOS == "windows" {
+		return patch.WriteWindowsTracking(filepath.Dir(agent.DefaultStateDir), res)
+	}
+	return patch.WriteTracking("/", res)
 }
 
 // stepDeadline is when the agent ends this step; zero when it does not say.
@@ -296,7 +315,7 @@ func writeStepInstall(s *Streams, res *compliance.Result) {
 		if c.Dependency {
 			why = " (dependency)"
 		}
-		fmt.Fprintf(s.Out, "%s.%s %s -> %s%s\n", c.Name, c.Arch, cmp.Or(c.Old, "(new)"), c.New, why)
+		fmt.Fprintf(s.Out, "%s %s -> %s%s\n", idOf(c.Name, c.Arch), cmp.Or(c.Old, "(new)"), c.New, why)
 	}
 	for k := range res.Items {
 		if it := &res.Items[k]; it.State == compliance.Failed {

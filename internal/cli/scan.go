@@ -107,15 +107,12 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 		defer img.Close() // a private folder in the system's place for such
 		o.root = img.root()
 	}
-	if runtime.GOOS != "linux" && o.root == "/" {
-		return &ExitError{exitFailed, hinted("this build scans Linux systems only", "give a mounted one with --root")}
-	}
 	scanMemory()
 	engine, platform, live, err := scanEngine(ctx, s, o)
 	if err != nil {
 		return &ExitError{exitFailed, err}
 	}
-	req := patch.ScanRequest{Refresh: live && os.Geteuid() == 0 && !o.noRefresh}
+	req := patch.ScanRequest{Refresh: live && agent.Privileged() && !o.noRefresh}
 	req.Baseline, req.EvaluatedAt, err = chooseBaseline(o.baseline, platform)
 	if err != nil {
 		return &ExitError{exitFailed, err}
@@ -164,7 +161,7 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 	if err != nil {
 		return nil, none, false, err
 	}
-	live := root == "/"
+	live := o.root == "/" // the running system, also where its root has another name
 	watch := &patch.Stopwatch{Exec: patch.OSExec{}}
 	cfg := host.Config{
 		Root: root, Live: live, CacheDir: scanCacheDir(o), Exec: watch, Released: releasedAt,
@@ -193,11 +190,11 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 		fmt.Fprintf(s.Err, "oakum: waiting for another patch run: %s\n", by)
 	}}
 	if live {
-		if b, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
-			e.BootID = strings.TrimSpace(string(b))
-		}
-		if os.Geteuid() == 0 {
-			e.StateDir = agent.DefaultStateDir
+		e.BootID = agent.BootID()
+		if agent.Privileged() {
+			if e.StateDir, err = stateDir(); err != nil {
+				return nil, none, false, err
+			}
 		}
 	}
 	platform, err := e.Manager.Platform(ctx)
@@ -207,12 +204,21 @@ func scanEngine(ctx context.Context, s *Streams, o *scanOptions) (*patch.Engine,
 	return e, platform, live, nil
 }
 
+// stateDir is where the engine keeps its state. On Windows, where anybody may make a folder beside it, it is made and
+// closed to others before anything is in it.
+func stateDir() (string, error) {
+	if runtime.GOOS == "windows" {
+		return agent.OwnStateDir()
+	}
+	return agent.DefaultStateDir, nil
+}
+
 // scanCacheDir is where extracts of package lists are kept between scans.
 func scanCacheDir(o *scanOptions) string {
 	if o.image.file != "" {
 		return "" // its files are new each time
 	}
-	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
+	if agent.Privileged() {
 		return filepath.Join(agent.DefaultStateDir, "cache")
 	}
 	dir, err := os.UserCacheDir()

@@ -128,7 +128,7 @@ func writeReversal(s *Streams, output string, rev *patch.Reversal) error {
 		if to == "" {
 			to = "(removed)"
 		}
-		table = append(table, []string{c.Name + "." + c.Arch, from, to})
+		table = append(table, []string{idOf(c.Name, c.Arch), from, to})
 	}
 	if output == "csv" {
 		return writeCSV(s.Out, table)
