@@ -168,7 +168,7 @@ func TestUnsupportedPlugins(t *testing.T) {
 	f := newFakeServer(t, false)
 	run(t, registered(t, f))
 	id := f.send(cmd1, "x", []byte(`{"schemaVersion":"2.2","mainSteps":[
-		{"action":"aws:runPowerShellScript","name":"ps","inputs":{"runCommand":["x"]}},
+		{"action":"aws:psModule","name":"ps","inputs":{"runCommand":["x"]}},
 		{"action":"aws:downloadContent","name":"dl","inputs":{}},
 		{"action":"aws:runShellScript","name":"sh","precondition":{"StringEquals":["platformType","Windows"]},"inputs":{"runCommand":["x"]}}]}`), "{}", "")
 	final := f.final(t, id)

@@ -28,6 +28,14 @@ func TestMain(m *testing.M) {
 		helperAgent(strings.Split(spec, "|"))
 		return
 	}
+	if len(os.Args) > 5 && os.Args[2] == "run-step" && os.Getenv(stepEnv) != "" {
+		code, err := RunStep(os.Args[3], os.Args[4], os.Args[6:])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+		os.Exit(code)
+	}
 	os.Exit(m.Run())
 }
 
