@@ -66,6 +66,21 @@ type Reboot struct {
 	RunningKernel   string    `json:"runningKernel,omitempty"`
 	InstalledKernel string    `json:"installedKernel,omitempty"` // newest of the running one's flavour
 	Services        []Service `json:"services,omitempty"`
+	// LivePatch is the state of kernel live patching, where the system has it.
+	LivePatch *LivePatch `json:"livePatch,omitempty"`
+}
+
+// LivePatch is the state of kernel live patching on a node. The states are those of package patch/livepatch.
+type LivePatch struct {
+	State      string    `json:"state"`
+	System     string    `json:"system,omitempty"` // whose live patching it is
+	Kernel     string    `json:"kernel"`           // the running one, uname -r
+	Effective  string    `json:"effective,omitempty"`
+	Modules    []string  `json:"modules,omitempty"` // that are in force
+	SupportEnd time.Time `json:"supportEnd,omitzero"`
+	Detail     string    `json:"detail,omitempty"`
+	CVEs       []string  `json:"cves,omitempty"`      // that are fixed in the running kernel
+	Remaining  []string  `json:"remaining,omitempty"` // that only a newer kernel fixes, after a reboot
 }
 
 // Service is a unit whose processes still use files that were replaced.

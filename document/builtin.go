@@ -26,6 +26,7 @@ const (
 	RunShellScript          = "AWS-RunShellScript"
 	RunPowerShellScript     = "AWS-RunPowerShellScript"
 	GatherSoftwareInventory = "AWS-GatherSoftwareInventory"
+	ConfigureLivePatching   = "AWS-ConfigureKernelLivePatching"
 )
 
 var builtins = sync.OnceValue(func() []Builtin {
@@ -34,6 +35,7 @@ var builtins = sync.OnceValue(func() []Builtin {
 		RunShellScript:          {Linux, MacOS},
 		RunPowerShellScript:     {Windows, Linux, MacOS},
 		GatherSoftwareInventory: {Windows, Linux, MacOS},
+		ConfigureLivePatching:   {Linux},
 	}
 	entries, err := builtinFiles.ReadDir("builtin")
 	if err != nil {

@@ -236,7 +236,7 @@ func TestBuiltins(t *testing.T) {
 			t.Errorf("%s changes when parsed again: %s", b.Name, diff)
 		}
 	}
-	want := []string{"AWS-GatherSoftwareInventory", "AWS-RunPatchBaseline", "AWS-RunPowerShellScript", "AWS-RunShellScript"}
+	want := []string{"AWS-ConfigureKernelLivePatching", "AWS-GatherSoftwareInventory", "AWS-RunPatchBaseline", "AWS-RunPowerShellScript", "AWS-RunShellScript"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
 	}

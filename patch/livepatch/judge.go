@@ -1,0 +1,179 @@
+package livepatch
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"oakum.dev/compliance"
+)
+
+// PatchState is the state of a live patch for the running kernel: installed says whether its package is, enabled whether
+// the kernel uses its module. Empty means that the baseline decides.
+func PatchState(installed, enabled bool) (state compliance.State, detail string) {
+	switch {
+	case installed && enabled:
+		return compliance.Installed, ""
+	case installed:
+		return compliance.InstalledPendingReboot, "module not loaded"
+	}
+	return "", ""
+}
+
+// NeedsReboot reports whether an install that put in these packages makes a node reboot that reboots after any: live
+// patches alone need none. asOriginal keeps the rule of the AWS service, which reboots after them as well.
+func NeedsReboot(installed []string, asOriginal bool) bool {
+	return slices.ContainsFunc(installed, func(pkg string) bool { return asOriginal || !IsPatch(pkg) })
+}
+
+// Cover says what a newer kernel fixes and live patches do not. Covered is true when nothing remains. A kernel that names
+// no CVE is covered by nothing: what it fixes is not known.
+func Cover(kernel, fixed []string) (covered bool, remaining []string) {
+	for _, c := range kernel {
+		if !slices.ContainsFunc(fixed, func(f string) bool { return strings.EqualFold(f, c) }) && !slices.Contains(remaining, c) {
+			remaining = append(remaining, c)
+		}
+	}
+	slices.Sort(remaining)
+	return len(kernel) > 0 && len(remaining) == 0, remaining
+}
+
+// KernelUpdate is a kernel that is newer than the running one. CVEs are those of the notices of every kernel from the
+// running one, exclusive, up to it.
+type KernelUpdate struct {
+	Package string // "kernel"
+	Version string // version-release
+	CVEs    []string
+	// Installed: it is on the disk and waits for a reboot.
+	Installed bool
+}
+
+// Verdict is what live patches make of a newer kernel.
+type Verdict struct {
+	State     compliance.State // Installed without a time, Missing, InstalledPendingReboot
+	Detail    string
+	Covered   bool     // every CVE is fixed in the running kernel: only a reboot is owed
+	Remaining []string // CVEs that only the newer kernel fixes
+}
+
+// Judge says how a newer kernel counts. Source: AWS Systems Manager User Guide, "Using Kernel Live Patching on Amazon
+// Linux 2 managed nodes", "Kernel compliance": a kernel whose CVEs are all live-patched is reported as installed.
+func (s *Status) Judge(k KernelUpdate) Verdict {
+	var v Verdict
+	fixed := s.CVEs
+	if !s.State.On() {
+		fixed = nil
+	}
+	v.Covered, v.Remaining = Cover(k.CVEs, fixed)
+	switch {
+	case v.Covered:
+		v.State = compliance.Installed
+		v.Detail = "its fixes are applied to the running kernel by live patches; it waits for a reboot"
+	case k.Installed:
+		v.State = compliance.InstalledPendingReboot
+		v.Detail = remains(v.Remaining)
+	default:
+		v.State = compliance.Missing
+		v.Detail = remains(v.Remaining)
+	}
+	return v
+}
+
+func remains(cves []string) string {
+	if len(cves) == 0 {
+		return ""
+	}
+	return "live patches do not fix " + list(cves)
+}
+
+// list names the first of many.
+func list(cves []string) string {
+	if len(cves) > 20 {
+		return fmt.Sprintf("%s and %d more", strings.Join(cves[:20], ", "), len(cves)-20)
+	}
+	return strings.Join(cves, ", ")
+}
+
+// Report is the status in the form that results carry. remaining are the CVEs that a reboot into a newer kernel fixes
+// and live patches do not.
+func (s *Status) Report(remaining []string) *compliance.LivePatch {
+	return &compliance.LivePatch{
+		State: string(s.State), System: string(s.System), Kernel: s.Kernel, Effective: s.Effective, Modules: s.Modules, SupportEnd: s.SupportEnd,
+		Detail: s.Detail, CVEs: s.CVEs, Remaining: remaining,
+	}
+}
+
+// Debt is the sentence about the reboot that a newer kernel waits for, for compliance.Reboot: how long the node is
+// protected without it, and what it is needed for all the same. pending is the newer kernel; empty: there is none, and
+// no sentence either, unless the protection ends.
+func (s *Status) Debt(pending string, remaining []string) string {
+	protected := ""
+	switch {
+	case s.State == Expired:
+		protected = "live patches have ended for kernel " + s.Kernel
+	case s.State != Active && s.State != Expiring:
+		protected = ""
+	case s.SupportEnd.IsZero():
+		protected = "protected by live patches"
+	default:
+		protected = "protected until " + s.SupportEnd.Format(time.DateOnly) + " by live patches"
+	}
+	switch {
+	case protected == "" || pending == "" && s.State == Active:
+		return ""
+	case pending == "":
+		return protected + "; a newer kernel and a reboot are needed by then"
+	case len(remaining) == 0:
+		return protected + "; kernel " + pending + " waits for a reboot"
+	}
+	return protected + "; still needs a reboot into kernel " + pending + " for: " + list(remaining)
+}
+
+// Memory is what is remembered between scans: kernels that wait for a reboot and count as installed because live patches
+// cover them. It lies beside the engine's state as kernel-livepatch.json. The zero value is empty.
+type Memory struct {
+	Kernels map[string]time.Time `json:"kernels,omitempty"` // package and version: since when
+}
+
+// MemoryFile is the name of the file of a Memory in the engine's state folder.
+const MemoryFile = "kernel-livepatch.json"
+
+// DecodeMemory reads a memory. Nothing, or what cannot be read, is an empty one: the next scan fills it.
+func DecodeMemory(b []byte) Memory {
+	var m Memory
+	if len(b) > 1<<20 || json.Unmarshal(b, &m) != nil {
+		return Memory{}
+	}
+	return m
+}
+
+// Encode writes the memory.
+func (m Memory) Encode() []byte {
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // plain data always encodes
+	}
+	return b
+}
+
+// Update remembers the installed kernels that v, by package and version, says are covered. It returns those that were and
+// are not any more: they wait for a reboot again, as when live patching is turned off.
+func (m *Memory) Update(v map[string]Verdict, now time.Time) (back []string) {
+	kept := map[string]time.Time{}
+	for k, verdict := range v {
+		since, known := m.Kernels[k]
+		switch {
+		case verdict.Covered && known:
+			kept[k] = since
+		case verdict.Covered:
+			kept[k] = now.UTC().Truncate(time.Second)
+		case known && verdict.State == compliance.InstalledPendingReboot:
+			back = append(back, k)
+		}
+	}
+	m.Kernels = kept
+	slices.Sort(back)
+	return back
+}
