@@ -10,9 +10,6 @@ import (
 
 var errNoServices = errors.New("this system has no Windows services")
 
-// IsService reports whether the service manager of Windows has started this process.
-func IsService() bool { return false }
-
 // Serve runs the agent under the service manager of Windows.
 func Serve(string, func(context.Context, *slog.Logger) error) error { return errNoServices }
 

@@ -13,12 +13,6 @@ import (
 	"golang.org/x/sys/windows/svc/mgr"
 )
 
-// IsService reports whether the service manager has started this process.
-func IsService() bool {
-	is, err := svc.IsWindowsService()
-	return is && err == nil
-}
-
 // Serve runs the agent under the service manager. It tells the manager at once that it runs, and does what takes time
 // only then: a machine that is busy with updates after its boot gives a service 30 seconds.
 func Serve(stateDir string, run func(ctx context.Context, log *slog.Logger) error) error {
@@ -82,17 +76,16 @@ func installService(sys *System, stateDir string) (string, error) {
 	}
 	defer func() { _ = m.Disconnect() }() // nothing can be done about it
 	config := mgr.Config{
-		DisplayName: "Oakum node agent", Description: "Patches this machine as its Oakum server says.", StartType: mgr.StartAutomatic, DelayedAutoStart: true,
-		ErrorControl: mgr.ErrorNormal,
+		DisplayName: "Oakum node agent", Description: "Patches this machine as its Oakum server says.", StartType: mgr.StartAutomatic,
+		ErrorControl: mgr.ErrorNormal, ServiceType: windows.SERVICE_WIN32_OWN_PROCESS,
 	}
-	args := []string{"agent", "run", "--state-dir", stateDir}
+	args := []string{"agent", "run", "--service", "--state-dir", stateDir}
 	s, err := m.OpenService(ServiceName)
 	if errors.Is(err, windows.ERROR_SERVICE_DOES_NOT_EXIST) {
 		s, err = m.CreateService(ServiceName, sys.Executable, config, args...)
 	} else if err == nil {
 		if err = stopService(s); err == nil {
 			config.BinaryPathName = windows.ComposeCommandLine(append([]string{sys.Executable}, args...))
-			config.ServiceType = windows.SERVICE_WIN32_OWN_PROCESS
 			err = s.UpdateConfig(config)
 		}
 	}
@@ -100,18 +93,38 @@ func installService(sys *System, stateDir string) (string, error) {
 		return "", fmt.Errorf("register the service %s: %w", ServiceName, err)
 	}
 	defer s.Close()
-	again := mgr.RecoveryAction{Type: mgr.ServiceRestart, Delay: 10 * time.Second}
-	if err := s.SetRecoveryActions([]mgr.RecoveryAction{again, again, again}, 24*60*60); err != nil {
-		return ServiceName, fmt.Errorf("have the service %s started again when it ends: %w", ServiceName, err)
-	}
-	if err := s.SetRecoveryActionsOnNonCrashFailures(true); err != nil {
-		return ServiceName, fmt.Errorf("have the service %s started again when it fails: %w", ServiceName, err)
+	if err := comfort(s, config); err != nil {
+		return ServiceName, err
 	}
 	if err := s.Start(); err != nil && !errors.Is(err, windows.ERROR_SERVICE_ALREADY_RUNNING) {
 		return ServiceName, fmt.Errorf("start the service %s: %w", ServiceName, err)
 	}
 	return ServiceName, nil
 }
+
+// comfort has the service started a while after the boot, and again whenever it ends. What a system's service manager does
+// not know is left out.
+func comfort(s *mgr.Service, config mgr.Config) error {
+	config.DelayedAutoStart = true
+	have, err := s.Config()
+	if err == nil {
+		config.BinaryPathName, config.ServiceStartName = have.BinaryPathName, have.ServiceStartName
+		err = s.UpdateConfig(config)
+	}
+	if err != nil && !unknownLevel(err) {
+		return fmt.Errorf("have the service %s started after the boot: %w", ServiceName, err)
+	}
+	again := mgr.RecoveryAction{Type: mgr.ServiceRestart, Delay: 10 * time.Second}
+	if err := s.SetRecoveryActions([]mgr.RecoveryAction{again, again, again}, 24*60*60); err != nil && !unknownLevel(err) {
+		return fmt.Errorf("have the service %s started again when it ends: %w", ServiceName, err)
+	}
+	if err := s.SetRecoveryActionsOnNonCrashFailures(true); err != nil && !unknownLevel(err) {
+		return fmt.Errorf("have the service %s started again when it fails: %w", ServiceName, err)
+	}
+	return nil
+}
+
+func unknownLevel(err error) bool { return errors.Is(err, windows.ERROR_INVALID_LEVEL) }
 
 func uninstallService() error {
 	m, err := mgr.Connect()

@@ -65,12 +65,13 @@ func newAgentRegister(s *Streams) *cobra.Command {
 
 func newAgentRun(s *Streams) *cobra.Command {
 	var stateDir, level string
+	var service bool // the service manager of Windows starts it
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent until it is told to stop",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if agent.IsService() {
+			if service {
 				return agent.Serve(stateDir, func(ctx context.Context, log *slog.Logger) error { return runAgent(ctx, log, stateDir) })
 			}
 			log, err := logger(s.Err, level)
@@ -82,6 +83,8 @@ func newAgentRun(s *Streams) *cobra.Command {
 	}
 	stateDirFlag(cmd, &stateDir)
 	cmd.Flags().StringVar(&level, "log-level", envOr("OAKUM_LOG_LEVEL", "info"), "debug, info, warn or error")
+	cmd.Flags().BoolVar(&service, "service", false, "")
+	noError(cmd.Flags().MarkHidden("service"))
 	return cmd
 }
 

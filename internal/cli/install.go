@@ -95,7 +95,7 @@ func runInstall(ctx context.Context, s *Streams, o *installOptions) error {
 	scanMemory()
 	engine, platform, _, err := scanEngine(ctx, s, &o.scanOptions)
 	if err != nil {
-		return failed(err)
+		return failed(scanFailure(err))
 	}
 	show := &installProgress{s: s, live: isTerminal(s.Err)}
 	engine.Progress = show.show

@@ -110,7 +110,7 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 	scanMemory()
 	engine, platform, live, err := scanEngine(ctx, s, o)
 	if err != nil {
-		return &ExitError{exitFailed, err}
+		return &ExitError{exitFailed, scanFailure(err)}
 	}
 	req := patch.ScanRequest{Refresh: live && agent.Privileged() && !o.noRefresh}
 	req.Baseline, req.EvaluatedAt, err = chooseBaseline(o.baseline, platform)

@@ -206,6 +206,9 @@ func (m *Manager) explain(what string, err error, reason string) error {
 		return &patch.Error{Reason: reason, Code: patch.CodeFailed, Err: fmt.Errorf("%s: %w", what, err), Hint: hintOf(err)}
 	}
 	c := Explain(code)
+	if c.Advice == missingAgent {
+		return &patch.Error{Reason: "UNSUPPORTED_OS", Code: patch.CodeUnsupported, Err: fmt.Errorf("%s: %s", what, c.Text()), Hint: c.Advice}
+	}
 	if s := m.policy().source; s != "" && reason == "REPO_METADATA" {
 		what += " at " + s
 	}
