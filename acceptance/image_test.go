@@ -408,6 +408,28 @@ func TestImageHoldsWhatManagersRead(t *testing.T) {
 	everyFileIsUnpacked(t, n.root)
 }
 
+// TestImageOfRPMNode wants one verdict on a node with dnf, on its root and on an image of it.
+func TestImageOfRPMNode(t *testing.T) {
+	r := newRPMRepo(t, rpmDescription)
+	n := r.node(t, "rpm-image", "rhel9", "alpha-1.0 beta-1.5 gamma-3.1~rc1 delta-1.0-1.el9 kernel-5.14.0-1.el9")
+	n.mustRun("dnf", "-q", "makecache")
+	live, err := n.output("/usr/local/bin/oakum", "scan", "--no-refresh", "--output", "json")
+	want := scanned(t, live, err)
+	if want.MissingCount == 0 {
+		t.Fatalf("the node misses nothing: %s", live)
+	}
+	dir := t.TempDir()
+	saveOld(t, filepath.Join(dir, "old.tar"), layerOf(t, n.root, "etc", "var", "usr/lib/os-release"))
+	saveNew(t, filepath.Join(dir, "new.tar"), layerOf(t, n.root, "etc", "var", "usr/lib/os-release"))
+	for _, args := range [][]string{{"--root", n.root}, {"--image", filepath.Join(dir, "old.tar")}, {"--image", filepath.Join(dir, "new.tar")}} {
+		got, code, errs := scanHere(t, nil, args...)
+		if diff := cmp.Diff(want.Items, got.Items); diff != "" || code != 3 || got.Status != want.Status {
+			t.Errorf("%v: exit %d\n%s\nitems (-live +this):\n%.3000s", args, code, errs, diff)
+		}
+	}
+	everyFileIsUnpacked(t, n.root)
+}
+
 func everyFileIsUnpacked(t *testing.T, root string) {
 	t.Helper()
 	r, err := os.OpenRoot(root)

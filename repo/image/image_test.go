@@ -569,6 +569,7 @@ func TestWanted(t *testing.T) {
 		"etc/apt/sources.list.d/x.sources": true, "etc/debian_version": true, "etc/redhat-release": true, "etc": true, "var/lib/rpm/rpmdb.sqlite": true,
 		"boot/vmlinuz-6": true, "boot/grub/grub.cfg": false, "lib/modules/6.1": true, "lib/modules/6.1/a.ko": false, "etc/shadow": false, "usr/bin/ls": false,
 		"home/x/.ssh/id": false, "etc/pki/entitlement/1.pem": true, "etc/ssl/private/k": false, "var/lib/dpkgx": false,
+		"usr/bin/dnf": true, "lib64/ld-linux-x86-64.so.2": true, "usr/lib/python3.9/site-packages/dnf-plugins/versionlock.py": true, "usr/lib/ldap/x.so": false,
 	} {
 		if Wanted(name) != want {
 			t.Errorf("Wanted(%s) = %v", name, !want)

@@ -2,6 +2,7 @@ package image
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -11,7 +12,7 @@ var (
 	// trees are unpacked with everything below them. The last part of a name may hold wildcards.
 	trees = []string{
 		"etc/*-release", "etc/debian_version", "etc/machine-id", "usr/lib/os-release", "usr/lib/system-release", "usr/lib/*-release",
-		"run/reboot-required*", "var/run/reboot-required*", "etc/systemd/system/timers.target.wants", "etc/sysconfig/kernel",
+		"run/reboot-required*", "run/reboot-needed", "var/run/reboot-required*", "etc/systemd/system/timers.target.wants", "etc/sysconfig/kernel",
 		// dpkg and apt
 		"etc/apt", "etc/dpkg", "var/lib/dpkg", "var/lib/apt", "usr/share/keyrings",
 		"var/lib/ubuntu-advantage/status.json", "etc/ubuntu-advantage/uaclient.conf",
@@ -26,6 +27,11 @@ var (
 	}
 	// named are folders of which only the names count: kernels, modules and entitlements.
 	named = []string{"boot", "lib/modules", "usr/lib/modules", "etc/pki/entitlement", "etc/pki/consumer"}
+	// signs are files whose presence says something: which package manager there is, which plugins, which architecture.
+	signs = []string{
+		"usr/bin/dnf", "usr/bin/dnf5", "usr/bin/dnf-3", "usr/bin/yum", "usr/bin/zypper", "usr/lib*/python3*/*-packages/dnf-plugins/*",
+		"usr/lib/yum-plugins/*", "lib*/ld*.so*", "lib/*/ld*.so*", "usr/lib*/ld*.so*", "usr/lib/*/ld*.so*",
+	}
 )
 
 // How an entry of a layer is treated.
@@ -41,6 +47,18 @@ var (
 	patterns = map[string][]string{} // folder: wildcards for what is in it
 	inNamed  = map[string]bool{}
 )
+
+// sign reports whether a file is one of signs. It is asked of every entry of an image, so the common ones fail fast.
+func sign(name string) bool {
+	switch dir, base := path.Split(name); {
+	case dir == "usr/bin/", strings.HasPrefix(base, "ld"), strings.HasSuffix(dir, "-plugins/"):
+		return slices.ContainsFunc(signs, func(s string) bool {
+			ok, _ := path.Match(s, name) // the patterns are ours
+			return ok
+		})
+	}
+	return false
+}
 
 func init() {
 	up := func(p string) {
@@ -60,6 +78,9 @@ func init() {
 		up(n)
 		exact[n], inNamed[n] = above, true
 	}
+	for _, l := range []string{"bin", "lib", "lib64", "usr/bin", "usr/lib", "usr/lib64"} { // links, in many systems
+		exact[l] = above
+	}
 }
 
 // Wanted reports whether a file of a root, as a path without a leading slash, is unpacked.
@@ -73,6 +94,9 @@ func want(name string, more map[string]bool) int {
 	kind, ok := exact[name]
 	if ok {
 		return kind
+	}
+	if sign(name) {
+		return nameOnly
 	}
 	for p := name; ; {
 		dir, base := path.Dir(p), path.Base(p)
