@@ -224,7 +224,29 @@ func (m *Manager) Plan(ctx context.Context, w patch.Wish) (*patch.Plan, error) {
 		text, reason := refusal(out.Stdout, out.Stderr, out.Code)
 		return &patch.Plan{Refused: text, Reason: reason}, nil
 	}
-	return m.changes(ctx, rows)
+	p, err := m.changes(ctx, rows)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range w.Install { // dnf upgrades what it can, and only mentions the rest
+		if !slices.ContainsFunc(p.Changes, func(c patch.Change) bool { return c.Name == x.Name && c.New == x.Version }) && !m.has(ctx, x) {
+			text, reason := refusal(problems(out.Stdout), out.Stderr, out.Code)
+			return &patch.Plan{Refused: text, Reason: reason}, nil
+		}
+	}
+	return p, nil
+}
+
+// has reports whether a version is installed already.
+func (m *Manager) has(ctx context.Context, w patch.Want) bool {
+	have, err := m.reader.Installed(ctx, w.Name)
+	return err == nil && slices.ContainsFunc(have[w.Arch], func(p *md.Package) bool { return rpm.Text(p) == w.Version })
+}
+
+// problems is what dnf says before its table.
+func problems(stdout []byte) []byte {
+	head, _, _ := bytes.Cut(stdout, []byte("\n==="))
+	return head
 }
 
 // pointAt makes dnf look at another root than the running system's.
@@ -389,7 +411,7 @@ func refusal(stdout, stderr []byte, code int) (text, reason string) {
 		low := strings.ToLower(s)
 		switch {
 		case s == "" || s == "Error:" || strings.HasPrefix(s, "(try to add") || strings.HasPrefix(s, "Last metadata") || strings.HasPrefix(s, "Operation aborted") ||
-			strings.HasPrefix(s, "You can try to add") || strings.HasPrefix(s, "Dependencies resolved") || strings.HasPrefix(s, "Leaving Shell"):
+			strings.HasPrefix(s, "You can try to add") || strings.HasPrefix(s, "Dependencies resolved") || strings.HasPrefix(s, "Leaving Shell") || s == "Problem:":
 			continue
 		case strings.Contains(low, "nothing provides") || strings.Contains(s, "Requires:"):
 			reason = patch.ReasonUnmetDependency
