@@ -81,6 +81,17 @@ var rounded = cmp.FilterPath(func(p cmp.Path) bool {
 	return errors.Join(err, err2) == nil && x.Sub(y).Abs() <= time.Second
 }))
 
+// withoutDates drops what rests on when a version was first seen.
+func withoutDates(lists ...[]map[string]any) [][]map[string]any {
+	for _, items := range lists {
+		for _, i := range items {
+			delete(i, "ReleasedTime")
+			delete(i, "ApprovalDate")
+		}
+	}
+	return lists
+}
+
 // imageParts are the folders of a node that go into test images: more than a scan reads, less than everything.
 var imageParts = []string{"etc", "usr/lib/os-release", "usr/share/keyrings", "usr/sbin", "var/lib/dpkg", "var/lib/apt"}
 
@@ -306,7 +317,9 @@ func TestImage(t *testing.T) {
 		}
 		fresh, err := n.output("/usr/local/bin/oakum", "scan", "--output", "json")
 		now := scanned(t, fresh, err)
-		if diff := cmp.Diff(now.Items, got.Items); code != 3 || diff != "" {
+		// the node remembers when it first saw a version, where the archive does not say when it was published
+		pair := withoutDates(now.Items, got.Items)
+		if diff := cmp.Diff(pair[0], pair[1]); code != 3 || diff != "" {
 			t.Errorf("with lists of its own sources: exit %d\n%s\nitems (-live +image):\n%.3000s", code, errs, diff)
 		}
 		if after := machineState(t); after != before {
