@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -74,7 +75,8 @@ func (p *Pager) Cursor(b Binding, token *string) (*Cursor, error) {
 		return nil, nil
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(*token)
-	if err != nil || len(raw) < 1+tokenMAC || raw[0] != tokenVersion {
+	if err != nil || strings.ContainsAny(*token, "\r\n") || // which decoding skips
+		len(raw) < 1+tokenMAC || raw[0] != tokenVersion {
 		return nil, ErrToken
 	}
 	body, sum := raw[:len(raw)-tokenMAC], raw[len(raw)-tokenMAC:]
