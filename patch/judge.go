@@ -346,7 +346,7 @@ func (v verdict) why() (reason, detail string) {
 		return v.newest.Unusable, v.newest.Detail
 	}
 	d := v.best[v.newest]
-	if d.Reason == baseline.ReasonNotSecurity && v.newest.Unadvised {
+	if v.newest.Unadvised && (d.Reason == baseline.ReasonNotSecurity || d.Reason == baseline.ReasonNotApproved) {
 		return ReasonNoAdvisory, "the repository " + v.newest.Repository + " has no update notices"
 	}
 	return string(d.Reason), ""
