@@ -15,7 +15,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,31 +42,6 @@ type config struct {
 	locks    []lock
 	digest   []byte // of everything that was read
 	degraded []string
-}
-
-// machine is the architecture of a root, by the interpreter of its programs' names, or that of the running system.
-func machine(root fs.FS) string {
-	for arch, loader := range map[string]string{
-		"x86_64": "lib64/ld-linux-x86-64.so.2", "aarch64": "lib/ld-linux-aarch64.so.1", "ppc64le": "lib64/ld64.so.2", "s390x": "lib/ld64.so.1",
-	} {
-		for _, dir := range []string{"", "usr/"} {
-			if _, err := fs.Stat(root, dir+loader); err == nil {
-				return arch
-			}
-		}
-	}
-	return cmp.Or(map[string]string{"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "ppc64le": "ppc64le", "s390x": "s390x"}[runtime.GOARCH], runtime.GOARCH)
-}
-
-// basearch is what $basearch stands for.
-func basearch(machine string) string {
-	switch machine {
-	case "i386", "i486", "i586", "i686":
-		return "i386"
-	case "armv7l", "armv7hl":
-		return "armhfp"
-	}
-	return machine
 }
 
 // latest: Amazon Linux 2023 locks a node to the release that it was installed with. Its updates are in later ones, and
@@ -167,8 +141,8 @@ func (m *Manager) defaultCache() string {
 
 // readVars finds what $releasever, $basearch and the node's own variables stand for.
 func (m *Manager) readVars(ctx context.Context, c *config) error {
-	arch := machine(m.cfg.FS)
-	c.vars = map[string]string{"arch": arch, "basearch": basearch(arch)}
+	arch := rpm.Machine(m.cfg.FS)
+	c.vars = map[string]string{"arch": arch, "basearch": rpm.BaseArch(arch)}
 	for _, dir := range []string{"etc/yum/vars", "etc/dnf/vars"} {
 		vars, err := md.ReadVars(m.cfg.FS, dir)
 		if err != nil {
@@ -304,7 +278,7 @@ func (m *Manager) readView(ctx context.Context, sources []baseline.Source) (*rpm
 		return nil, err
 	}
 	v := &rpm.View{
-		Machine: machine(m.cfg.FS), InstallOnly: c.installOnly, Classify: rpm.Title, NoSeverity: "None", Degraded: c.degraded,
+		Machine: rpm.Machine(m.cfg.FS), InstallOnly: c.installOnly, Classify: rpm.Title, NoSeverity: "None", Degraded: c.degraded,
 		Identity: m.tool.name + " " + hex.EncodeToString(c.digest) + " " + moduleStates(m.cfg.FS),
 	}
 	if sources != nil {
@@ -324,6 +298,6 @@ func (m *Manager) readView(ctx context.Context, sources []baseline.Source) (*rpm
 	}
 	mods := newModules(m, c)
 	v.Stream, v.Err = mods.active, func() error { return mods.err }
-	v.Away = func(r *rpm.Repo, p *md.Package) rpm.Away { return c.away(byID[r.ID], p, mods) }
+	v.Away = func(r *rpm.Repo, p, _ *md.Package) rpm.Away { return c.away(byID[r.ID], p, mods) }
 	return v, nil
 }

@@ -71,7 +71,7 @@ func (m *Manager) Platform(context.Context) (patch.Platform, error) {
 	if err != nil {
 		return p, err
 	}
-	p.Arch = machine(m.cfg.FS)
+	p.Arch = rpm.Machine(m.cfg.FS)
 	m.platform = p
 	return p, nil
 }
@@ -101,36 +101,11 @@ func (m *Manager) look(ctx context.Context, sources []baseline.Source) (*rpm.Vie
 	if err != nil {
 		return nil, err
 	}
-	if err := fetched(v, len(sources) > 0, m.Name()); err != nil {
+	if err := v.Fetched(len(sources) > 0, m.Name()+" repolist --all", m.Name()+" makecache"); err != nil {
 		return nil, err
 	}
 	m.view, m.sourced = v, sources
 	return v, nil
-}
-
-// fetched reports that nothing is known of newer versions: without metadata nothing would be missing, which would be no
-// more than not knowing.
-func fetched(v *rpm.View, sourced bool, name string) error {
-	why := ""
-	for i := range v.Repos {
-		if v.Repos[i].Dir != "" {
-			return nil
-		}
-		if why == "" {
-			why = v.Repos[i].Failed
-		}
-	}
-	e := patch.Fail("REPO_METADATA", "there is no metadata of the %d enabled repositories: newer versions are not known", len(v.Repos))
-	switch {
-	case len(v.Repos) == 0 && !sourced:
-		e = patch.Fail("REPO_METADATA", "no repository is enabled: newer versions are not known")
-		e.Hint = "a system that needs a subscription has repositories once it is registered; see " + name + " repolist --all"
-	case why != "":
-		e.Hint = name + " says: " + why
-	default:
-		e.Hint = "run " + name + " makecache, or scan as root without --no-refresh"
-	}
-	return e
 }
 
 // Check says which targets dnf would not install together, and why.

@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"oakum.dev/patch"
 	"oakum.dev/patch/rpm"
 	"oakum.dev/patch/system"
+	md "oakum.dev/repo/rpm"
 )
 
 // run waits for the locks and runs dnf to its end. A unit makes it one that goes on whatever becomes of this process.
@@ -40,14 +40,14 @@ func (m *Manager) locks() []string {
 	return out
 }
 
-// Fetch downloads what the plan installs, and checks its signatures where the repository asks for that: dnf would import
-// keys by itself when it installs.
+// Fetch downloads what the plan installs, and then checks the signatures itself, where a repository asks for that: dnf would
+// import a missing key without being told to. When it installs it finds the keys there, or checks and refuses as well.
 func (m *Manager) Fetch(ctx context.Context, w patch.Wish, p *patch.Plan, log *os.File) (map[string]string, error) {
 	opts, err := m.options(w.Sources)
 	if err != nil {
 		return nil, err
 	}
-	orders, err := m.orders(ctx, w)
+	orders, err := m.reader.Orders(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (m *Manager) Fetch(ctx context.Context, w patch.Wish, p *patch.Plan, log *o
 		return nil, err
 	}
 	defer done()
-	text, code, err := m.run(ctx, log, "", slices.Concat([]string{"-y", "--downloadonly"}, opts, args))
+	text, code, err := m.run(ctx, log, "", slices.Concat([]string{"-y", "--downloadonly", "--setopt=gpgcheck=0", "--setopt=*.gpgcheck=0"}, opts, args))
 	if err != nil {
 		return nil, err
 	}
@@ -85,12 +85,7 @@ func (m *Manager) Fetch(ctx context.Context, w patch.Wish, p *patch.Plan, log *o
 }
 
 // fileName is the name of a new version's package file.
-func fileName(c *patch.Change) string { return packageFile(c.Name, c.New, c.Arch) }
-
-func packageFile(name, text, arch string) string {
-	_, vr, _ := strings.Cut(text, ":")
-	return name + "-" + vr + "." + arch + ".rpm"
-}
+func fileName(c *patch.Change) string { return rpm.PackageFile(c.Name, c.New, c.Arch) }
 
 // about is what dnf says of a file that it could not fetch.
 func about(text, file string) string {
@@ -122,34 +117,11 @@ func (m *Manager) unsigned(ctx context.Context, p *patch.Plan, log *os.File) (ma
 		}
 		for _, f := range m.cached(c.Name, c.New, c.Arch) {
 			if trusted[f.repo] {
-				files[f.path] = c.Key()
+				files[filepath.Join(m.cfg.Root, f.path)] = c.Key()
 			}
 		}
 	}
-	if len(files) == 0 {
-		return nil, nil
-	}
-	args := []string{"--checksig"}
-	for f := range files {
-		args = append(args, filepath.Join(m.cfg.Root, f))
-	}
-	slices.Sort(args[1:])
-	out, err := m.cfg.Exec.Run(ctx, patch.Command{Path: "/usr/bin/rpmkeys", Args: args, Env: patch.BaseEnv(), Timeout: 10 * time.Minute, MaxOutput: 8 << 20})
-	if err != nil {
-		return nil, fmt.Errorf("run rpmkeys: %w", err)
-	}
-	lacking := map[string]string{}
-	for line := range strings.Lines(string(out.Stdout)) {
-		file, said, ok := strings.Cut(strings.TrimSpace(line), ": ")
-		key, known := files[strings.TrimPrefix(strings.TrimPrefix(file, m.cfg.Root), "/")]
-		if ok && known && !(strings.Contains(said, "signatures") && strings.HasSuffix(said, "OK") && !strings.Contains(said, "NOT OK")) {
-			lacking[key] = "its signature is not accepted (" + said + "): import the key of its repository with rpm --import"
-		}
-	}
-	if len(lacking) > 0 {
-		fmt.Fprintf(log, "\n$ rpmkeys --checksig\n%s%s", out.Stdout, out.Stderr) // a log
-	}
-	return lacking, nil
+	return rpm.Unsigned(ctx, m.cfg.Exec, files, log)
 }
 
 // cachedFile is a package file in dnf's cache.
@@ -167,7 +139,7 @@ func (m *Manager) cached(name, text, arch string) []cachedFile {
 			continue
 		}
 		for _, dir := range []string{path.Join(path.Dir(r.Dir), "packages"), path.Join(r.Dir, "packages")} {
-			f := path.Join(dir, packageFile(name, text, arch))
+			f := path.Join(dir, rpm.PackageFile(name, text, arch))
 			if _, err := fs.Stat(m.cfg.FS, f); err == nil {
 				out = append(out, cachedFile{f, r.ID})
 			}
@@ -183,14 +155,14 @@ func (m *Manager) Apply(ctx context.Context, w patch.Wish, p *patch.Plan, unit s
 	if err != nil {
 		return patch.Applied{}, err
 	}
-	if why := differs(p, again); why != "" {
+	if why := rpm.Differs(p, again); why != "" {
 		return patch.Applied{Code: 1, Text: "nothing was done: " + why}, nil
 	}
 	opts, err := m.options(w.Sources)
 	if err != nil {
 		return patch.Applied{}, err
 	}
-	orders, err := m.orders(ctx, w)
+	orders, err := m.reader.Orders(ctx, w)
 	if err != nil {
 		return patch.Applied{}, err
 	}
@@ -208,27 +180,6 @@ func (m *Manager) Apply(ctx context.Context, w patch.Wish, p *patch.Plan, unit s
 		a.Text = complaint(text, code)
 	}
 	return a, nil
-}
-
-// differs says what two plans have not in common.
-func differs(want, have *patch.Plan) string {
-	if have.Refused != "" {
-		return have.Refused
-	}
-	news := map[string]string{}
-	for _, c := range want.Changes {
-		news[c.Key()] = c.New
-	}
-	for _, c := range have.Changes {
-		if n, ok := news[c.Key()]; !ok || n != c.New {
-			return fmt.Sprintf("%s would change to %q, which was not planned", c.Name, c.New)
-		}
-		delete(news, c.Key())
-	}
-	for k := range news {
-		return k + " would be left out"
-	}
-	return ""
 }
 
 // complaint is what dnf says about its failure, in one line.
@@ -318,54 +269,25 @@ func (m *Manager) Room(_ context.Context, _ patch.Wish, p *patch.Plan) error {
 // Keep puts the package files of the versions that the plan replaces into dir: out of dnf's cache, or from a repository that
 // still has them.
 func (m *Manager) Keep(ctx context.Context, p *patch.Plan, dir string, log *os.File) (map[string]string, error) {
-	kept := map[string]string{}
-	left := int64(system.MaxKept)
-	if v, err := system.VolumeOf("/", dir); err == nil {
-		left = min(left, v.Free-system.Needs(p))
+	cached := func(name, text, arch string) []string {
+		var out []string
+		for _, f := range m.cached(name, text, arch) {
+			out = append(out, filepath.Join(m.cfg.Root, f.path))
+		}
+		return out
 	}
-	args := []string{"-y", "--downloadonly", "--downloaddir=" + dir, "--setopt=metadata_expire=-1", "reinstall"}
-	bare := len(args)
-	names := map[string]string{} // file to key
-	for _, c := range p.Changes {
-		if c.Old == "" {
-			continue
+	return m.reader.Keep(ctx, p, dir, cached, func(old []*md.Package) error {
+		if m.sourced != nil {
+			return nil
 		}
-		have, err := m.reader.Installed(ctx, c.Name)
-		if err != nil {
-			return kept, err
+		args := []string{"-y", "--downloadonly", "--downloaddir=" + dir, "--setopt=metadata_expire=-1", "reinstall"}
+		for _, o := range old {
+			args = append(args, o.Name+"-"+rpm.Text(o)+"."+o.Arch)
 		}
-		if list := have[c.Arch]; len(list) > 0 && m.view.InstallOnly(list[0]) {
-			continue // the old one stays installed
+		text, code, err := m.run(ctx, log, "", slices.Concat(m.release(), args))
+		if err == nil && code != 0 {
+			err = fmt.Errorf("fetch the old packages: %s", complaint(text, code))
 		}
-		file := packageFile(c.Name, c.Old, c.Arch)
-		if files := m.cached(c.Name, c.Old, c.Arch); len(files) > 0 {
-			from := filepath.Join(m.cfg.Root, files[0].path)
-			info, err := os.Stat(from)
-			if err == nil && info.Size() <= left && system.KeepFile(from, filepath.Join(dir, file)) == nil {
-				left -= info.Size()
-				kept[c.Key()] = file
-			}
-			continue
-		}
-		o, ok := m.reader.Offered(ctx, c.Name, c.Arch, c.Old)
-		if !ok || o.Bytes > left || m.sourced != nil {
-			continue
-		}
-		left -= o.Bytes
-		names[path.Base(o.Location)] = c.Key()
-		args = append(args, c.Name+"-"+c.Old+"."+o.Arch)
-	}
-	if len(args) == bare || ctx.Err() != nil {
-		return kept, nil
-	}
-	text, code, err := m.run(ctx, log, "", slices.Concat(m.release(), args))
-	if err == nil && code != 0 {
-		err = fmt.Errorf("fetch the old packages: %s", complaint(text, code))
-	}
-	for file, key := range names {
-		if _, no := os.Stat(filepath.Join(dir, file)); no == nil {
-			kept[key] = file
-		}
-	}
-	return kept, err
+		return err
+	})
 }

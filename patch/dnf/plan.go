@@ -13,7 +13,6 @@ import (
 	"oakum.dev/baseline"
 	"oakum.dev/patch"
 	"oakum.dev/patch/rpm"
-	"oakum.dev/pkgver"
 	md "oakum.dev/repo/rpm"
 )
 
@@ -44,89 +43,27 @@ func (m *Manager) release() []string {
 	return nil
 }
 
-// order is one word that dnf is given for one package.
-type order struct{ verb, spec string }
-
-// orders turn a wish into dnf's words. A package that is there is upgraded, so that it stays marked as it is; what is not
-// there is installed.
-func (m *Manager) orders(ctx context.Context, w patch.Wish) ([]order, error) {
-	var out []order
-	for _, p := range w.Install {
-		have, err := m.reader.Installed(ctx, p.Name)
-		if err != nil {
-			return nil, err
-		}
-		spec := p.File
-		if spec == "" {
-			spec = p.Name + "-" + p.Version + "." + m.archOf(ctx, p)
-		}
-		versions := have[p.Arch]
-		if len(versions) == 0 {
-			versions = have["noarch"] // may change places with the machine's own
-		}
-		if len(versions) == 0 {
-			out = append(out, order{"install", spec})
-			continue
-		}
-		top := versions[len(versions)-1]
-		switch c := pkgver.RPM(p.Version, rpm.Text(top)); {
-		case c >= 0:
-			out = append(out, order{"upgrade", spec})
-		case m.view.InstallOnly(top): // the older one is there still, or it is brought back beside the newer one
-			if !slices.ContainsFunc(versions, func(v *md.Package) bool { return pkgver.RPM(rpm.Text(v), p.Version) == 0 }) {
-				out = append(out, order{"install", spec})
-			}
-			for _, v := range versions {
-				if pkgver.RPM(rpm.Text(v), p.Version) > 0 {
-					out = append(out, order{"remove", v.Name + "-" + rpm.Text(v) + "." + v.Arch})
-				}
-			}
-		default:
-			out = append(out, order{"downgrade", spec})
-		}
-	}
-	for _, r := range w.Remove {
-		name, arch, _ := strings.Cut(r, ":")
-		have, err := m.reader.Installed(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		for _, v := range have[arch] {
-			out = append(out, order{"remove", v.Name + "-" + rpm.Text(v) + "." + v.Arch})
-		}
-	}
-	return out, nil
-}
-
-// archOf is the architecture of the offered version: noarch may change places with the machine's own.
-func (m *Manager) archOf(ctx context.Context, p patch.Want) string {
-	if o, ok := m.reader.Offered(ctx, p.Name, p.Arch, p.Version); ok {
-		return o.Arch
-	}
-	return p.Arch
-}
-
 // command makes dnf's words for orders. Words of several kinds go through a script, which is one transaction. done
 // removes it.
-func (m *Manager) command(orders []order) (args []string, done func(), err error) {
+func (m *Manager) command(orders []rpm.Order) (args []string, done func(), err error) {
 	done = func() {}
 	verbs := map[string]bool{}
 	for _, o := range orders {
-		verbs[o.verb] = true
+		verbs[o.Verb] = true
 	}
 	switch {
 	case len(orders) == 0:
 		return []string{"upgrade", "oakum-nothing"}, done, nil
 	case len(verbs) == 1:
-		args = append(args, orders[0].verb)
+		args = append(args, orders[0].Verb)
 		for _, o := range orders {
-			args = append(args, o.spec)
+			args = append(args, o.Spec())
 		}
 		return args, done, nil
 	case m.tool.name == "dnf5":
 		args = append(args, "do")
 		for _, o := range orders {
-			args = append(args, "--action="+o.verb, o.spec)
+			args = append(args, "--action="+o.Verb, o.Spec())
 		}
 		return args, done, nil
 	}
@@ -146,14 +83,14 @@ func (m *Manager) command(orders []order) (args []string, done func(), err error
 }
 
 // script writes orders as lines, one for each verb. dnf takes package files in the first line only, so those share one.
-func script(orders []order) string {
-	local := func(o order) bool { return strings.HasPrefix(o.spec, "/") }
+func script(orders []rpm.Order) string {
+	local := func(o rpm.Order) bool { return o.File != "" }
 	verb := ""
 	for _, o := range orders {
 		switch {
 		case !local(o):
-		case verb == "" || verb == o.verb:
-			verb = o.verb
+		case verb == "" || verb == o.Verb:
+			verb = o.Verb
 		default:
 			verb = "install" // takes older files too
 		}
@@ -168,12 +105,12 @@ func script(orders []order) string {
 	}
 	for _, o := range orders {
 		if local(o) {
-			add(verb, o.spec)
+			add(verb, o.Spec())
 		}
 	}
 	for _, o := range orders {
 		if !local(o) {
-			add(o.verb, o.spec)
+			add(o.Verb, o.Spec())
 		}
 	}
 	var b strings.Builder
@@ -197,7 +134,7 @@ func (m *Manager) Plan(ctx context.Context, w patch.Wish) (*patch.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	orders, err := m.orders(ctx, w)
+	orders, err := m.reader.Orders(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +161,7 @@ func (m *Manager) Plan(ctx context.Context, w patch.Wish) (*patch.Plan, error) {
 		text, reason := refusal(out.Stdout, out.Stderr, out.Code)
 		return &patch.Plan{Refused: text, Reason: reason}, nil
 	}
-	p, err := m.changes(ctx, rows)
+	p, err := m.reader.Plan(ctx, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -260,12 +197,6 @@ func (m *Manager) pointAt() ([]string, error) {
 	return []string{"--installroot=" + m.cfg.Root}, nil
 }
 
-// row is a line of the table that dnf shows before a transaction.
-type row struct {
-	action, name, arch, evr string
-	replaces                []string // "name.arch evr", or "name arch evr"
-}
-
 // actions are the headings of the table, in the words of dnf 4, dnf 5 and yum 3.
 var actions = map[string]string{
 	"Installing": "install", "Installing dependencies": "install", "Installing weak dependencies": "install", "Installing for dependencies": "install",
@@ -277,12 +208,12 @@ var actions = map[string]string{
 
 // readTable reads the table. A name that is too long for its column has the rest on the next line. found is false where
 // there is no table.
-func readTable(b []byte) (rows []row, found bool) {
+func readTable(b []byte) (rows []rpm.Step, found bool) {
 	action := ""
 	var words []string
 	flush := func() {
 		if len(words) >= 3 && action != "" {
-			rows = append(rows, row{action: action, name: words[0], arch: words[1], evr: words[2]})
+			rows = append(rows, rpm.Step{Action: action, Name: words[0], Arch: words[1], EVR: words[2]})
 		}
 		words = nil
 	}
@@ -302,7 +233,7 @@ func readTable(b []byte) (rows []row, found bool) {
 		case strings.HasPrefix(strings.TrimSpace(text), "replacing "):
 			flush()
 			if n := len(rows); n > 0 {
-				rows[n-1].replaces = append(rows[n-1].replaces, strings.Join(strings.Fields(text)[1:], " "))
+				rows[n-1].Replaces = append(rows[n-1].Replaces, strings.Join(strings.Fields(text)[1:], " "))
 			}
 		case strings.HasPrefix(text, "  ") && len(words) > 0 && len(words) < 4:
 			words = append(words, strings.Fields(text)...)
@@ -317,95 +248,12 @@ func readTable(b []byte) (rows []row, found bool) {
 	return rows, false
 }
 
-// changes turns dnf's table into a plan.
-func (m *Manager) changes(ctx context.Context, rows []row) (*patch.Plan, error) {
-	p := &patch.Plan{}
-	at := map[string]int{}
-	put := func(c patch.Change) {
-		if i, twice := at[c.Key()]; twice {
-			if c.New != "" { // an old kernel that makes room for a new one says nothing
-				p.Changes[i] = c
-			}
-			return
-		}
-		at[c.Key()] = len(p.Changes)
-		p.Changes = append(p.Changes, c)
-	}
-	for _, r := range rows {
-		if r.action == "" || r.action == "reinstall" {
-			continue
-		}
-		have, err := m.reader.Installed(ctx, r.name)
-		if err != nil {
-			return nil, err
-		}
-		c := patch.Change{Name: r.name, Arch: r.arch}
-		versions := have[r.arch]
-		if len(versions) == 0 && r.action != "install" {
-			for arch, list := range have { // noarch has become the machine's own, or the other way round
-				if arch == "noarch" || r.arch == "noarch" {
-					c.Arch, versions = arch, list
-				}
-			}
-		}
-		text := full(r.evr)
-		if r.action == "remove" {
-			c.Old = text
-			if left := slices.DeleteFunc(slices.Clone(versions), func(v *md.Package) bool { return pkgver.RPM(rpm.Text(v), text) == 0 }); len(left) > 0 {
-				top := rpm.Text(left[len(left)-1])
-				if pkgver.RPM(top, text) > 0 {
-					continue // an older one of several kernels: the package stays where it is
-				}
-				c.New, c.Down = top, true
-			}
-			put(c)
-			continue
-		}
-		c.New = text
-		if len(versions) > 0 {
-			c.Old = rpm.Text(versions[len(versions)-1])
-			c.Down = pkgver.RPM(c.New, c.Old) < 0
-			if m.view.Held != nil {
-				c.Held = m.view.Held(c.Name, c.Arch) != ""
-			}
-		} else {
-			c.Auto = true // it is there for another package only
-		}
-		if c.Old == c.New {
-			continue
-		}
-		if o, ok := m.reader.Offered(ctx, r.name, r.arch, text); ok {
-			c.Bytes, c.Grows = o.Bytes, o.DiskBytes
-			if len(versions) > 0 && !m.view.InstallOnly(versions[0]) {
-				c.Grows -= versions[len(versions)-1].DiskBytes
-			}
-		}
-		put(c)
-		for _, old := range r.replaces {
-			w := strings.Fields(old)
-			if len(w) == 2 {
-				if i := strings.LastIndexByte(w[0], '.'); i > 0 {
-					w = []string{w[0][:i], w[0][i+1:], w[1]}
-				}
-			}
-			if len(w) >= 3 && w[0] != r.name { // dnf 5 also lists the older version of the same package
-				put(patch.Change{Name: w[0], Arch: w[1], Old: full(w[2]), By: r.name})
-			}
-		}
-	}
-	return p, nil
-}
-
-func full(evr string) string {
-	if i := strings.IndexByte(evr, ':'); i > 0 {
-		return evr
-	}
-	return "0:" + evr
-}
-
 // refusal picks out of dnf's complaint what a person needs, and names its kind.
 func refusal(stdout, stderr []byte, code int) (text, reason string) {
 	var out []string
+	if bytes.Contains(stderr, []byte("You have enabled checking of packages via GPG keys")) || bytes.Contains(stdout, []byte("You have enabled checking of packages via GPG keys")) {
+		return "packages are to be checked (gpgcheck), and neither the node nor the repository has a key: import one with rpm --import", patch.ReasonNotTrusted
+	}
 	for line := range bytes.Lines(append(slices.Clone(stderr), stdout...)) {
 		s := strings.TrimSpace(string(line))
 		low := strings.ToLower(s)

@@ -17,9 +17,10 @@ import (
 )
 
 // Text is a version as titles have it: with its epoch, also when that is 0.
-func Text(p *md.Package) string { return full(p.EVR()) }
+func Text(p *md.Package) string { return Full(p.EVR()) }
 
-func full(evr string) string {
+// Full is a version with its epoch, also when that is 0.
+func Full(evr string) string {
 	if i := strings.IndexByte(evr, ':'); i > 0 && strings.Trim(evr[:i], "0123456789") == "" {
 		return evr
 	}
@@ -89,11 +90,11 @@ func (n *node) describe(i *installed) patch.Package {
 	top := i.newest()
 	out := patch.Package{Name: i.name, Arch: i.arch, Installed: Text(top), InstalledTime: top.Installed, Broken: i.broken}
 	if n.view.Held != nil {
-		out.Held = n.view.Held(i.name, i.arch)
+		out.Held = n.view.Held(top)
 	}
 	states := map[string]*state{}
 	at := func(epoch, version, release, evr string) *state {
-		text := full(evr)
+		text := Full(evr)
 		s := states[text]
 		if s == nil {
 			s = &state{text: text, order: pkgver.RPM(text, out.Installed), epoch: epoch, version: version, release: release}
@@ -125,7 +126,7 @@ func (n *node) describe(i *installed) patch.Package {
 	}
 	slices.SortFunc(out.Versions, func(a, b patch.Version) int { return pkgver.RPM(a.Text, b.Text) })
 	for _, o := range n.obsoletes[i.name] {
-		if away := n.away(o, o.repo.Priority); away.Reason == "" {
+		if away := n.away(o, top, o.repo.Priority); away.Reason == "" {
 			out.Replaced = o.Name + " " + o.EVR()
 		}
 	}
@@ -156,9 +157,9 @@ func (n *node) bestPriority(i *installed) int {
 }
 
 // away says why an offer is kept away.
-func (n *node) away(o offer, best int) Away {
+func (n *node) away(o offer, have *md.Package, best int) Away {
 	if n.view.Away != nil {
-		if a := n.view.Away(o.repo, o.Package); a.Reason != "" {
+		if a := n.view.Away(o.repo, o.Package, have); a.Reason != "" {
 			return a
 		}
 	}
@@ -175,7 +176,7 @@ func (n *node) version(i *installed, s *state, best int) patch.Version {
 		return cmp.Or(cmp.Compare(a.repo.Priority, b.repo.Priority), cmp.Compare(a.repo.Cost, b.repo.Cost))
 	})
 	for k, o := range s.offers {
-		a := n.away(o, best)
+		a := n.away(o, i.newest(), best)
 		if k > 0 && a.Reason != "" {
 			continue
 		}
@@ -191,7 +192,9 @@ func (n *node) version(i *installed, s *state, best int) patch.Version {
 			break
 		}
 	}
-	slices.SortStableFunc(s.naming, func(a, b naming) int { return cmp.Compare(b.released(s.built).Unix(), a.released(s.built).Unix()) })
+	slices.SortStableFunc(s.naming, func(a, b naming) int {
+		return cmp.Compare(n.view.released(b.notice, s.built).Unix(), n.view.released(a.notice, s.built).Unix())
+	})
 	fact := baseline.Patch{Name: i.name, Arch: i.arch, Epoch: cmp.Or(s.epoch, "0"), Version: s.version, Release: s.release}
 	seen := map[string]bool{}
 	for _, x := range s.naming {
@@ -201,9 +204,13 @@ func (n *node) version(i *installed, s *state, best int) patch.Version {
 		seen[x.notice.ID+" "+x.notice.Type] = true
 		p := n.view.facts(x.notice)
 		p.Name, p.Arch, p.Epoch, p.Version, p.Release = fact.Name, fact.Arch, fact.Epoch, fact.Version, fact.Release
-		p.Released = x.released(s.built)
+		p.Released = n.view.released(x.notice, s.built)
 		v.Patches = append(v.Patches, p)
+		if n.view.Remark != nil && v.Kept == "" && v.Unusable == "" && v.Detail == "" {
+			v.Detail = n.view.Remark(x.notice)
+		}
 	}
+	n.refuse(&v, s)
 	if len(v.Patches) == 0 {
 		fact.Released = s.built
 		v.Patches = []baseline.Patch{fact}
@@ -211,14 +218,28 @@ func (n *node) version(i *installed, s *state, best int) patch.Version {
 	return v
 }
 
+// refuse keeps a version away that all of its notices are refused for.
+func (n *node) refuse(v *patch.Version, s *state) {
+	if n.view.Refused == nil || len(s.naming) == 0 || v.Kept != "" || v.Unusable != "" {
+		return
+	}
+	why := ""
+	for _, x := range s.naming {
+		if why = n.view.Refused(x.notice); why == "" {
+			return
+		}
+	}
+	v.Kept, v.Detail = patch.ReasonHeld, why
+}
+
 // released is when a notice's versions were released: updated, else issued, else the package's build.
 // Source: AWS Systems Manager User Guide, "How security patches are selected".
-func (x naming) released(built time.Time) time.Time {
+func (v *View) released(x *md.Notice, built time.Time) time.Time {
 	switch {
-	case !x.notice.Updated.IsZero():
-		return x.notice.Updated
-	case !x.notice.Issued.IsZero():
-		return x.notice.Issued
+	case !x.Updated.IsZero() && !v.Issued:
+		return x.Updated
+	case !x.Issued.IsZero():
+		return x.Issued
 	}
 	return built
 }
@@ -228,7 +249,7 @@ func (x naming) released(built time.Time) time.Time {
 func (v *View) facts(x *md.Notice) baseline.Patch {
 	p := baseline.Patch{
 		HasNotice: true, Security: true, AdvisoryIDs: append([]string{x.ID}, x.Self...), CVEs: x.CVEs, Bugzillas: x.Bugzillas,
-		Classification: v.Classify(x.Type), Severity: Title(x.Severity), Released: naming{notice: x}.released(time.Time{}),
+		Classification: v.Classify(x.Type), Severity: Title(x.Severity), Released: v.released(x, time.Time{}),
 	}
 	if p.Severity == "" {
 		p.Severity = v.NoSeverity

@@ -47,15 +47,19 @@ type Away struct {
 type View struct {
 	Machine     string // architecture as uname -m gives it
 	Repos       []Repo
-	Away        func(r *Repo, p *md.Package) Away // nil: nothing is kept away
-	Stream      func(module string) bool          // whether NAME:STREAM is active; nil: all are
-	InstallOnly func(p *md.Package) bool          // several versions are installed side by side; nil: none
-	Held        func(name, arch string) string    // why a package is not touched at all; nil: none is
-	Classify    func(kind string) string          // the classification of a notice's type
-	NoSeverity  string                            // the severity of a notice without one
-	Err         func() error                      // what went wrong while they were answered; nil: nothing can
-	Source      string                            // names what repositories these are, when not the node's own
-	Identity    string                            // changes when one of the answers above may
+	Away        func(r *Repo, p, have *md.Package) Away // have is the installed version; nil: nothing is kept away
+	Stream      func(module string) bool                // whether NAME:STREAM is active; nil: all are
+	InstallOnly func(p *md.Package) bool                // several versions are installed side by side; nil: none
+	Held        func(p *md.Package) string              // why an installed package is not touched at all; nil: none is
+	Refused     func(x *md.Notice) string               // why what a notice names is not installed for it; nil: it is
+	Withdrawn   func(x *md.Notice) bool                 // a notice counts as if it had not been published; nil: none does
+	Remark      func(x *md.Notice) string               // what to say of a version that a notice names; nil: nothing
+	Issued      bool                                    // a version is released when its notice is issued; later changes of the notice do not count
+	Classify    func(kind string) string                // the classification of a notice's type
+	NoSeverity  string                                  // the severity of a notice without one
+	Err         func() error                            // what went wrong while they were answered; nil: nothing can
+	Source      string                                  // names what repositories these are, when not the node's own
+	Identity    string                                  // changes when one of the answers above may
 	Degraded    []string
 }
 
@@ -321,6 +325,9 @@ func (n *node) addOffer(r *Repo, p *md.Package) {
 }
 
 func (n *node) addNotice(r *Repo, x *md.Notice) {
+	if n.view.Withdrawn != nil && n.view.Withdrawn(x) {
+		return
+	}
 	kept := x.Packages[:0]
 	for _, p := range x.Packages {
 		if p.Module != "" && n.view.Stream != nil && !n.view.Stream(p.Module) {

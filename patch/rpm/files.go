@@ -1,0 +1,152 @@
+package rpm
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"oakum.dev/patch"
+	"oakum.dev/patch/system"
+	md "oakum.dev/repo/rpm"
+)
+
+// PackageFile is the usual name of a version's package file. text is the version as in titles.
+func PackageFile(name, text, arch string) string {
+	_, vr, _ := strings.Cut(text, ":")
+	return name + "-" + vr + "." + arch + ".rpm"
+}
+
+// Unsigned finds package files whose signature the node does not accept. files are absolute paths with the keys of what
+// they belong to; what comes back is why not, by key.
+func Unsigned(ctx context.Context, exec patch.Exec, files map[string]string, log *os.File) (map[string]string, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	args := []string{"--checksig"}
+	for f := range files {
+		args = append(args, f)
+	}
+	slices.Sort(args[1:])
+	out, err := exec.Run(ctx, patch.Command{Path: "/usr/bin/rpmkeys", Args: args, Env: patch.BaseEnv(), Timeout: 10 * time.Minute, MaxOutput: 8 << 20})
+	if err != nil {
+		return nil, fmt.Errorf("run rpmkeys: %w", err)
+	}
+	lacking := map[string]string{}
+	for line := range strings.Lines(string(out.Stdout)) {
+		file, said, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		key, known := files[file]
+		if ok && known && !(strings.Contains(said, "signatures") && strings.HasSuffix(said, "OK") && !strings.Contains(said, "NOT OK")) {
+			lacking[key] = "its signature is not accepted (" + said + "): import the key of its repository with rpm --import"
+		}
+	}
+	if len(lacking) > 0 {
+		fmt.Fprintf(log, "\n$ rpmkeys --checksig\n%s%s", out.Stdout, out.Stderr) // a log
+	}
+	return lacking, nil
+}
+
+// Keep puts the package files of the versions that a plan replaces into dir and returns their names by Change.Key: those
+// that cached names (absolute paths), and those that fetch can get into dir. There is a bound on what is kept.
+func (r *Reader) Keep(
+	ctx context.Context, p *patch.Plan, dir string, cached func(name, text, arch string) []string, fetch func([]*md.Package) error,
+) (map[string]string, error) {
+	kept := map[string]string{}
+	left := int64(system.MaxKept)
+	if v, err := system.VolumeOf("/", dir); err == nil {
+		left = min(left, v.Free-system.Needs(p))
+	}
+	var ask []*md.Package
+	names := map[string]string{} // file to key
+	for _, c := range p.Changes {
+		if c.Old == "" {
+			continue
+		}
+		have, err := r.Installed(ctx, c.Name)
+		if err != nil {
+			return kept, err
+		}
+		if list := have[c.Arch]; len(list) > 0 && r.installOnly(list[0]) {
+			continue // the old one stays installed
+		}
+		file := PackageFile(c.Name, c.Old, c.Arch)
+		if files := cached(c.Name, c.Old, c.Arch); len(files) > 0 {
+			info, err := os.Stat(files[0])
+			if err == nil && info.Size() <= left && system.KeepFile(files[0], filepath.Join(dir, file)) == nil {
+				left -= info.Size()
+				kept[c.Key()] = file
+			}
+			continue
+		}
+		o, ok := r.Offered(ctx, c.Name, c.Arch, c.Old)
+		if !ok || o.Bytes > left {
+			continue
+		}
+		left -= o.Bytes
+		names[path.Base(o.Location)] = c.Key()
+		ask = append(ask, o)
+	}
+	if len(ask) == 0 || ctx.Err() != nil {
+		return kept, nil
+	}
+	err := fetch(ask)
+	for file, key := range names {
+		if _, no := os.Stat(filepath.Join(dir, file)); no == nil {
+			kept[key] = file
+		}
+	}
+	return kept, err
+}
+
+// Mend finishes what an interrupted transaction left of packages that are installed twice: reinstall installs the new
+// version once more, with its scripts, and the old one is erased. reinstall returns what was in its way.
+func Mend(
+	ctx context.Context, cfg *system.Config, log *os.File, installOnly func(*md.Package) bool, reinstall func(Duplicate) (string, error),
+) (patch.Health, error) {
+	h := patch.Health{Broken: map[string]string{}}
+	twice, err := Twice(ctx, cfg.FS, installOnly)
+	if err != nil || len(twice) == 0 {
+		return h, err
+	}
+	for _, d := range twice {
+		said, err := reinstall(d)
+		if err != nil {
+			return h, err
+		}
+		if said != "" { // its repository may not have it any more: then its scripts may not have run
+			h.Trouble = append(h.Trouble, d.New.Name+" could not be installed once more: "+said)
+		}
+		for _, old := range d.Old {
+			text, code, err := system.Logged(ctx, cfg.Exec, log, "/usr/bin/rpm", []string{"--erase", old.Name + "-" + old.EVR() + "." + old.Arch})
+			if err != nil {
+				return h, err
+			}
+			if code != 0 {
+				h.Trouble = append(h.Trouble, "the old version of "+old.Name+" stays: "+strings.Join(strings.Fields(text), " "))
+			}
+		}
+	}
+	after, err := Twice(ctx, cfg.FS, installOnly)
+	if err != nil {
+		return h, err
+	}
+	left := map[string]bool{}
+	for _, d := range after {
+		left[d.Key()] = true
+		h.Broken[d.Key()] = d.String()
+	}
+	var mended []string
+	for _, d := range twice {
+		if !left[d.Key()] {
+			mended = append(mended, d.Key())
+		}
+	}
+	if len(mended) > 0 {
+		h.Repaired = append(h.Repaired, "an interrupted transaction had left packages installed twice; finished: "+strings.Join(mended, " "))
+	}
+	return h, nil
+}

@@ -1,0 +1,229 @@
+package rpm
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"oakum.dev/patch"
+	"oakum.dev/pkgver"
+	md "oakum.dev/repo/rpm"
+)
+
+// Order is one thing that a package manager is told to do with one package.
+type Order struct {
+	Verb       string // install, upgrade, downgrade or remove
+	Name, Arch string
+	Version    string // as in titles, with its epoch
+	File       string // package file on the node to install from; empty: from a repository
+}
+
+// Spec is the package in its version, NAME-EVR.ARCH, or its file.
+func (o *Order) Spec() string {
+	if o.File != "" {
+		return o.File
+	}
+	return o.Name + "-" + o.Version + "." + o.Arch
+}
+
+// Orders turn a wish into what the manager is told. A package that is there is upgraded, so that it stays marked as it is;
+// what is not there is installed.
+func (r *Reader) Orders(ctx context.Context, w patch.Wish) ([]Order, error) {
+	var out []Order
+	for _, p := range w.Install {
+		have, err := r.Installed(ctx, p.Name)
+		if err != nil {
+			return nil, err
+		}
+		o := Order{Name: p.Name, Arch: r.archOf(ctx, p), Version: p.Version, File: p.File}
+		versions := have[p.Arch]
+		if len(versions) == 0 {
+			versions = have["noarch"] // may change places with the machine's own
+		}
+		if len(versions) == 0 {
+			o.Verb = "install"
+			out = append(out, o)
+			continue
+		}
+		top := versions[len(versions)-1]
+		switch c := pkgver.RPM(p.Version, Text(top)); {
+		case c >= 0:
+			o.Verb = "upgrade"
+			out = append(out, o)
+		case r.installOnly(top): // the older one is there still, or it is brought back beside the newer one
+			if !slices.ContainsFunc(versions, func(v *md.Package) bool { return pkgver.RPM(Text(v), p.Version) == 0 }) {
+				o.Verb = "install"
+				out = append(out, o)
+			}
+			for _, v := range versions {
+				if pkgver.RPM(Text(v), p.Version) > 0 {
+					out = append(out, removal(v))
+				}
+			}
+		default:
+			o.Verb = "downgrade"
+			out = append(out, o)
+		}
+	}
+	for _, x := range w.Remove {
+		name, arch, _ := strings.Cut(x, ":")
+		have, err := r.Installed(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range have[arch] {
+			out = append(out, removal(v))
+		}
+	}
+	return out, nil
+}
+
+func removal(p *md.Package) Order {
+	return Order{Verb: "remove", Name: p.Name, Arch: p.Arch, Version: Text(p)}
+}
+
+// archOf is the architecture of the offered version: noarch may change places with the machine's own.
+func (r *Reader) archOf(ctx context.Context, p patch.Want) string {
+	if o, ok := r.Offered(ctx, p.Name, p.Arch, p.Version); ok {
+		return o.Arch
+	}
+	return p.Arch
+}
+
+func (r *Reader) installOnly(p *md.Package) bool {
+	return r.view != nil && r.view.InstallOnly != nil && r.view.InstallOnly(p)
+}
+
+// Step is a line of what a manager says that it would do.
+type Step struct {
+	Action, Name, Arch, EVR string   // Action: install, upgrade (also to an older version), reinstall or remove
+	Replaces                []string // "name.arch evr", or "name arch evr"
+}
+
+// Plan turns a manager's steps into a plan.
+func (r *Reader) Plan(ctx context.Context, steps []Step) (*patch.Plan, error) {
+	p := &patch.Plan{}
+	at := map[string]int{}
+	put := func(c patch.Change) {
+		if i, twice := at[c.Key()]; twice {
+			if c.New != "" { // an old kernel that makes room for a new one says nothing
+				p.Changes[i] = c
+			}
+			return
+		}
+		at[c.Key()] = len(p.Changes)
+		p.Changes = append(p.Changes, c)
+	}
+	for _, s := range steps {
+		if s.Action == "" || s.Action == "reinstall" {
+			continue
+		}
+		have, err := r.Installed(ctx, s.Name)
+		if err != nil {
+			return nil, err
+		}
+		c := patch.Change{Name: s.Name, Arch: s.Arch}
+		versions := have[s.Arch]
+		if len(versions) == 0 && s.Action != "install" {
+			for arch, list := range have { // noarch has become the machine's own, or the other way round
+				if arch == "noarch" || s.Arch == "noarch" {
+					c.Arch, versions = arch, list
+				}
+			}
+		}
+		text := Full(s.EVR)
+		if s.Action == "remove" {
+			c.Old = text
+			if left := slices.DeleteFunc(slices.Clone(versions), func(v *md.Package) bool { return pkgver.RPM(Text(v), text) == 0 }); len(left) > 0 {
+				top := Text(left[len(left)-1])
+				if pkgver.RPM(top, text) > 0 {
+					continue // an older one of several kernels: the package stays where it is
+				}
+				c.New, c.Down = top, true
+			}
+			put(c)
+			continue
+		}
+		c.New = text
+		if len(versions) > 0 {
+			top := versions[len(versions)-1]
+			c.Old = Text(top)
+			c.Down = pkgver.RPM(c.New, c.Old) < 0
+			if r.view.Held != nil {
+				c.Held = r.view.Held(top) != ""
+			}
+		} else {
+			c.Auto = true // it is there for another package only
+		}
+		if c.Old == c.New {
+			continue
+		}
+		if o, ok := r.Offered(ctx, s.Name, s.Arch, text); ok {
+			c.Bytes, c.Grows = o.Bytes, o.DiskBytes
+			if len(versions) > 0 && !r.installOnly(versions[0]) {
+				c.Grows -= versions[len(versions)-1].DiskBytes
+			}
+		}
+		put(c)
+		for _, old := range s.Replaces {
+			w := strings.Fields(old)
+			if len(w) == 2 {
+				if i := strings.LastIndexByte(w[0], '.'); i > 0 {
+					w = []string{w[0][:i], w[0][i+1:], w[1]}
+				}
+			}
+			if len(w) >= 3 && w[0] != s.Name { // dnf 5 also lists the older version of the same package
+				put(patch.Change{Name: w[0], Arch: w[1], Old: Full(w[2]), By: s.Name})
+			}
+		}
+	}
+	return p, nil
+}
+
+// Differs says what two plans have not in common, or nothing.
+func Differs(want, have *patch.Plan) string {
+	if have.Refused != "" {
+		return have.Refused
+	}
+	news := map[string]string{}
+	for _, c := range want.Changes {
+		news[c.Key()] = c.New
+	}
+	for _, c := range have.Changes {
+		if n, ok := news[c.Key()]; !ok || n != c.New {
+			return fmt.Sprintf("%s would change to %q, which was not planned", c.Name, c.New)
+		}
+		delete(news, c.Key())
+	}
+	for k := range news {
+		return k + " would be left out"
+	}
+	return ""
+}
+
+// Fetched reports that nothing is known of newer versions: without metadata nothing would be missing, which would be no
+// more than not knowing. list and refresh are the manager's commands to name.
+func (v *View) Fetched(sourced bool, list, refresh string) error {
+	why := ""
+	for i := range v.Repos {
+		if v.Repos[i].Dir != "" {
+			return nil
+		}
+		if why == "" {
+			why = v.Repos[i].Failed
+		}
+	}
+	e := patch.Fail("REPO_METADATA", "there is no metadata of the %d enabled repositories: newer versions are not known", len(v.Repos))
+	manager, _, _ := strings.Cut(refresh, " ")
+	switch {
+	case len(v.Repos) == 0 && !sourced:
+		e = patch.Fail("REPO_METADATA", "no repository is enabled: newer versions are not known")
+		e.Hint = "a system that needs a subscription has repositories once it is registered; see " + list
+	case why != "":
+		e.Hint = manager + " says: " + why
+	default:
+		e.Hint = "run " + refresh + ", or scan as root without --no-refresh"
+	}
+	return e
+}
