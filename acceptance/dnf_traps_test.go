@@ -166,8 +166,11 @@ func TestReasonsOnDNF(t *testing.T) {
 	if code != 1 {
 		t.Errorf("install ends with %d: %+v", code, installed.counts())
 	}
-	if got := strings.Join(strings.Fields(n.mustRun("rpm", "-q", "oakkernel", "oakok", "oakunsigned", "oaknew", "oakold")), " "); !strings.Contains(got, "oakkernel-1-1.x86_64 oakkernel-2-1.x86_64 oakok-2-1.x86_64 oakunsigned-1-1.x86_64") {
+	if got := strings.Join(strings.Fields(n.mustRun("rpm", "-q", "oakkernel", "oakok", "oakunsigned", "oakold")), " "); got != "oakkernel-1-1.x86_64 oakkernel-2-1.x86_64 oakok-2-1.x86_64 oakunsigned-1-1.x86_64 oakold-1-1.x86_64" {
 		t.Errorf("rpm has %s", got)
+	}
+	if out := n.mustRun("rpm", "-qa", "gpg-pubkey*"); out != "" {
+		t.Errorf("a key was imported: %s", out)
 	}
 }
 
