@@ -21,14 +21,14 @@ func TestTrapsAreTested(t *testing.T) {
 	for _, g := range []struct {
 		letter string
 		last   int
-	}{{"A", 15}, {"R", 10}, {"G", 5}, {"D", 21}} {
+	}{{"A", 15}, {"R", 10}, {"G", 5}, {"D", 21}, {"W", 14}, {"X", 4}} {
 		for i := range g.last {
 			want = append(want, fmt.Sprint(g.letter, i+1))
 		}
 	}
 	var listed []string
 	named := regexp.MustCompile("`([a-z/]+)\\.(Test\\w+)(/\\w+)?`")
-	for _, m := range regexp.MustCompile(`(?m)^\| ([ARGD]\d+) \|(.*)\|(.*)\|$`).FindAllStringSubmatch(string(doc), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\| ([A-Z]\d+) \|(.*)\|(.*)\|$`).FindAllStringSubmatch(string(doc), -1) {
 		id, cell := m[1], m[3]
 		listed = append(listed, id)
 		if strings.TrimSpace(cell) == "" {
