@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -148,7 +149,8 @@ func scanExit(res *compliance.Result) error {
 			"run the scan as root without --no-refresh, or mend the sources")}
 	case res.Header.Status == compliance.Compliant:
 		return nil
-	case c.Missing+c.Failed+c.InstalledRejected == 0 && c.InstalledPendingReboot > 0:
+	case c.Missing+c.Failed+c.InstalledRejected == 0 && c.InstalledPendingReboot > 0 &&
+		!slices.ContainsFunc(res.Items, func(i compliance.Item) bool { return i.AvailableNonCompliant }):
 		return &ExitError{Code: exitRebootNeeded}
 	}
 	return &ExitError{Code: exitNotCompliant}

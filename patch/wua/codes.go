@@ -68,6 +68,7 @@ var codes = map[uint32]Code{
 	0x80240044: {Name: "WU_E_PER_MACHINE_UPDATE_ACCESS_DENIED", Means: "only administrators may do this", Advice: "run it as administrator"},
 	0x80240437: {Name: "WU_E_PT_SECURITY_VERIFICATION_FAILURE", Means: "the update service would not authorize the node", Advice: "look at the clock, at the TLS settings, and at what the WSUS server's web service says"},
 	0x80240438: {Name: "WU_E_PT_ENDPOINT_UNREACHABLE", Means: "there is no way to the update service", Advice: "look at routes, firewall and the proxy of the system (netsh winhttp show proxy)"},
+	0x80240FFF: {Name: "WU_E_UNEXPECTED", Means: "the agent failed for a reason that it has no code for", Advice: "look into the agent's log (Get-WindowsUpdateLog)"},
 	0x80242016: {Name: "WU_E_UH_POSTREBOOTSTILLPENDING", Means: "what it has to do after the reboot is still going on", Advice: "try again later", Retry: true},
 	0x80244017: {Name: "WU_E_PT_HTTP_STATUS_DENIED", Means: "the update service or a proxy wants credentials (401)"},
 	0x80244018: {Name: "WU_E_PT_HTTP_STATUS_FORBIDDEN", Means: "the update service or a proxy forbids it (403)", Advice: "allow the node's SYSTEM account at the proxy"},

@@ -224,21 +224,24 @@ func (s *session) session() object {
 	return o
 }
 
-// search returns the collection of updates that meet the criteria.
+// search returns the result of a search.
 func (s *session) search(session object, criteria string, online bool) object {
 	searcher := session.object(session.call("CreateUpdateSearcher"))
 	searcher.put("Online", online)
-	result := searcher.object(searcher.call("Search", criteria))
-	if code := numberOf(result.get("ResultCode")); code == ResultFailed || code == ResultAborted {
-		panic(&ResultError{Call: "Search", Code: 0x80240438, Text: "the search failed"})
-	}
-	return result.member("Updates")
+	return searcher.object(searcher.call("Search", criteria))
 }
 
 // Search implements Client.
-func (Agent) Search(ctx context.Context, criteria string, online bool) ([]Update, error) {
-	return onThread(ctx, "search for updates", func(s *session) (out []Update) {
-		s.search(s.session(), criteria, online).each(func(u object) { out = append(out, read(u)) })
+func (Agent) Search(ctx context.Context, criteria string, online bool) (Found, error) {
+	return onThread(ctx, "search for updates", func(s *session) (out Found) {
+		result := s.search(s.session(), criteria, online)
+		out.Result = int(numberOf(result.get("ResultCode")))
+		if v := result.maybe("Warnings"); v.VT == ole.VT_DISPATCH && v.Val != 0 {
+			result.object(v).each(func(w object) {
+				out.Warnings = append(out.Warnings, Warning{uint32(numberOf(w.get("HResult"))), textOf(w.maybe("Message"))})
+			})
+		}
+		result.member("Updates").each(func(u object) { out.Updates = append(out.Updates, read(u)) })
 		return out
 	})
 }
@@ -281,7 +284,7 @@ func read(u object) Update {
 // find looks updates up again in the agent's cache, and puts those that are there into a collection in the order of ids.
 func (s *session) find(session object, ids []Identity) (collection object, there []bool) {
 	collection, there = s.create("Microsoft.Update.UpdateColl"), make([]bool, len(ids))
-	found := s.search(session, identityCriteria(ids), false)
+	found := s.search(session, identityCriteria(ids), false).member("Updates")
 	at := map[Identity]int{}
 	for i := range int(numberOf(found.get("Count"))) {
 		mark := s.mark()

@@ -37,7 +37,7 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 	}
 	inv.Packages = append(inv.Packages, m.elsewhere(req.Catalogue, of)...)
 	inv.Repositories = []compliance.Repository{source}
-	inv.Degraded = append(inv.Degraded, m.policy().warnings...)
+	inv.Degraded = append(append(inv.Degraded, m.partly...), m.policy().warnings...)
 	return inv, nil
 }
 
@@ -46,7 +46,7 @@ const historyLength = 500
 // source is where updates come from, as a repository of the result.
 func (m *Manager) source() compliance.Repository {
 	p := m.policy()
-	r := compliance.Repository{URI: p.source, Label: "Windows Update", Trusted: true, RefreshedAt: m.status.LastSearch.UTC(), Stale: !m.online, Detail: p.detail}
+	r := compliance.Repository{URI: p.source, Label: "Windows Update", Trusted: true, RefreshedAt: m.status.LastSearch.UTC(), Stale: !m.online || m.partly != nil, Detail: p.detail}
 	if !m.status.MicrosoftUpdate && p.server == "" {
 		r.Detail = strings.TrimPrefix(r.Detail+"; updates for other Microsoft products are not switched on, so applications are not seen", "; ")
 	}

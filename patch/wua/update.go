@@ -13,7 +13,7 @@ import (
 // Client is the Windows Update Agent of this machine. Its errors are *ResultError where the agent gave a code.
 type Client interface {
 	// Search returns what meets the criteria. online asks the update service; otherwise the agent's cache answers.
-	Search(ctx context.Context, criteria string, online bool) ([]Update, error)
+	Search(ctx context.Context, criteria string, online bool) (Found, error)
 	// AcceptEula accepts the licence terms of updates that have some.
 	AcceptEula(ctx context.Context, ids []Identity) ([]Outcome, error)
 	// Download fetches updates. The outcomes are in the order of ids.
@@ -24,6 +24,19 @@ type Client interface {
 	Status(ctx context.Context) (Status, error)
 	// History returns the newest events, newest first, at most n.
 	History(ctx context.Context, n int) ([]Event, error)
+}
+
+// Found is what a search found. One that succeeded with errors can lack updates, or all of them, and does not fail for that.
+type Found struct {
+	Updates  []Update  `json:"updates"`
+	Result   int       `json:"resultCode"`
+	Warnings []Warning `json:"warnings,omitempty"`
+}
+
+// Warning is something that went wrong in a search.
+type Warning struct {
+	Code uint32 `json:"hResult"`
+	Text string `json:"message"`
 }
 
 // Identity names one revision of an update. A KB is a label that several updates can have.

@@ -51,6 +51,7 @@ type Manager struct {
 	asked  bool              // there was one, and nothing has been installed since
 	online bool              // it went to the update service
 	status Status            // as of the last search
+	partly []string          // why the last search was not complete
 	wanted map[string]string // KB to the version text that was planned
 	edge   sync.Mutex        // for Note
 }
@@ -138,7 +139,10 @@ func (m *Manager) search(ctx context.Context, online bool) error {
 	defer cancel()
 	stop := m.heartbeat(ctx, "the Windows Update Agent is searching")
 	defer stop()
-	updates, err := m.cfg.Client.Search(ctx, criteria(m.cfg.Optional), online)
+	found, err := m.cfg.Client.Search(ctx, criteria(m.cfg.Optional), online)
+	if err == nil && (found.Result == ResultFailed || found.Result == ResultAborted) {
+		err = &ResultError{Call: "Search", Code: firstCode(found.Warnings), Text: "the search failed"}
+	}
 	if err != nil {
 		return m.explain("search for updates", err, "REPO_METADATA")
 	}
@@ -146,8 +150,23 @@ func (m *Manager) search(ctx context.Context, online bool) error {
 	if err != nil {
 		return m.explain("ask the Windows Update Agent for its state", err, "REPO_METADATA")
 	}
-	m.seen, m.asked, m.online, m.status = updates, true, online, status
+	m.seen, m.asked, m.online, m.status, m.partly = found.Updates, true, online, status, nil
+	if found.Result == ResultSucceededWithErrors {
+		m.partly = []string{"the search for updates was not complete: updates can be missing that are not listed here"}
+		for _, w := range found.Warnings {
+			m.partly = append(m.partly, "search: "+strings.TrimSuffix(Explain(w.Code).Text()+": "+w.Text, ": "))
+		}
+	}
 	return nil
+}
+
+func firstCode(ws []Warning) uint32 {
+	for _, w := range ws {
+		if w.Code != 0 {
+			return w.Code
+		}
+	}
+	return 0x80240FFF // WU_E_UNEXPECTED
 }
 
 // criteria is the search: everything that is installed and everything that is offered, hidden or not. Drivers are

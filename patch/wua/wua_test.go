@@ -1,6 +1,7 @@
 package wua_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"os"
@@ -10,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"oakum.dev/baseline"
 	"oakum.dev/compliance"
@@ -31,6 +32,8 @@ type recorded struct {
 	history  []wua.Event
 	fail     error // of a search
 	hang     bool  // a search never ends
+	result   int   // of a search; 0: succeeded
+	warnings []wua.Warning
 	searches []bool
 	calls    []string
 }
@@ -48,13 +51,13 @@ func load(t *testing.T, name string) *recorded {
 	return r
 }
 
-func (r *recorded) Search(ctx context.Context, _ string, online bool) ([]wua.Update, error) {
+func (r *recorded) Search(ctx context.Context, _ string, online bool) (wua.Found, error) {
 	r.searches = append(r.searches, online)
 	if r.hang {
 		<-ctx.Done()
-		return nil, ctx.Err()
+		return wua.Found{}, ctx.Err()
 	}
-	return slices.Clone(r.updates), r.fail
+	return wua.Found{Updates: slices.Clone(r.updates), Result: cmp.Or(r.result, wua.ResultSucceeded), Warnings: r.warnings}, r.fail
 }
 
 func (r *recorded) each(what string, ids []wua.Identity, fn func(*wua.Update) uint32) (out []wua.Outcome) {
@@ -202,14 +205,14 @@ func TestWorkedExample(t *testing.T) {
 			"KB1": "Installed CRITICAL", "KB2": "Missing CRITICAL", "KB3": "NotApplicable CRITICAL", "KB4": "AvailableSecurityUpdate UNSPECIFIED delay",
 			"KB5": "InstalledOther UNSPECIFIED", "KB6": "InstalledPendingReboot CRITICAL",
 		}
-		if diff := cmp.Diff(want, states(res)); diff != "" {
+		if diff := gocmp.Diff(want, states(res)); diff != "" {
 			t.Errorf("states (-want +got):\n%s", diff)
 		}
 		counts := compliance.Counts{
 			Installed: 1, InstalledOther: 1, InstalledPendingReboot: 1, Missing: 1, NotApplicable: 1, AvailableSecurityUpdate: 1, UnreportedNotApplicable: -1,
 			CriticalNonCompliant: 2, SecurityNonCompliant: security,
 		}
-		if diff := cmp.Diff(counts, res.Header.Counts); diff != "" {
+		if diff := gocmp.Diff(counts, res.Header.Counts); diff != "" {
 			t.Errorf("%s: counts (-want +got):\n%s", status, diff)
 		}
 		if res.Header.Product != "WindowsServer2022" || res.Header.Status != compliance.NonCompliant || res.Header.Severity != baseline.Critical {
@@ -223,7 +226,7 @@ func TestWorkedExample(t *testing.T) {
 		for _, m := range inv[1].Content {
 			got[m["Id"]] = m["PatchState"] + "/" + m["Status"] + "/" + m["Severity"] + "/" + m["Classification"] + "/" + m["PatchSeverity"] + "/" + m["Title"]
 		}
-		if diff := cmp.Diff(map[string]string{
+		if diff := gocmp.Diff(map[string]string{
 			"KB1": "Installed/COMPLIANT/CRITICAL/SecurityUpdates/Critical/Security Update for Windows (KB1)",
 			"KB2": "Missing/NON_COMPLIANT/CRITICAL/SecurityUpdates/Critical/Security Update for Windows (KB2)",
 			"KB3": "NotApplicable//CRITICAL/SecurityUpdates/Critical/Security Update for a role (KB3)",
@@ -306,5 +309,27 @@ func TestEarlierRevision(t *testing.T) {
 	r.updates[i].UpdateID = "00000000-0000-4000-8000-000000000044"
 	if got := scan(time.Date(2026, 7, 20, 0, 0, 0, 0, time.UTC)); got != "AvailableSecurityUpdate UNSPECIFIED delay" {
 		t.Errorf("another update under the same KB: %s, want it to wait", got)
+	}
+}
+
+// TestIncompleteSearch: a search that succeeded with errors finds less, perhaps nothing, and does not fail. It is told, and
+// does not make a node compliant for long.
+func TestIncompleteSearch(t *testing.T) {
+	t.Parallel()
+	r := &recorded{result: wua.ResultSucceededWithErrors, warnings: []wua.Warning{{Code: 0x80240438}}}
+	r.status.LastSearch = now().Add(-72 * time.Hour)
+	e, _ := node(t, r, server("Windows Server 2022 Datacenter", "20348"))
+	res, err := e.Scan(t.Context(), patch.ScanRequest{Baseline: worked(), Refresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &res.Header
+	if !h.Repositories[0].Stale || !h.Seen().Equal(now().Add(-72*time.Hour)) || !strings.Contains(strings.Join(h.Degraded, ";"), "WU_E_PT_ENDPOINT_UNREACHABLE") {
+		t.Errorf("stale %v, seen %v, degraded %q", h.Repositories[0].Stale, h.Seen(), h.Degraded)
+	}
+	r.result = wua.ResultFailed
+	e, _ = node(t, r, server("Windows Server 2022 Datacenter", "20348"))
+	if _, err := e.Scan(t.Context(), patch.ScanRequest{Baseline: worked(), Refresh: true}); err == nil || !strings.Contains(err.Error(), "WU_E_PT_ENDPOINT_UNREACHABLE") {
+		t.Errorf("a search that failed: %v", err)
 	}
 }
