@@ -101,7 +101,7 @@ func (e *Engine) look(ctx context.Context, req ScanRequest, started time.Time) (
 	if req.Refresh {
 		s.state.confirm(s.inv.Repositories, e.Now())
 	}
-	s.j = Judgement{Baseline: req.Baseline, Node: s.platform.Node, Now: req.EvaluatedAt, Pending: s.state.pending(e.BootID)}
+	s.j = Judgement{Baseline: req.Baseline, Node: s.platform.Node, Now: req.EvaluatedAt, Pending: s.state.pending(e.BootID), Live: s.inv.LivePatching}
 	if s.j.Now.IsZero() {
 		s.j.Now = started
 	}
@@ -163,6 +163,12 @@ func (s *sight) report(ctx context.Context, started time.Time, operation string)
 		Degraded: append(s.degraded, s.inv.Degraded...), LastNoReboot: s.state.LastNoReboot, ExecutionType: s.req.ExecutionType, ExecutionID: s.req.ExecutionID,
 		BootID: e.BootID,
 	}}
+	if lp := s.inv.LivePatching; lp != nil {
+		res.Header.Reboot.LivePatch = lp.Report
+		if lp.Debt != "" {
+			res.Header.Reboot.Reasons = append(res.Header.Reboot.Reasons, lp.Debt)
+		}
+	}
 	if len(s.j.Pending) > 0 {
 		res.Header.Reboot.Reasons = append(res.Header.Reboot.Reasons, "patches were installed without the reboot that they wait for")
 	}

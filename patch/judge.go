@@ -18,6 +18,7 @@ type Judgement struct {
 	Tried    map[string]bool // by Package.Key; nil: everything that the baseline approves
 	// Attempted are the versions, by Package.Key, that an InstallOverrideList asked for; nil: there was no list.
 	Attempted map[string]*Version
+	Live      *LivePatching       // of the inventory
 	Instead   map[string]Fallback // by Package.Key: what goes in where the newest approved version cannot
 	Rebooting bool                // the node reboots now, so that nothing waits for that any more
 	// Unreported is set by Judge: patches that do not apply beyond those that it lists.
@@ -39,6 +40,7 @@ type verdict struct {
 	target  *Version // newest approved version above the installed one that nothing keeps away
 	kept    *Version // newest approved one that the node keeps away, when there is no target
 	best    map[*Version]judged
+	covered *Version // newest approved one, a kernel whose fixes live patches have applied, when there is no target
 	current *Version // approved version at or below the installed one, whose facts the item shows
 	newest  *Version // newest version that is offered, when newer than the installed one
 }
@@ -138,6 +140,11 @@ func (j *Judgement) verdict(p *Package) verdict {
 			}
 			settled = settled || ver.Settled
 		case v.target == nil && !settled:
+			if _, covered := j.Live.covers(p, ver.Text); covered {
+				v.covered = ver
+				settled = true // nor is an older one wanted
+				break
+			}
 			v.target = ver
 		}
 	}
@@ -207,6 +214,13 @@ func (j *Judgement) item(v verdict, blocks map[string]Block) (it compliance.Item
 		j.halfWay(&it, v, blocks)
 		return it, true
 	}
+	if c := v.covered; c != nil {
+		it.State, it.Title, it.Repository, it.InstalledTime = compliance.Installed, j.shown(p, c.Text), c.Repository, time.Time{}
+		it.Reason = ReasonLivePatched
+		it.Detail, _ = j.Live.covers(p, c.Text)
+		j.facts(&it, c, v)
+		return it, true
+	}
 	it.Reason, it.Detail = v.why()
 	if it.Reason == string(baseline.ReasonDelay) {
 		it.ApprovalDate = v.best[v.newest].ApprovalDate
@@ -215,7 +229,10 @@ func (j *Judgement) item(v verdict, blocks map[string]Block) (it compliance.Item
 	it.Repository = repositoryOf(v)
 	installed := p.installed()
 	switch {
-	case j.Pending[j.title(p, p.Installed)], p.Waits && !j.Rebooting:
+	case j.loose(p) != "":
+		it.State, it.Detail = compliance.InstalledPendingReboot, j.loose(p)
+		j.facts(&it, v.current, v)
+	case j.pendingReboot(p), p.Waits && !j.Rebooting:
 		it.State = compliance.InstalledPendingReboot
 		j.facts(&it, v.current, v)
 	case j.Baseline.Blocks() && installed != nil && v.best[installed].Reason == baseline.ReasonRejected:
@@ -227,6 +244,23 @@ func (j *Judgement) item(v verdict, blocks map[string]Block) (it compliance.Item
 		it.State = compliance.InstalledOther
 	}
 	return it, true
+}
+
+// loose says why an installed live patch is not in force, or nothing.
+func (j *Judgement) loose(p *Package) string {
+	if j.Live == nil {
+		return ""
+	}
+	return j.Live.Loose[p.Key()]
+}
+
+// pendingReboot reports whether a package waits for a reboot. A kernel whose fixes live patches have applied does not count.
+func (j *Judgement) pendingReboot(p *Package) bool {
+	if !j.Pending[j.title(p, p.Installed)] {
+		return false
+	}
+	_, covered := j.Live.covers(p, p.Installed)
+	return !covered
 }
 
 // absent is an update that is not installed and not to be installed. Windows has two states for such.

@@ -13,6 +13,7 @@ package patch
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"oakum.dev/baseline"
@@ -138,6 +139,37 @@ type Inventory struct {
 	// NotApplicable holds the facts of versions of packages that are not installed, for counting.
 	NotApplicable []Uninstalled
 	Degraded      []string
+	LivePatching  *LivePatching // what live patches of the running kernel change; nil: nothing
+}
+
+// LivePatching is what live patches of the running kernel make of packages.
+// Source: AWS Systems Manager User Guide, "Using Kernel Live Patching on Amazon Linux 2 managed nodes".
+type LivePatching struct {
+	// Covered are newer kernels, by Package.Key and the version's text with a blank between them, all of whose fixes are
+	// applied to the running one: to why they count as installed.
+	Covered map[string]string
+	// Loose are installed live patches, by Package.Key, whose module is not loaded: to why.
+	Loose map[string]string
+	// IsPatch tells live patches from other packages by their name. They need no reboot.
+	IsPatch func(name string) bool
+	Report  *compliance.LivePatch
+	Debt    string // the sentence about the reboot that is due all the same; may be empty
+}
+
+// covers reports whether live patches make a version of a kernel count as installed, and why.
+func (l *LivePatching) covers(p *Package, version string) (why string, ok bool) {
+	if l != nil {
+		why, ok = l.Covered[p.Key()+" "+version]
+	}
+	return why, ok
+}
+
+// counting are the changes that count when it is decided about a reboot.
+func (l *LivePatching) counting(changed []Change) []Change {
+	if l == nil || l.IsPatch == nil {
+		return changed
+	}
+	return slices.DeleteFunc(slices.Clone(changed), func(c Change) bool { return l.IsPatch(c.Name) })
 }
 
 // Uninstalled counts packages that are not installed and are offered with the same facts. One approved version of

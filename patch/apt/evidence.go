@@ -6,9 +6,12 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
+	"oakum.dev/baseline"
 	"oakum.dev/compliance"
 	"oakum.dev/patch"
+	"oakum.dev/patch/livepatch"
 	"oakum.dev/patch/system"
 	"oakum.dev/pkgver"
 )
@@ -41,6 +44,11 @@ func (m *Manager) Evidence(ctx context.Context, _ *patch.Inventory) (compliance.
 		r.Reasons = append(r.Reasons, sentence)
 	}
 	r.Required = len(r.Reasons) > 0
+	if _, err := fs.Stat(m.cfg.FS, "var/snap/canonical-livepatch"); err == nil && m.cfg.Exec != nil {
+		s, debt := livepatch.Evidence(ctx, livepatch.Node{OS: baseline.Ubuntu, Arch: n.native, Kernel: running, FS: m.cfg.FS, Exec: m.cfg.Exec, Now: time.Now()}, nil)
+		r.LivePatch = s.Report(nil)
+		r.Reasons = append(r.Reasons, debt...)
+	}
 	var err error
 	r.Services, err = system.ReplacedFiles(ctx, m.cfg.FS)
 	return r, updaters, err

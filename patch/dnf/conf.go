@@ -278,6 +278,7 @@ func (m *Manager) readView(ctx context.Context, sources []baseline.Source) (*rpm
 		return nil, err
 	}
 	v := &rpm.View{
+		OS:      m.platform.Node.OS,
 		Machine: rpm.Machine(m.cfg.FS), InstallOnly: c.installOnly, Classify: rpm.Title, NoSeverity: "None", Degraded: c.degraded,
 		Identity: m.tool.name + " " + hex.EncodeToString(c.digest) + " " + moduleStates(m.cfg.FS),
 	}

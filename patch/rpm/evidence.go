@@ -51,8 +51,8 @@ func (r *Reader) Reboot(ctx context.Context) (compliance.Reboot, error) {
 	all := r.store.Boot
 	out.RunningKernel = system.ReadLine(r.cfg.FS, "proc/sys/kernel/osrelease")
 	newest, sentence := kernel(all, out.RunningKernel)
-	out.InstalledKernel = newest
-	if sentence != "" {
+	out.InstalledKernel = release(newest)
+	if _, covered := r.live.covered(newest); sentence != "" && !covered {
 		out.Reasons = append(out.Reasons, sentence)
 	}
 	if boot := bootTime(r.cfg.FS); !boot.IsZero() {
@@ -76,9 +76,9 @@ func (r *Reader) Reboot(ctx context.Context) (compliance.Reboot, error) {
 
 // kernel compares the running kernel with the installed ones of its flavour. In a container, which has no kernel packages,
 // there is no answer.
-func kernel(all []md.Package, running string) (newest, sentence string) {
+func kernel(all []md.Package, running string) (newest *md.Package, sentence string) {
 	if running == "" {
-		return "", ""
+		return nil, ""
 	}
 	flavour := flavourOf(running)
 	var best *md.Package
@@ -88,23 +88,22 @@ func kernel(all []md.Package, running string) (newest, sentence string) {
 			best = p
 		}
 	}
-	if best == nil {
-		return "", ""
-	}
-	newest = release(best)
-	if isRunning(best, running) {
-		return newest, ""
+	if best == nil || isRunning(best, running) {
+		return best, ""
 	}
 	have, _, _ := strings.Cut(running, "+")
 	have = strings.TrimSuffix(have, "."+best.Arch)
 	if c := pkgver.RPM(best.Version+"-"+best.Release, have); c <= 0 {
-		return newest, "" // an older one is installed only: the running kernel has been removed, or is none of the packages'
+		return best, "" // an older one is installed only: the running kernel has been removed, or is none of the packages'
 	}
-	return newest, fmt.Sprintf("kernel %s runs, %s is installed", running, newest)
+	return best, fmt.Sprintf("kernel %s runs, %s is installed", running, release(best))
 }
 
-// release is what uname -r shows of a kernel package.
+// release is what uname -r shows of a kernel package, or nothing of none.
 func release(p *md.Package) string {
+	if p == nil {
+		return ""
+	}
 	r := p.Version + "-" + p.Release
 	switch f := kernels[p.Name]; {
 	case strings.HasPrefix(p.Name, "kernel-default") || f == "azure" || f == "preempt": // SUSE: without the rebuild count, with the flavour

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"oakum.dev/baseline"
 	"oakum.dev/patch"
 	"oakum.dev/patch/system"
 	"oakum.dev/pkgver"
@@ -45,7 +46,8 @@ type Away struct {
 
 // View is what a manager's configuration makes of a node.
 type View struct {
-	Machine     string // architecture as uname -m gives it
+	OS          baseline.OS // of the platform
+	Machine     string      // architecture as uname -m gives it
 	Repos       []Repo
 	Away        func(r *Repo, p, have *md.Package) Away // have is the installed version; nil: nothing is kept away
 	Stream      func(module string) bool                // whether NAME:STREAM is active; nil: all are

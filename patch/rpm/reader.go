@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type Reader struct {
 	key   [sha256.Size]byte
 	store stored
 	dirty bool
+	live  *lived
 }
 
 // stored is what the cache holds.
@@ -47,7 +49,7 @@ func NewReader(cfg system.Config, name string) *Reader {
 
 // Inventory joins what is installed and what the repositories of v offer.
 func (r *Reader) Inventory(ctx context.Context, v *View, now time.Time) (*patch.Inventory, error) {
-	r.view, r.node, r.dirty = v, nil, false
+	r.view, r.node, r.dirty, r.live = v, nil, false, nil
 	r.key = sha256.Sum256([]byte(cacheMagic + identity(r.cfg.FS, v)))
 	if !r.recall() {
 		n, err := load(ctx, &r.cfg, v)
@@ -65,10 +67,14 @@ func (r *Reader) Inventory(ctx context.Context, v *View, now time.Time) (*patch.
 		r.save()
 	}
 	inv := *r.store.Inventory
+	inv.Packages, inv.Repositories, inv.Degraded = slices.Clone(inv.Packages), slices.Clone(inv.Repositories), slices.Clone(inv.Degraded)
 	for i := range inv.Repositories { // when it was fetched is no part of what it says
 		if v.Repos[i].Failed != "" {
 			inv.Repositories[i].Stale, inv.Repositories[i].Detail = true, v.Repos[i].Failed
 		}
+	}
+	if r.cfg.Live {
+		r.livePatches(ctx, &inv, now)
 	}
 	return &inv, nil
 }
