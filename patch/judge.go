@@ -325,6 +325,8 @@ func (j *Judgement) missing(it *compliance.Item, v verdict, want *Version, block
 		it.Reason, it.Detail = b.Reason, b.Detail
 	case want == j.Instead[p.Key()].Version:
 		it.Detail = v.target.Text + " cannot be installed: " + j.Instead[p.Key()].Why.Detail
+	default:
+		it.Detail = want.Detail // a remark of the manager
 	}
 	// What the node itself keeps away was not attempted by an Install, so it has not failed.
 	attempted := !slices.Contains(keptByNode, it.Reason) && (j.Tried == nil || j.Tried[p.Key()])

@@ -40,6 +40,7 @@ const (
 	ReasonEntitlement       = "entitlement"       // the subscription of the node does not give access to it
 	ReasonVendor            = "vendor"            // it comes from another vendor than the installed version
 	ReasonSolver            = "solver"            // the package manager would not install it and gives no reason that Oakum can name
+	ReasonRetracted         = "retracted"         // its publisher has withdrawn it
 	ReasonHidden            = "hidden"            // an administrator hid the update from the Windows Update Agent
 	ReasonInteractive       = "interactive"       // it can ask a person at the screen
 	ReasonRestartFirst      = "restartFirst"      // an earlier change waits for a reboot, and until then nothing more can be installed
@@ -65,7 +66,7 @@ func Reasons() map[string]string {
 		ReasonLivePatched: "its fixes are applied to the running kernel; it waits for a reboot",
 		ReasonNoAdvisory:  "its repository has no update notices, so it does not count as a security patch",
 		ReasonVendor:      "comes from another vendor than what is installed", ReasonEntitlement: "the node's subscription does not give access to it",
-		ReasonSolver: "the package manager keeps it back", ReasonHidden: "an administrator hid it from the Windows Update Agent",
+		ReasonRetracted: "its publisher has withdrawn it", ReasonSolver: "the package manager keeps it back", ReasonHidden: "an administrator hid it from the Windows Update Agent",
 		ReasonInteractive: "it can ask a person at the screen", ReasonRestartFirst: "the node has to be rebooted before anything more can be installed",
 		ReasonAuthorization: "macOS wants an owner of the volume to authorize it", ReasonDeferred: "a device management profile of the node defers it",
 		ReasonOSUpgrade: "it is a newer version of the operating system itself, which patching does not install",
@@ -107,7 +108,7 @@ type Version struct {
 	Repository string // that offers it, as a person would name it
 	Kept       string // ReasonPinned, ReasonPhased: the node's manager keeps it away; missing all the same
 	Unusable   string // ReasonNotTrusted, ReasonNotAutomatic: never a target
-	Detail     string // why, in words
+	Detail     string // why, in words; a remark where it is neither kept away nor unusable
 	Unadvised  bool   // the repositories that offer it have no update notices at all
 	Settled    bool   // kept away, and the manager would take no older version instead
 	Fleeting   bool   // replaced several times a day, so that its absence is no fault: virus definitions

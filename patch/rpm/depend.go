@@ -8,8 +8,8 @@ import (
 	md "oakum.dev/repo/rpm"
 )
 
-// takes reports whether a relation is met by a package's own name and version.
-func takes(r *md.Relation, p *md.Package) bool { return overlaps(r, p.Epoch, p.Version, p.Release) }
+// Takes reports whether a relation is met by a package's own version.
+func Takes(r *md.Relation, p *md.Package) bool { return overlaps(r, p.Epoch, p.Version, p.Release) }
 
 // overlaps reports whether a relation takes a version. Without a release on one side releases are not compared.
 // Source: rpm's dependency documentation.
@@ -107,7 +107,7 @@ func (n *node) certain(news, olds []*md.Package) bool {
 		}
 		for r := range p.Obsoletes {
 			for _, x := range w.packages {
-				if x.Name == p.Obsoletes[r].Name && x.Name != p.Name && takes(&p.Obsoletes[r], x) {
+				if x.Name == p.Obsoletes[r].Name && x.Name != p.Name && Takes(&p.Obsoletes[r], x) {
 					return false
 				}
 			}
@@ -149,7 +149,7 @@ func (n *node) certain(news, olds []*md.Package) bool {
 		}
 		for i := range p.Obsoletes {
 			for _, x := range news {
-				if x.Name == p.Obsoletes[i].Name && x.Name != p.Name && takes(&p.Obsoletes[i], x) {
+				if x.Name == p.Obsoletes[i].Name && x.Name != p.Name && Takes(&p.Obsoletes[i], x) {
 					return false
 				}
 			}

@@ -45,6 +45,25 @@ func (n *node) bootPackages() []md.Package {
 	return out
 }
 
+// suggestion is an installed version whose notice suggests a reboot.
+type suggestion struct {
+	Package, Notice string
+	Installed       time.Time
+}
+
+func (n *node) suggestions() []suggestion {
+	var out []suggestion
+	for _, i := range n.order {
+		top := i.newest()
+		for _, x := range n.notices[i.name] {
+			if x.notice.Reboot && x.pkg.EVR() == top.EVR() && (x.pkg.Arch == "" || n.fits(i, x.pkg.Arch)) {
+				out = append(out, suggestion{top.Name + " " + top.EVR(), x.notice.ID, top.Installed})
+			}
+		}
+	}
+	return out
+}
+
 // Reboot collects what speaks for a reboot or for restarts on the running system, by the packages of the last Inventory.
 func (r *Reader) Reboot(ctx context.Context) (compliance.Reboot, error) {
 	var out compliance.Reboot
@@ -61,6 +80,11 @@ func (r *Reader) Reboot(ctx context.Context) (compliance.Reboot, error) {
 				out.Reasons = append(out.Reasons, fmt.Sprintf("%s %s was installed after the system had started", p.Name, p.EVR()))
 			}
 		}
+		for _, s := range r.store.Suggestions {
+			if s.Installed.After(boot) {
+				out.Reasons = append(out.Reasons, s.Notice+" suggests a reboot for "+s.Package+", which was installed after the system had started")
+			}
+		}
 	}
 	for _, f := range []string{"run/reboot-required", "run/reboot-needed", "boot/do_purge_kernels"} {
 		if _, err := fs.Stat(r.cfg.FS, f); err == nil && path.Dir(f) == "run" {
@@ -68,6 +92,7 @@ func (r *Reader) Reboot(ctx context.Context) (compliance.Reboot, error) {
 		}
 	}
 	slices.Sort(out.Reasons)
+	out.Reasons = slices.Compact(out.Reasons)
 	out.Required = len(out.Reasons) > 0
 	var err error
 	out.Services, err = system.ReplacedFiles(ctx, r.cfg.FS)

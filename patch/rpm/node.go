@@ -317,7 +317,7 @@ func (n *node) addOffer(r *Repo, p *md.Package) {
 	for i := range p.Obsoletes {
 		o := &p.Obsoletes[i]
 		for _, in := range n.byName[o.Name] {
-			if takes(o, in.newest()) {
+			if Takes(o, in.newest()) {
 				n.obsoletes[o.Name] = append(n.obsoletes[o.Name], offer{p, r})
 				break
 			}

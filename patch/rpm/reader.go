@@ -34,9 +34,10 @@ type Reader struct {
 
 // stored is what the cache holds.
 type stored struct {
-	Inventory *patch.Inventory
-	Boot      []md.Package                      // installed packages that a running system does without its newest version of only until it reboots
-	Blocks    map[string]map[string]patch.Block // answers of the package manager's solver, by what it was asked
+	Inventory   *patch.Inventory
+	Boot        []md.Package // installed packages that a running system does without its newest version of only until it reboots
+	Suggestions []suggestion
+	Blocks      map[string]map[string]patch.Block // answers of the package manager's solver, by what it was asked
 }
 
 // maxAnswers bounds how many answers of a solver are kept for one state of a node.
@@ -62,7 +63,7 @@ func (r *Reader) Inventory(ctx context.Context, v *View, now time.Time) (*patch.
 				return nil, patch.Fail("REPO_METADATA", "%w", err)
 			}
 		}
-		r.node, r.store = n, stored{Inventory: inv, Boot: n.bootPackages(), Blocks: map[string]map[string]patch.Block{}}
+		r.node, r.store = n, stored{Inventory: inv, Boot: n.bootPackages(), Suggestions: n.suggestions(), Blocks: map[string]map[string]patch.Block{}}
 		r.dirty = true
 		r.save()
 	}
@@ -80,7 +81,7 @@ func (r *Reader) Inventory(ctx context.Context, v *View, now time.Time) (*patch.
 }
 
 // cacheMagic changes with the form of the cache and with what is read out of metadata.
-const cacheMagic = "oakum rpm metadata 1\n"
+const cacheMagic = "oakum rpm metadata 2\n"
 
 func (r *Reader) file() string {
 	if r.cfg.CacheDir == "" {

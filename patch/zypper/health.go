@@ -1,0 +1,65 @@
+package zypper
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"oakum.dev/patch"
+	"oakum.dev/patch/rpm"
+	"oakum.dev/patch/system"
+)
+
+// programs are the names of the processes that change a node for a run.
+var programs = []string{"zypper", "Zypp-main", "rpm"}
+
+// Repair waits for whoever is at work and finishes what an interrupted transaction left: a package that is installed twice
+// gets its new version once more, with its scripts, and loses the old one. What else zypper would repair is told.
+func (m *Manager) Repair(ctx context.Context, log *os.File, _ func(patch.Change) bool) (patch.Health, error) {
+	if err := system.WaitTransactions(ctx, programs, m.cfg.LockWait, m.cfg.Note); err != nil {
+		return patch.Health{}, err
+	}
+	if err := system.WaitLocks(ctx, m.locks(), m.cfg.LockWait, m.cfg.Note); err != nil {
+		return patch.Health{}, err
+	}
+	own, err := m.ownOptions(m.sourced)
+	if err != nil {
+		return patch.Health{}, err
+	}
+	h, err := rpm.Mend(ctx, &m.cfg, log, m.installOnly(), func(d rpm.Duplicate) (string, error) {
+		args := append(own, "install", "--name", "--force", "--no-recommends", "--auto-agree-with-licenses", "--", d.New.Name+"."+d.New.Arch+"="+d.New.EVR())
+		text, code, err := m.run(ctx, log, fmt.Sprintf("oakum-repair-%d", os.Getpid()), args)
+		if err != nil || done(code) {
+			return "", err
+		}
+		return complaint(text, code), nil
+	})
+	if err != nil {
+		return h, err
+	}
+	out, err := m.ask(ctx, append([]string{"--no-refresh"}, append(own, "verify", "--dry-run", "--details", "--no-recommends")...))
+	if err != nil {
+		return h, err
+	}
+	if why := unsound(readAnswer(out.Stdout)); why != "" {
+		h.Trouble = append(h.Trouble, why)
+	}
+	return h, nil
+}
+
+// unsound says what zypper verify would do about dependencies that do not hold, or nothing.
+func unsound(a answer) string {
+	var words []string
+	for _, s := range a.steps {
+		words = append(words, s.Action+" "+s.Name+" "+s.EVR)
+	}
+	switch {
+	case len(a.problems) > 0:
+		text, _ := a.refusal()
+		return "dependencies of what is installed do not hold: " + text
+	case len(words) > 0:
+		return "dependencies of what is installed do not hold; zypper verify would " + strings.Join(words, ", ")
+	}
+	return ""
+}
