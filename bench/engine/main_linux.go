@@ -4,6 +4,8 @@
 //
 //	engine -node ROOT -exec "deb-node exec NAME --" -timer FILE -oakum bin/oakum     scans
 //	engine -nodes deb-node -name NAME                                                installs, on copies of the node
+//	engine -rpm -node ROOT -exec ... -timer FILE -oakum bin/oakum                    scans of an RPM node
+//	engine -judging                                                                  decisions a second
 //	engine -agent -oakum bin/oakum                                                   the idle agent
 package main
 
@@ -32,11 +34,17 @@ func main() {
 	agentOnly := flag.Bool("agent", false, "measure the idle agent instead of scans")
 	tool := flag.String("nodes", "", "`PROGRAM` that makes nodes: measure installs on copies of the node -name")
 	name := flag.String("name", "", "")
+	rpm := flag.Bool("rpm", false, "the node is an RPM node")
+	judging := flag.Bool("judging", false, "measure the judging core alone")
 	slow := flag.Bool("slow", true, "compare with unattended-upgrade too, which takes a minute")
 	flag.Parse()
 	t := &table{}
 	var err error
 	switch {
+	case *judging:
+		measureJudging(t)
+	case *rpm:
+		err = measureRPM(t, &nodeExec{root: *node, shell: strings.Fields(*shell)}, *timer, *oakum)
 	case *agentOnly:
 		err = measureAgent(t, *oakum)
 	case *tool != "":
