@@ -329,7 +329,8 @@ func (j *Judgement) missing(it *compliance.Item, v verdict, want *Version, block
 		it.Detail = want.Detail // a remark of the manager
 	}
 	// What the node itself keeps away was not attempted by an Install, so it has not failed.
-	attempted := !slices.Contains(keptByNode, it.Reason) && (j.Tried == nil || j.Tried[p.Key()])
+	kept := slices.Contains(keptByNode, it.Reason) || want.Kept != "" && it.Reason == want.Kept
+	attempted := !kept && (j.Tried == nil || j.Tried[p.Key()])
 	if a := j.Attempted[p.Key()]; j.Attempted != nil {
 		attempted = a != nil && a.Text == want.Text
 	}

@@ -161,7 +161,7 @@ func (m *Manager) Plan(ctx context.Context, w patch.Wish) (*patch.Plan, error) {
 		text, reason := refusal(out.Stdout, out.Stderr, out.Code)
 		return &patch.Plan{Refused: text, Reason: reason}, nil
 	}
-	p, err := m.reader.Plan(ctx, rows)
+	p, err := m.reader.Plan(ctx, w, rows)
 	if err != nil {
 		return nil, err
 	}

@@ -38,8 +38,10 @@ func (r *Reader) Orders(ctx context.Context, w patch.Wish) ([]Order, error) {
 		}
 		o := Order{Name: p.Name, Arch: r.archOf(ctx, p), Version: p.Version, File: p.File}
 		versions := have[p.Arch]
-		if len(versions) == 0 {
-			versions = have["noarch"] // may change places with the machine's own
+		for arch, list := range have { // noarch may change places with the machine's own
+			if len(versions) == 0 && (arch == "noarch" || p.Arch == "noarch") {
+				versions = list
+			}
 		}
 		if len(versions) == 0 {
 			o.Verb = "install"
@@ -101,8 +103,8 @@ type Step struct {
 	Replaces                []string // "name.arch evr", or "name arch evr"
 }
 
-// Plan turns a manager's steps into a plan.
-func (r *Reader) Plan(ctx context.Context, steps []Step) (*patch.Plan, error) {
+// Plan turns a manager's steps to a wish into a plan. Packages have the architecture that the wish has them under.
+func (r *Reader) Plan(ctx context.Context, w patch.Wish, steps []Step) (*patch.Plan, error) {
 	p := &patch.Plan{}
 	at := map[string]int{}
 	put := func(c patch.Change) {
@@ -129,6 +131,13 @@ func (r *Reader) Plan(ctx context.Context, steps []Step) (*patch.Plan, error) {
 			for arch, list := range have { // noarch has become the machine's own, or the other way round
 				if arch == "noarch" || s.Arch == "noarch" {
 					c.Arch, versions = arch, list
+				}
+			}
+		}
+		if !slices.ContainsFunc(w.Install, func(x patch.Want) bool { return x.Name == c.Name && x.Arch == c.Arch }) {
+			for _, x := range w.Install {
+				if x.Name == c.Name && (x.Arch == "noarch" || c.Arch == "noarch") {
+					c.Arch = x.Arch
 				}
 			}
 		}

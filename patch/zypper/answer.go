@@ -115,20 +115,28 @@ func (a *answer) refusal() (text, reason string) {
 		}
 	}
 	for _, p := range a.problems {
+		advice := false // lines that say what could be done instead
 		for line := range strings.Lines(p) {
 			s := strings.TrimSpace(line)
+			if strings.HasPrefix(s, "Solution ") {
+				advice = true
+			} else if rest, ok := strings.CutPrefix(s, "Problem: "); ok {
+				advice, s = false, rest
+			}
+			locked := strings.Contains(s, "remove lock")
 			switch {
-			case strings.Contains(s, "nothing provides") && !strings.Contains(s, "remove lock"):
-				reason = patch.ReasonUnmetDependency
-			case strings.Contains(s, "remove lock"):
+			case locked:
 				reason = patch.ReasonHeld
+			case advice && reason == "" && strings.Contains(s, "vendor change"):
+				reason = patch.ReasonVendor
+			case advice || reason == patch.ReasonHeld:
+			case strings.Contains(s, "nothing provides"):
+				reason = patch.ReasonUnmetDependency
 			case reason == "" && (strings.Contains(s, "conflicts with") || strings.Contains(s, "obsoletes") || strings.Contains(s, "cannot install both")):
 				reason = patch.ReasonConflict
-			case reason == "" && strings.Contains(s, "vendor change"):
-				reason = patch.ReasonVendor
 			}
-			if !strings.HasPrefix(s, "Solution ") || strings.Contains(s, "remove lock") {
-				put(strings.TrimPrefix(s, "Problem: "))
+			if !advice || locked {
+				put(s)
 			}
 		}
 	}

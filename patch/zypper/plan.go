@@ -183,7 +183,7 @@ func (m *Manager) Plan(ctx context.Context, w patch.Wish) (*patch.Plan, error) {
 	if len(a.vendors) > 0 && !m.conf.main.Bool("solver.allowVendorChange", false) && !w.Down {
 		return &patch.Plan{Refused: "the vendor would change of " + strings.Join(a.vendors, " "), Reason: patch.ReasonVendor}, nil
 	}
-	p, err := m.reader.Plan(ctx, a.steps)
+	p, err := m.reader.Plan(ctx, w, a.steps)
 	if err != nil {
 		return nil, err
 	}
