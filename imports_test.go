@@ -101,18 +101,18 @@ func TestImports(t *testing.T) {
 // TestLibrariesHaveOneHome fails when a library is imported outside the packages that it belongs to.
 func TestLibrariesHaveOneHome(t *testing.T) {
 	home := map[string][]string{
-		"github.com/go-ole/go-ole/...":       {"oakum.dev/patch/wua"},
-		"howett.net/plist":                   {"oakum.dev/patch/macos"},
-		"modernc.org/sqlite":                 {"oakum.dev/internal/store"},
-		"github.com/jackc/pgx/v5/...":        {"oakum.dev/internal/store", "oakum.dev/internal/oakumtest"},
-		"github.com/pressly/goose/v3":        {"oakum.dev/internal/store"},
-		"github.com/spf13/cobra":             {"oakum.dev/internal/cli"},
-		"github.com/prometheus/...":          {"oakum.dev/internal/server"},
-		"go.yaml.in/yaml/v3":                 {"oakum.dev/document", "oakum.dev/baseline", "oakum.dev/internal/cli", "oakum.dev/repo/rpm"},
-		"github.com/pierrec/lz4/v4":          {"oakum.dev/repo/compress"},
-		"github.com/ulikunitz/xz/...":        {"oakum.dev/repo/compress"},
-		"github.com/aws/aws-sdk-go-v2/...":   {"oakum.dev/internal/cli", "oakum.dev/internal/oakumtest/...", "oakum.dev/bench/..."},
-		"github.com/klauspost/compress/zstd": {"oakum.dev/internal/store", "oakum.dev/internal/cli", "oakum.dev/repo/compress"},
+		"github.com/go-ole/go-ole/...":      {"oakum.dev/patch/wua"},
+		"howett.net/plist":                  {"oakum.dev/patch/macos"},
+		"modernc.org/sqlite":                {"oakum.dev/internal/store"},
+		"github.com/jackc/pgx/v5/...":       {"oakum.dev/internal/store", "oakum.dev/internal/oakumtest"},
+		"github.com/pressly/goose/v3":       {"oakum.dev/internal/store"},
+		"github.com/spf13/cobra":            {"oakum.dev/internal/cli"},
+		"github.com/prometheus/...":         {"oakum.dev/internal/server"},
+		"go.yaml.in/yaml/v3":                {"oakum.dev/document", "oakum.dev/baseline", "oakum.dev/internal/cli", "oakum.dev/repo/rpm"},
+		"github.com/pierrec/lz4/v4":         {"oakum.dev/repo/compress"},
+		"github.com/ulikunitz/xz/...":       {"oakum.dev/repo/compress"},
+		"github.com/aws/aws-sdk-go-v2/...":  {"oakum.dev/internal/cli", "oakum.dev/internal/oakumtest/...", "oakum.dev/bench/..."},
+		"github.com/klauspost/compress/...": {"oakum.dev/internal/store", "oakum.dev/internal/cli", "oakum.dev/repo/compress"},
 	}
 	for _, p := range packages(t) {
 		for _, imp := range p.Imports {
