@@ -229,7 +229,7 @@ func (x *fault) run(f *faulty) string {
 	return x.check(f, before, after, inv)
 }
 
-func (x *fault) check(f *faulty, before, after dpkgState, inv ssm.GetCommandInvocationOutput) string {
+func (x *fault) check(f *faulty, before, after packageState, inv ssm.GetCommandInvocationOutput) string {
 	t := f.t
 	stdout, stderr := codec.Value(inv.StandardOutputContent), codec.Value(inv.StandardErrorContent)
 	first, _, _ := strings.Cut(stderr, "\n")
@@ -286,8 +286,10 @@ func (x *fault) check(f *faulty, before, after dpkgState, inv ssm.GetCommandInvo
 	if len(changed) > 0 {
 		t.Errorf("changed beside the plan: %v", changed)
 	}
-	if audit := strings.TrimSpace(after.audit); audit != "" && len(x.mess) == 0 {
-		t.Errorf("dpkg --audit: %s", audit)
+	for _, c := range after.complaints {
+		if len(x.mess) == 0 {
+			t.Error(c.text)
+		}
 	}
 	if x.also != nil {
 		x.also(f)

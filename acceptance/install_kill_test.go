@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,83 +23,6 @@ import (
 	"oakum.dev/wire/ssm"
 )
 
-// killArchive has packages whose scripts take a moment, so that there is a moment to be killed in. What fails fails only
-// while the node has a file that says so.
-const killArchive = `deb bookworm oaklib1 1.0-1 section=libs postinst="sleep 0.05"
-deb bookworm-security oaklib1 1.1-1 section=libs preinst="sleep 0.1" postinst="sleep 0.1"
-deb bookworm oaklib2 1.0-1 section=libs depends="oaklib1"
-deb bookworm-security oaklib2 1.1-1 section=libs depends="oaklib1 (>= 1.1-1)" postinst="sleep 0.15"
-deb bookworm oakpre 1.0-1 predepends="oaklib1"
-deb bookworm-security oakpre 1.1-1 predepends="oaklib1 (>= 1.1-1)" preinst="sleep 0.05; test ! -e /etc/oak-break-preinst" postinst="sleep 0.1"
-deb bookworm oakapp1 1:1.0-1 depends="oaklib2" prerm="sleep 0.1"
-deb bookworm-security oakapp1 1:1.1-1 depends="oaklib2 (>= 1.1-1), oaknew" postinst="sleep 0.2"
-deb bookworm-security oaknew 3.0-1 postinst="sleep 0.1"
-deb bookworm oakapp2 1.0-1 depends="oaklib1" postrm="sleep 0.1"
-deb bookworm-security oakapp2 1.1-1 depends="oaklib1" postinst="sleep 0.3" size=300000
-deb bookworm oakconf 1.0-1 conffile=/etc/oakconf.conf
-deb bookworm-security oakconf 1.1-1 conffile=/etc/oakconf.conf postinst="sleep 0.1"
-deb bookworm oakkernel 6.1.1-1 section=kernel restart=yes
-deb bookworm-security oakkernel 6.1.2-1 section=kernel restart=yes preinst="sleep 0.1" postinst="sleep 0.3"
-deb bookworm oakbroken 1.0-1
-deb bookworm-security oakbroken 1.1-1 postinst="sleep 0.05; test ! -e /etc/oak-break-postinst"
-deb bookworm oakdaemon 2.0-1 prerm="sleep 0.15" postrm="sleep 0.05"
-deb bookworm-security oakdaemon 2.1-1 prerm="sleep 0.15" postinst="sleep 0.2"
-deb bookworm oaktool 1.0-1
-deb bookworm-security oaktool 1.1-1
-deb bookworm oakheld 1.0-1
-deb bookworm-security oakheld 1.1-1
-deb bookworm oakquiet 1.0-1
-deb bookworm oakquiet 1.1-1
-`
-
-// killTargets are the packages that an Install of killArchive brings forward, and the one that comes along.
-var killTargets = map[string]string{
-	"oaklib1": "1.1-1", "oaklib2": "1.1-1", "oakpre": "1.1-1", "oakapp1": "1:1.1-1", "oaknew": "3.0-1", "oakapp2": "1.1-1", "oakconf": "1.1-1",
-	"oakkernel": "6.1.2-1", "oakbroken": "1.1-1", "oakdaemon": "2.1-1", "oaktool": "1.1-1",
-}
-
-// victims are what is killed: each says whether a process of the node is one.
-var victims = []struct {
-	name  string
-	quick bool // it lives for moments only
-	is    func(p process, all []process) bool
-}{
-	{"agent", false, func(p process, _ []process) bool { return isAgent(p) }},
-	{"engine", false, func(p process, _ []process) bool { return isEngine(p) }},
-	{"wrapper", false, func(p process, _ []process) bool { return len(p.args) > 3 && p.args[3] == "oakum-step" }},
-	{"apt-get", true, func(p process, _ []process) bool { return p.name == "apt-get" }},
-	{"apt-get install", true, func(p process, _ []process) bool {
-		return p.name == "apt-get" && slices.Contains(p.args, "install") && !slices.Contains(p.args, "-s") && !slices.Contains(p.args, "--download-only")
-	}},
-	{"dpkg", true, func(p process, _ []process) bool { return p.name == "dpkg" }},
-	{"dpkg's parent", true, func(p process, all []process) bool {
-		return slices.ContainsFunc(all, func(c process) bool { return c.parent == p.pid && c.name == "dpkg" })
-	}},
-	{"dpkg-deb", true, func(p process, _ []process) bool { return strings.HasPrefix(p.name, "dpkg-deb") }},
-	{"maintainer script", true, func(p process, _ []process) bool { return isMaintainer(p) }},
-	{"everything", false, func(process, []process) bool { return true }}, // a power cut
-	{"everything during dpkg", true, func(p process, _ []process) bool { return p.name == "dpkg" }},
-}
-
-func isAgent(p process) bool {
-	return strings.Contains(p.line(), "oakum agent run") && p.name == "oakum"
-}
-func isEngine(p process) bool { return slices.Contains(p.args, "node-patch") && p.name == "oakum" }
-
-// isWork reports whether a process belongs to an install.
-func isWork(p process) bool {
-	return isEngine(p) || isMaintainer(p) || p.name == "apt-get" || strings.HasPrefix(p.name, "dpkg") || slices.Contains(p.args, "oakum-step")
-}
-
-func isMaintainer(p process) bool {
-	for _, kind := range []string{"preinst", "postinst", "prerm", "postrm"} {
-		if strings.HasSuffix(p.name, kind) || len(p.args) > 1 && strings.HasSuffix(p.args[1], kind) {
-			return true
-		}
-	}
-	return false
-}
-
 // TestInstallKilled kills, at random moments of an Install on real nodes, the agent, the engine, the shells between them,
 // apt-get, dpkg, maintainer scripts, or all at once. A checker that shares no code with the engine then looks at dpkg's
 // database, the journals and the API: the database is in order, no step was started twice, everything has ended, and what
@@ -112,15 +34,41 @@ func TestInstallKilled(t *testing.T) {
 		t.Skip("-short: takes a minute")
 	}
 	long, seed := soak(t, 25*time.Second)
-	base, booted := killNodes(t)
+	plain, booted := aptCast.nodes(t)
+	killLanes(t, long, seed, lane{"booted", booted, &aptCast}, lane{"a", plain, &aptCast}, lane{"b", plain, &aptCast})
+}
+
+// TestInstallKilledRPM does the same to dnf, zypper, rpm and the scripts of their packages. Trap A1, Trap A10, Trap G2,
+// Trap Y5, Trap Y6.
+//
+// proves R-02, R-11, R-13, R-15, R-16, R-24
+func TestInstallKilledRPM(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: takes a minute")
+	}
+	long, seed := soak(t, 20*time.Second)
+	plain, booted := dnfCast.nodes(t)
+	suse, _ := zypperCast.nodes(t)
+	killLanes(t, long, seed, lane{"booted", booted, &dnfCast}, lane{"dnf", plain, &dnfCast}, lane{"zypper", suse, &zypperCast})
+}
+
+// lane is one node after another, each a copy of the same.
+type lane struct {
+	name string
+	base *debNode
+	cast *cast
+}
+
+// killLanes runs rounds in lanes beside each other: an install mostly waits.
+func killLanes(t *testing.T, long time.Duration, seed uint64, lanes ...lane) {
 	s := install(t, "sqlite")
-	k := &killing{base: base, booted: booted, s: s, client: servertest.Attach(t, s.url, s.dir), tally: map[string]int{}, end: time.Now().Add(long)}
-	t.Run("lanes", func(t *testing.T) { // beside each other: an install mostly waits
-		for i, lane := range []string{"booted", "a", "b"} {
-			t.Run(lane, func(t *testing.T) {
+	k := &killing{s: s, client: servertest.Attach(t, s.url, s.dir), tally: map[string]int{}, ends: map[string]int{}, end: time.Now().Add(long)}
+	t.Run("lanes", func(t *testing.T) {
+		for i, l := range lanes {
+			t.Run(l.name, func(t *testing.T) {
 				t.Parallel()
 				for n := uint64(1); !t.Failed() && time.Now().Before(k.end); n++ {
-					t.Run(fmt.Sprintf("round-%d", n), func(t *testing.T) { k.round(t, lane, rand.New(rand.NewPCG(seed+uint64(i), n))) })
+					t.Run(fmt.Sprintf("round-%d", n), func(t *testing.T) { k.round(t, l, rand.New(rand.NewPCG(seed+uint64(i), n))) })
 				}
 			})
 		}
@@ -128,41 +76,8 @@ func TestInstallKilled(t *testing.T) {
 	t.Logf("OAKUM_SEED=%d: %d installs, %d kills: %v; ends: %v; slowest end after the last start of the agent %v", seed, k.rounds, k.kills, k.tally, k.ends, k.slowest)
 }
 
-// killNodes makes the nodes that the rounds copy: one whose processes are started one by one, and one in which systemd
-// runs, where transactions have scopes of their own and a power cut brings another boot id.
-func killNodes(t *testing.T) (plain, booted *debNode) {
-	r := newAptRepo(t, killArchive)
-	for _, n := range []struct {
-		node **debNode
-		name string
-		args []string
-	}{{&plain, "kill", nil}, {&booted, "killboot", []string{"--systemd"}}} {
-		if n.args != nil {
-			if _, err := exec.LookPath("systemd-nspawn"); err != nil {
-				missing(t, "booted nodes: %v", err)
-			}
-		}
-		freshNode(n.name)
-		base := r.node(t, n.name, []string{
-			"oaklib2", "oakpre", "oakapp1=1:1.0-1", "oakapp2", "oakconf", "oakkernel", "oakbroken", "oakdaemon", "oaktool", "oakheld", "oakquiet=1.0-1",
-		}, n.args...)
-		base.mustRun("apt-mark", "auto", "oaklib1", "oaklib2", "oakapp2")
-		base.mustRun("apt-mark", "hold", "oakheld")
-		writeFile(t, filepath.Join(base.root, "etc/oakconf.conf"), "changed on the node\n")
-		*n.node = base
-	}
-	for _, unit := range []string{"apt-daily.timer", "apt-daily-upgrade.timer"} { // nobody else patches this node
-		if err := os.Symlink("/dev/null", filepath.Join(booted.root, "etc/systemd/system", unit)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return plain, booted
-}
-
 // killing is what the lanes of TestInstallKilled share.
 type killing struct {
-	base   *debNode
-	booted *debNode
 	s      *installation
 	client *servertest.Server
 	end    time.Time
@@ -176,18 +91,14 @@ type killing struct {
 	slowest time.Duration
 }
 
-func (k *killing) round(t *testing.T, lane string, r *rand.Rand) {
-	base := k.base
-	if lane == "booted" {
-		base = k.booted
-	}
-	n := base.cloneOf(t, &k.clone, lane)
+func (k *killing) round(t *testing.T, where lane, r *rand.Rand) {
+	n := where.base.cloneOf(t, &k.clone, where.name)
 	breaks := []string{"", "", "", "postinst", "preinst"}[r.IntN(5)]
 	if breaks != "" {
 		writeFile(t, filepath.Join(n.root, "etc/oak-break-"+breaks), "")
 	}
 	var l *living
-	if lane == "booted" {
+	if strings.HasPrefix(where.name, "booted") {
 		l = &living{debNode: n}
 		n.boot()
 		l.find(t)
@@ -196,7 +107,7 @@ func (k *killing) round(t *testing.T, lane string, r *rand.Rand) {
 	}
 	const state = "/var/lib/oakum"
 	a := &agent{n: n, state: state, id: l.registerIn(t, k.client, state)}
-	before, err := n.dpkg()
+	before, err := where.cast.state(n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +120,7 @@ func (k *killing) round(t *testing.T, lane string, r *rand.Rand) {
 	}
 	command := *sent.Command.CommandId
 	over := func() bool { return terminal(invocation(t, k.client, command, a.id)) }
-	done := k.massacre(t, l, r, over)
+	done := k.massacre(t, l, where.cast.victims, r, over)
 	inv := invocation(t, k.client, command, a.id)
 	for !terminal(inv) && time.Since(started()) < 125*time.Second {
 		time.Sleep(100 * time.Millisecond) // another process
@@ -220,13 +131,10 @@ func (k *killing) round(t *testing.T, lane string, r *rand.Rand) {
 	eventually(t, "the end of the engine and all that it started", time.Minute, func() bool {
 		return !slices.ContainsFunc(l.processes(), isWork)
 	})
-	c := &killCheck{t: t, k: k, a: a, n: n, before: before, breaks: breaks, command: command, inv: inv, sentAt: *sent.Command.RequestedDateTime}
+	c := &killCheck{t: t, k: k, a: a, n: n, cast: where.cast, before: before, breaks: breaks, done: done, command: command, inv: inv, sentAt: *sent.Command.RequestedDateTime}
 	c.check()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.ends == nil {
-		k.ends = map[string]int{}
-	}
 	k.rounds++
 	k.ends[codec.Value(inv.Status)+c.reason()]++
 	k.slowest = max(k.slowest, took)
@@ -283,7 +191,7 @@ func invocation(t *testing.T, client *servertest.Server, command, node string) (
 }
 
 // massacre kills one to three times and says what it killed.
-func (k *killing) massacre(t *testing.T, l *living, r *rand.Rand, over func() bool) (done []string) {
+func (k *killing) massacre(t *testing.T, l *living, victims []victim, r *rand.Rand, over func() bool) (done []string) {
 	begun := time.Now().Add(time.Minute)
 	for !slices.ContainsFunc(l.processes(), isEngine) {
 		if over() || time.Now().After(begun) {
@@ -359,8 +267,10 @@ type killCheck struct {
 	k       *killing
 	a       *agent
 	n       *debNode
-	before  dpkgState
-	breaks  string
+	cast    *cast
+	before  packageState
+	breaks  string   // kind of the script that fails on this node
+	done    []string // what was killed
 	command string
 	inv     ssm.GetCommandInvocationOutput
 	sentAt  codec.Time
@@ -379,7 +289,7 @@ func (c *killCheck) reason() string {
 
 func (c *killCheck) check() {
 	t := c.t
-	after, err := c.n.dpkg()
+	after, err := c.cast.state(c.n)
 	if err != nil {
 		t.Error(err)
 		return
@@ -401,27 +311,21 @@ func (c *killCheck) check() {
 }
 
 // database: nothing is left half way but what fails on purpose, nothing else than planned has changed, and marks stay.
-func (c *killCheck) database(after dpkgState) {
+func (c *killCheck) database(after packageState) {
 	t := c.t
 	for name, v := range after.packages {
 		if strings.Contains(v, " ") && !c.mayBeHalf(name) && c.before.packages[name] != v {
 			t.Errorf("%s is left as %q", name, v)
 		}
 	}
-	for _, line := range strings.Split(after.audit, "\n") {
-		if strings.HasPrefix(line, " ") && strings.TrimSpace(line) != "" && !c.mayBeHalf(strings.Fields(line)[0]) {
-			t.Errorf("dpkg --audit: %s", after.audit)
-			break
-		}
-	}
-	for _, u := range after.updates {
-		if strings.Trim(u, "0123456789") == "" {
-			t.Errorf("dpkg has not merged %s", u)
+	for _, x := range after.complaints {
+		if !c.mayBeHalf(x.name) {
+			t.Error(x.text)
 		}
 	}
 	for name, d := range differences(c.before.packages, after.packages) {
 		version, _, _ := strings.Cut(d[1], " ")
-		if killTargets[name] != version {
+		if c.cast.targets[name] != version {
 			t.Errorf("%s went from %q to %q, which no plan asked for", name, d[0], d[1])
 		}
 		want := c.before.auto[name] || d[0] == ""
@@ -432,9 +336,20 @@ func (c *killCheck) database(after dpkgState) {
 	if b, err := os.ReadFile(filepath.Join(c.n.root, "etc/oakconf.conf")); err != nil || string(b) != "changed on the node\n" {
 		t.Errorf("the changed configuration file holds %q, %v", b, err)
 	}
+	if c.cast.also != nil {
+		c.cast.also(c, after)
+	}
 }
 
-func (c *killCheck) mayBeHalf(name string) bool { return c.breaks == "postinst" && name == "oakbroken" }
+// mayBeHalf reports whether a package may be left half way: where that is what comes of its failing script.
+func (c *killCheck) mayBeHalf(name string) bool {
+	return c.cast.half && c.breaks == "postinst" && name == "oakbroken"
+}
+
+// complete reports whether a run that succeeds has to have installed everything.
+func (c *killCheck) complete() bool {
+	return c.breaks == "" || c.breaks == "postinst" && !c.cast.half
+}
 
 // journal: the agent started no step twice, and the command is over.
 func (c *killCheck) journal() {
@@ -467,7 +382,7 @@ func (c *killCheck) journal() {
 }
 
 // run: there is one, it has ended, and what it says that it changed is what has changed.
-func (c *killCheck) run(after dpkgState) *localRun {
+func (c *killCheck) run(after packageState) *localRun {
 	t := c.t
 	runs, err := c.n.runsRecorded()
 	if err != nil {
@@ -514,16 +429,16 @@ func (c *killCheck) run(after dpkgState) *localRun {
 			t.Errorf("%s changed without being planned", name)
 		}
 	}
-	if broken := c.mayBeHalf("oakbroken"); !broken && c.breaks == "" && r.Outcome == "Success" {
-		if d := differences(killTargets, really); len(d) > 0 {
+	if c.complete() && r.Outcome == "Success" {
+		if d := differences(c.cast.targets, really); len(d) > 0 {
 			t.Errorf("a run that succeeded left out: %v", d)
 		}
 	}
 	return &r
 }
 
-// reported: what the server says of each package is what dpkg says. A run that could not report leaves that to the next scan.
-func (c *killCheck) reported(after dpkgState, run *localRun) {
+// reported: what the server says of each package is what the node has. A run that could not report leaves that to the next scan.
+func (c *killCheck) reported(after packageState, run *localRun) {
 	t, ctx := c.t, c.t.Context()
 	call := func(op string, in any, out codec.Decodable) bool {
 		if err := c.k.client.Call(ctx, c.k.client.Admin, "ssm", op, in, out); err != nil {
@@ -571,7 +486,7 @@ func (c *killCheck) reported(after dpkgState, run *localRun) {
 	for _, p := range patches {
 		name, _, _ := strings.Cut(*p.KBId, ".")
 		count[*p.State]++
-		if _, ours := killTargets[name]; !ours {
+		if _, ours := c.cast.targets[name]; !ours {
 			continue
 		}
 		_, version, _ := strings.Cut(*p.Title, ":")
@@ -579,19 +494,19 @@ func (c *killCheck) reported(after dpkgState, run *localRun) {
 		seen[name] = *p.State
 		switch *p.State {
 		case "Installed", "InstalledPendingReboot":
-			if now != version || now != killTargets[name] {
-				t.Errorf("%s is reported %s at %s, dpkg has %q", name, *p.State, version, now)
+			if now != version || now != c.cast.targets[name] {
+				t.Errorf("%s is reported %s at %s, the node has %q", name, *p.State, version, now)
 			}
 			if *p.State == "Installed" {
 				t.Errorf("%s was installed without a reboot and is reported Installed, not InstalledPendingReboot", name)
 			}
 		case "Failed":
-			if now == killTargets[name] {
-				t.Errorf("%s is reported Failed, dpkg has %q", name, now)
+			if now == c.cast.targets[name] {
+				t.Errorf("%s is reported Failed, the node has %q", name, now)
 			}
 		case "Missing":
-			if now == killTargets[name] {
-				t.Errorf("%s is reported Missing, dpkg has %q", name, now)
+			if now == c.cast.targets[name] {
+				t.Errorf("%s is reported Missing, the node has %q", name, now)
 			}
 			if status == "Success" {
 				t.Errorf("%s is Missing after a success", name)
@@ -599,7 +514,7 @@ func (c *killCheck) reported(after dpkgState, run *localRun) {
 		}
 	}
 	for name, d := range differences(c.before.packages, after.packages) {
-		if s := seen[name]; s == "" && d[1] == killTargets[name] && name != "oaknew" {
+		if s := seen[name]; s == "" && d[1] == c.cast.targets[name] && name != "oaknew" {
 			t.Errorf("%s was changed to %q and is not in the report", name, d[1])
 		}
 	}

@@ -232,58 +232,6 @@ func (n *debNode) cloneOf(t *testing.T, one *sync.Mutex, name string) *debNode {
 	return c
 }
 
-// dpkgState is what dpkg's own files say, read without any of this program's code.
-type dpkgState struct {
-	packages map[string]string // name: version, with the state where it is not plainly installed
-	auto     map[string]bool   // installed for others
-	audit    string            // what dpkg --audit says
-	updates  []string          // what dpkg had not merged into its status file
-}
-
-// dpkg reads the node's package database with dpkg's tools and with nothing of this program.
-func (n *debNode) dpkg() (dpkgState, error) {
-	s := dpkgState{packages: map[string]string{}, auto: map[string]bool{}}
-	b, err := os.ReadFile(filepath.Join(n.root, "var/lib/dpkg/status"))
-	if err != nil {
-		return s, err
-	}
-	for stanza := range strings.SplitSeq(string(b), "\n\n") {
-		f := map[string]string{}
-		for line := range strings.Lines(stanza) {
-			if k, v, ok := strings.Cut(line, ": "); ok && !strings.HasPrefix(line, " ") {
-				f[k] = strings.TrimSpace(v)
-			}
-		}
-		w := strings.Fields(f["Status"])
-		if len(w) != 3 || w[2] == "not-installed" || w[2] == "config-files" {
-			continue
-		}
-		s.packages[f["Package"]] = f["Version"]
-		if w[1] != "ok" || w[2] != "installed" {
-			s.packages[f["Package"]] += " " + w[1] + " " + w[2]
-		}
-	}
-	entries, err := os.ReadDir(filepath.Join(n.root, "var/lib/dpkg/updates"))
-	if err != nil {
-		return s, err
-	}
-	for _, e := range entries {
-		s.updates = append(s.updates, e.Name())
-	}
-	out, err := n.run("apt-mark", "showauto")
-	if err != nil {
-		return s, fmt.Errorf("apt-mark showauto: %w: %s", err, out)
-	}
-	for _, name := range strings.Fields(out) {
-		s.auto[name] = true
-	}
-	s.audit, err = n.run("dpkg", "--audit")
-	if err != nil {
-		return s, fmt.Errorf("dpkg --audit: %w: %s", err, s.audit)
-	}
-	return s, nil
-}
-
 // differences are the packages whose version or state is not the same.
 func differences(a, b map[string]string) map[string][2]string {
 	out := map[string][2]string{}

@@ -290,6 +290,9 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 	}
 	w.degraded = append(w.degraded, slices.Concat(health.Repaired, health.Trouble)...)
 	w.broken = health.Broken
+	if resumed && r.open {
+		w.degraded = append(w.degraded, e.redo(ctx, r)...)
+	}
 	leftovers, err := e.Manager.Leftovers(ctx)
 	if err != nil {
 		w.degraded = append(w.degraded, "files left for a decision: "+err.Error())
@@ -593,10 +596,26 @@ func (w *work) apply(ctx context.Context, r *liveRun, wish Wish, plan *Plan, all
 	if err != nil {
 		return applied, health, asError(err, "LOCKED", CodeFailed)
 	}
+	if applied.Code < 0 {
+		w.degraded = append(w.degraded, e.redo(ctx, r)...)
+	}
 	if err := e.Manager.Settle(ctx, plan.Changes, r.log); err != nil {
 		w.degraded = append(w.degraded, err.Error())
 	}
 	return applied, health, nil
+}
+
+// redo lets a package manager finish what the scripts of an interrupted transaction's packages may have been cut off at.
+func (e *Engine) redo(ctx context.Context, r *liveRun) []string {
+	m, ok := e.Manager.(Redoer)
+	if !ok {
+		return nil
+	}
+	trouble, err := m.Redo(ctx, r.Planned, r.log)
+	if err != nil {
+		trouble = append(trouble, "after an interrupted transaction: "+err.Error())
+	}
+	return trouble
 }
 
 func fault(a Applied, name, def string) string {

@@ -75,6 +75,8 @@ type Run struct {
 	Code         int               `json:"code,omitempty"` // of the engine
 	Restarts     []Restart         `json:"restarts,omitempty"`
 	Dir          string            `json:"-"`
+
+	open bool // a transaction was begun whose end is not recorded
 }
 
 // Restart is a unit that was restarted because it used replaced files.
@@ -127,6 +129,9 @@ func (r *Run) apply(e entry) {
 	case PhaseTransaction:
 		r.Phase = PhaseTransaction
 		r.Transactions = max(r.Transactions, e.N)
+		r.open = true
+	case kindOver:
+		r.open = false
 	case kindResumed:
 		r.Resumes++
 	case kindRestarts:

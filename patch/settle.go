@@ -60,6 +60,11 @@ func (e *Engine) settle(ctx context.Context, r *liveRun) error {
 	if err != nil {
 		return asError(err, "LOCKED", CodeFailed)
 	}
+	if r.open {
+		for _, trouble := range e.redo(ctx, r) {
+			e.warn("%s", trouble)
+		}
+	}
 	if err := e.Manager.Settle(ctx, r.Planned, r.log); err != nil {
 		e.warn("%v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"oakum.dev/patch"
 	"oakum.dev/patch/rpm"
@@ -32,16 +33,108 @@ func (m *Manager) Repair(ctx context.Context, log *os.File, _ func(patch.Change)
 	if err := system.WaitLocks(ctx, m.locks(), m.cfg.LockWait, m.cfg.Note); err != nil {
 		return h, err
 	}
-	return rpm.Mend(ctx, &m.cfg, log, m.installOnly(), func(d rpm.Duplicate) (string, error) {
+	return rpm.Mend(ctx, &m.cfg, log, m.installOnly(), m.again(ctx, log))
+}
+
+// again lets dnf reinstall packages, and remembers which.
+func (m *Manager) again(ctx context.Context, log *os.File) rpm.Again {
+	return func(packages []*md.Package) (string, error) {
 		opts, err := m.options(m.sourced)
 		if err != nil {
 			return "", err
 		}
-		again := d.New.Name + "-" + rpm.Text(d.New) + "." + d.New.Arch
-		text, code, err := m.run(ctx, log, fmt.Sprintf("oakum-repair-%d", os.Getpid()), slices.Concat([]string{"-y"}, opts, []string{"reinstall", again}))
-		if err != nil || code == 0 {
+		args := []string{"reinstall"}
+		for _, p := range packages {
+			args = append(args, spec(p))
+		}
+		text, code, err := m.run(ctx, log, fmt.Sprintf("oakum-repair-%d-%d", os.Getpid(), m.repairs), slices.Concat([]string{"-y"}, opts, args))
+		m.repairs++
+		if err != nil {
 			return "", err
 		}
-		return complaint(text, code), nil
+		if code != 0 {
+			return complaint(text, code), nil
+		}
+		for _, p := range packages {
+			m.redone[spec(p)] = true
+		}
+		return "", nil
+	}
+}
+
+func spec(p *md.Package) string { return p.Name + "-" + rpm.Text(p) + "." + p.Arch }
+
+// Redo reinstalls what an interrupted transaction had put in: its scripts, of which %posttrans come last, may not have
+// run, and the database does not tell. What was mended a moment ago is done.
+func (m *Manager) Redo(ctx context.Context, changes []patch.Change, log *os.File) ([]string, error) {
+	text, err := system.ReadFrom(log.Name(), 0)
+	if err != nil {
+		return nil, err
+	}
+	if completed(text) {
+		return nil, nil
+	}
+	again := m.again(ctx, log)
+	return rpm.Redo(ctx, &m.cfg, changes, func(packages []*md.Package) (string, error) {
+		packages = slices.DeleteFunc(slices.Clone(packages), func(p *md.Package) bool { return m.redone[spec(p)] })
+		if len(packages) == 0 {
+			return "", nil
+		}
+		return again(packages)
 	})
+}
+
+// completed reports whether the last transaction of a run's log, repairs apart, says that it came to its end.
+func completed(text string) bool {
+	done := true // there was none
+	for part := range strings.SplitSeq("\n"+text, "\n$ ") {
+		command, _, _ := strings.Cut(part, "\n")
+		if w := strings.Fields(command); len(w) > 1 && w[1] == "-y" && !slices.Contains(w, "--downloadonly") && !slices.Contains(w, "reinstall") {
+			done = strings.Contains(part, "\nComplete!")
+		}
+	}
+	return done
+}
+
+// Settle marks what was installed for others as such: dnf does so at the end of a transaction, and one that was killed has
+// none.
+func (m *Manager) Settle(ctx context.Context, changes []patch.Change, log *os.File) error {
+	names := map[string]bool{}
+	for _, c := range changes {
+		if c.Auto && c.Old == "" && c.New != "" {
+			names[c.Name] = true
+		}
+	}
+	if len(names) == 0 || m.tool.name == "yum3" { // yum 3 takes nothing away that it was not told to
+		return nil
+	}
+	out, err := m.cfg.Exec.Run(ctx, patch.Command{
+		Path: m.tool.path, Args: []string{"-q", "-C", "--disablerepo=*", "repoquery", "--userinstalled", "--qf", "%{name}\n"}, Env: patch.BaseEnv(), Timeout: planTimeout, MaxOutput: 8 << 20,
+	})
+	if err != nil {
+		return fmt.Errorf("read the marks of packages: %w", err)
+	}
+	if out.Code != 0 {
+		return fmt.Errorf("read the marks of packages: %s", complaint(patch.Lines(string(out.Stderr)), out.Code))
+	}
+	var wrong []string
+	for _, name := range strings.Fields(string(out.Stdout)) {
+		if names[name] && !slices.Contains(wrong, name) {
+			wrong = append(wrong, name)
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	verb := "remove"
+	if m.tool.name == "dnf5" {
+		verb = "dependency"
+	}
+	slices.Sort(wrong)
+	text, code, err := m.run(ctx, log, fmt.Sprintf("oakum-mark-%d-%d", os.Getpid(), m.repairs), append([]string{"mark", verb}, wrong...))
+	m.repairs++
+	if err == nil && code != 0 {
+		err = fmt.Errorf("mark packages as installed for others: %s", complaint(text, code))
+	}
+	return err
 }

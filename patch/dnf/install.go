@@ -247,9 +247,6 @@ func (m *Manager) Finished(line string) (string, bool) {
 	return nameOf(w[0]), true
 }
 
-// Settle has nothing to do: what is there is upgraded and keeps its mark, and dnf marks what comes along for others.
-func (m *Manager) Settle(context.Context, []patch.Change, *os.File) error { return nil }
-
 // Present reads the rpm database. A package of architecture noarch is found under the machine's own too, and the other
 // way round: a package may go from one to the other with a new version.
 func (m *Manager) Present(ctx context.Context) (map[string]patch.Presence, error) {

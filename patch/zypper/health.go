@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"oakum.dev/patch"
 	"oakum.dev/patch/rpm"
 	"oakum.dev/patch/system"
+	md "oakum.dev/repo/rpm"
 )
 
 // programs are the names of the processes that change a node for a run.
@@ -27,8 +29,11 @@ func (m *Manager) Repair(ctx context.Context, log *os.File, _ func(patch.Change)
 	if err != nil {
 		return patch.Health{}, err
 	}
-	h, err := rpm.Mend(ctx, &m.cfg, log, m.installOnly(), func(d rpm.Duplicate) (string, error) {
-		args := append(own, "install", "--name", "--force", "--no-recommends", "--auto-agree-with-licenses", "--", d.New.Name+"."+d.New.Arch+"="+d.New.EVR())
+	h, err := rpm.Mend(ctx, &m.cfg, log, m.installOnly(), func(packages []*md.Package) (string, error) {
+		args := append(slices.Clone(own), "install", "--name", "--force", "--no-recommends", "--auto-agree-with-licenses", "--")
+		for _, p := range packages {
+			args = append(args, p.Name+"."+p.Arch+"="+p.EVR())
+		}
 		text, code, err := m.run(ctx, log, fmt.Sprintf("oakum-repair-%d", os.Getpid()), args)
 		if err != nil || done(code) {
 			return "", err
