@@ -55,8 +55,19 @@ func TestRPMNodeByAWSCLI(t *testing.T) {
 		t.Errorf("rpm has %s", out)
 	}
 	s.aws("ssm", "list-compliance-summaries", "--filters", "Key=ComplianceType,Values=Patch").at("ComplianceSummaryItems", 0, "CompliantSummary").is("CompliantCount", 1)
-	av := s.aws("ssm", "describe-available-patches", "--filters", "Key=PRODUCT,Values=RedhatEnterpriseLinux9.4", "Key=NAME,Values=curl")
-	if av.at("Patches").len() == 0 || av.at("Patches", 0, "Name").String() != "curl" {
-		t.Errorf("available patches of curl: %s", av)
+	av := s.aws("ssm", "describe-available-patches", "--filters", "Key=PRODUCT,Values=RedhatEnterpriseLinux9.4", "Key=CVE_ID,Values=CVE-2026-1")
+	if av.at("Patches").len() != 2 {
+		t.Fatalf("available patches of CVE-2026-1: %s", av)
+	}
+	av.at("Patches", 0).is("Name", "openssl", "Epoch", 0, "Version", "3.0", "Release", "2", "Arch", "x86_64", "Classification", "Security", "Severity", "Important",
+		"AdvisoryIds", `["RHSA-1"]`, "CVEIds", `["CVE-2026-1"]`, "Repository", "oaktest")
+	effective := s.aws("ssm", "describe-effective-patches-for-patch-baseline", "--baseline-id", id)
+	status := map[string]string{}
+	for i := range effective.at("EffectivePatches").len() {
+		p := effective.at("EffectivePatches", i)
+		status[p.at("Patch", "Name").String()] = p.at("PatchStatus", "DeploymentStatus").String() + " " + p.at("PatchStatus", "ComplianceLevel").String()
+	}
+	if diff := cmp.Diff(map[string]string{"openssl": "APPROVED CRITICAL", "openssl-libs": "APPROVED CRITICAL", "curl": "APPROVED CRITICAL", "sudo": "APPROVED CRITICAL"}, status); diff != "" {
+		t.Errorf("effective patches (-want +got):\n%s", diff)
 	}
 }

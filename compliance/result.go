@@ -142,6 +142,17 @@ type Available struct {
 	Repository     string    `json:"repository,omitempty"`
 	ReleasedTime   time.Time `json:"releasedTime,omitzero"`
 	Product        string    `json:"product,omitempty"`
+	Notices        []Notice  `json:"notices,omitempty"` // that name the version, the newest first; rpm and SUSE
+}
+
+// Notice is what an update notice says of a version that it names.
+type Notice struct {
+	IDs            []string  `json:"ids,omitempty"` // the advisory's, and those that it refers to as its own
+	Classification string    `json:"classification,omitempty"`
+	Severity       string    `json:"severity,omitempty"`
+	CVEs           []string  `json:"cves,omitempty"`
+	Bugzillas      []string  `json:"bugzillas,omitempty"`
+	Released       time.Time `json:"released,omitzero"`
 }
 
 // Finish counts the items and sets Counts, Status and Severity from them, and sorts them.

@@ -245,10 +245,16 @@ func available(inv *Inventory, platform Platform) []compliance.Available {
 				continue
 			}
 			f := &v.Patches[0]
-			out = append(out, compliance.Available{
+			a := compliance.Available{
 				Name: p.Name, Arch: p.Arch, Version: v.Text, Priority: f.Priority, Section: f.Section, Classification: f.Classification,
 				Repository: v.Repository, ReleasedTime: f.Released, Product: platform.Node.Product,
-			})
+			}
+			for n := range v.Patches {
+				if x := &v.Patches[n]; x.HasNotice {
+					a.Notices = append(a.Notices, compliance.Notice{IDs: x.AdvisoryIDs, Classification: x.Classification, Severity: x.Severity, CVEs: x.CVEs, Bugzillas: x.Bugzillas, Released: x.Released})
+				}
+			}
+			out = append(out, a)
 		}
 	}
 	return out

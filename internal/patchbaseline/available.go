@@ -1,12 +1,17 @@
 package patchbaseline
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"oakum.dev/awserr"
 	"oakum.dev/baseline"
+	"oakum.dev/compliance"
 	"oakum.dev/internal/page"
 	"oakum.dev/internal/store"
 	"oakum.dev/wire/codec"
@@ -99,14 +104,15 @@ func (s *Service) DescribeAvailablePatches(ctx context.Context, in *ssm.Describe
 	}
 	out := &ssm.DescribeAvailablePatchesOutput{Patches: []ssm.Patch{}}
 	err = s.eachAvailable(ctx, os, pg, func(p store.AvailablePatch, next func() *string) bool {
-		if !availableMatches(in.Filters, p) {
+		notices := noticesOf(p)
+		if !availableMatches(in.Filters, p, os, notices) {
 			return true
 		}
 		if len(out.Patches) == pg.Size {
 			out.NextToken = next()
 			return false
 		}
-		out.Patches = append(out.Patches, wirePatch(p))
+		out.Patches = append(out.Patches, wirePatch(p, os, notices))
 		return true
 	})
 	return out, err
@@ -133,41 +139,84 @@ func (s *Service) eachAvailable(ctx context.Context, os baseline.OS, pg *page.Pa
 	})
 }
 
-func availableMatches(filters []ssm.PatchOrchestratorFilter, p store.AvailablePatch) bool {
+// noticesOf are the update notices about a version.
+func noticesOf(p store.AvailablePatch) []compliance.Notice {
+	var out []compliance.Notice
+	if p.Notices == "" || json.Unmarshal([]byte(p.Notices), &out) != nil { // the server wrote it: what cannot be read says nothing
+		return nil
+	}
+	return out
+}
+
+// availableMatches reports whether the filters take a version. Of several notices about it one is enough for each filter.
+func availableMatches(filters []ssm.PatchOrchestratorFilter, p store.AvailablePatch, os baseline.OS, notices []compliance.Notice) bool {
 	for _, f := range filters {
-		ok := slices.ContainsFunc(f.Values, func(v string) bool {
-			if v == "*" {
-				return true
-			}
-			switch *f.Key {
-			case "PRODUCT":
-				return strings.EqualFold(v, p.Product)
-			case "NAME":
-				return strings.EqualFold(v, p.Name)
-			case "VERSION":
-				return v == p.Version
-			case "ARCH":
-				return strings.EqualFold(v, p.Arch)
-			case "REPOSITORY":
-				return strings.EqualFold(v, p.Repository)
-			case "CLASSIFICATION":
-				return strings.EqualFold(v, p.Classification)
-			case "SEVERITY":
-				return strings.EqualFold(v, severityOf(p))
-			case "PRIORITY":
-				return strings.EqualFold(v, p.Priority)
-			case "SECTION":
-				return strings.EqualFold(v, p.Section)
-			case "SECURITY":
-				return strings.EqualFold(v, map[bool]string{true: "true", false: "false"}[strings.EqualFold(p.Classification, "Security")])
-			}
-			return false // what .deb packages do not have: epochs of their own, releases, advisories
-		})
-		if !ok {
+		have := availableValues(*f.Key, p, os, notices)
+		if !slices.ContainsFunc(f.Values, func(v string) bool {
+			return v == "*" || slices.ContainsFunc(have, func(h string) bool { return strings.EqualFold(v, h) })
+		}) {
 			return false
 		}
 	}
 	return true
+}
+
+// availableValues are what a version has for a filter's key. A .deb package has no epoch of its own, release or advisory.
+func availableValues(key string, p store.AvailablePatch, os baseline.OS, notices []compliance.Notice) (out []string) {
+	epoch, version, release := evr(p, os)
+	of := func(fn func(n *compliance.Notice) []string) []string {
+		for i := range notices {
+			out = append(out, fn(&notices[i])...)
+		}
+		return out
+	}
+	switch key {
+	case "PRODUCT":
+		return []string{p.Product}
+	case "NAME":
+		return []string{p.Name}
+	case "EPOCH":
+		return []string{epoch}
+	case "VERSION":
+		return []string{version}
+	case "RELEASE":
+		return []string{release}
+	case "ARCH":
+		return []string{p.Arch}
+	case "REPOSITORY":
+		return []string{p.Repository}
+	case "CLASSIFICATION":
+		return append(of(func(n *compliance.Notice) []string { return []string{n.Classification} }), p.Classification)
+	case "SEVERITY":
+		return append(of(func(n *compliance.Notice) []string { return []string{n.Severity} }), severityOf(p))
+	case "PRIORITY":
+		return []string{p.Priority}
+	case "SECTION":
+		return []string{p.Section}
+	case "ADVISORY_ID":
+		return of(func(n *compliance.Notice) []string { return n.IDs })
+	case "CVE_ID":
+		return of(func(n *compliance.Notice) []string { return n.CVEs })
+	case "BUGZILLA_ID":
+		return of(func(n *compliance.Notice) []string { return n.Bugzillas })
+	case "SECURITY":
+		security := strings.EqualFold(p.Classification, "Security") || slices.ContainsFunc(notices, func(n compliance.Notice) bool { return n.Classification == "Security" })
+		return []string{strconv.FormatBool(security)}
+	}
+	return nil
+}
+
+// evr parts a version where the system's packages have an epoch and a release.
+func evr(p store.AvailablePatch, os baseline.OS) (epoch, version, release string) {
+	if !os.RPM() && os != baseline.SUSE {
+		return "", p.Version, ""
+	}
+	version = p.Version
+	if e, rest, ok := strings.Cut(version, ":"); ok {
+		epoch, version = e, rest
+	}
+	version, release, _ = strings.Cut(version, "-")
+	return epoch, version, release
 }
 
 // severityOf is the publisher's severity; .deb packages have a priority in its place.
@@ -178,10 +227,24 @@ func severityOf(p store.AvailablePatch) string {
 	return p.Priority
 }
 
-func wirePatch(p store.AvailablePatch) ssm.Patch {
-	w := ssm.Patch{Name: &p.Name, Version: &p.Version, Arch: &p.Arch, Product: &p.Product}
-	if sev := severityOf(p); sev != "" {
-		w.Severity = &sev
+func wirePatch(p store.AvailablePatch, os baseline.OS, notices []compliance.Notice) ssm.Patch {
+	epoch, version, release := evr(p, os)
+	w := ssm.Patch{Name: &p.Name, Version: &version, Arch: &p.Arch, Product: &p.Product}
+	if release != "" {
+		w.Release = &release
+	}
+	if n, err := strconv.ParseInt(epoch, 10, 64); err == nil {
+		w.Epoch = &n
+	}
+	severity := severityOf(p)
+	for _, n := range notices {
+		w.AdvisoryIds = append(w.AdvisoryIds, n.IDs...)
+		w.CVEIds = append(w.CVEIds, n.CVEs...)
+		w.BugzillaIds = append(w.BugzillaIds, n.Bugzillas...)
+		severity = cmp.Or(severity, n.Severity)
+	}
+	if severity != "" {
+		w.Severity = &severity
 	}
 	if p.Classification != "" {
 		w.Classification = &p.Classification
@@ -214,7 +277,8 @@ func (s *Service) DescribeEffectivePatchesForPatchBaseline(ctx context.Context, 
 	out := &ssm.DescribeEffectivePatchesForPatchBaselineOutput{EffectivePatches: []ssm.EffectivePatch{}}
 	now := s.now()
 	err = s.eachAvailable(ctx, b.OperatingSystem, pg, func(p store.AvailablePatch, next func() *string) bool {
-		d := b.Evaluate(baseline.Node{OS: b.OperatingSystem, Product: p.Product}, facts(p), now)
+		notices := noticesOf(p)
+		d := effective(b, p, notices, now)
 		status := deploymentStatus(d)
 		if status == "" {
 			return true
@@ -223,7 +287,7 @@ func (s *Service) DescribeEffectivePatchesForPatchBaseline(ctx context.Context, 
 			out.NextToken = next()
 			return false
 		}
-		w := ssm.EffectivePatch{Patch: new(wirePatch(p)), PatchStatus: &ssm.PatchStatus{DeploymentStatus: &status, ComplianceLevel: new(string(orUnspecified(d.Level)))}}
+		w := ssm.EffectivePatch{Patch: new(wirePatch(p, b.OperatingSystem, notices)), PatchStatus: &ssm.PatchStatus{DeploymentStatus: &status, ComplianceLevel: new(string(orUnspecified(d.Level)))}}
 		if !d.ApprovalDate.IsZero() {
 			w.PatchStatus.ApprovalDate = codec.NewTime(d.ApprovalDate)
 		}
@@ -233,11 +297,30 @@ func (s *Service) DescribeEffectivePatchesForPatchBaseline(ctx context.Context, 
 	return out, err
 }
 
-func facts(p store.AvailablePatch) *baseline.Patch {
-	return &baseline.Patch{
-		Name: p.Name, Arch: p.Arch, Version: p.Version, Classification: p.Classification, Severity: p.Severity, Priority: p.Priority, Section: p.Section,
+// effective is what a baseline says of a version: each notice about it is judged alone, and one that approves is enough.
+func effective(b *baseline.Baseline, p store.AvailablePatch, notices []compliance.Notice, now time.Time) baseline.Decision {
+	node := baseline.Node{OS: b.OperatingSystem, Product: p.Product}
+	epoch, version, release := evr(p, b.OperatingSystem)
+	fact := baseline.Patch{
+		Name: p.Name, Arch: p.Arch, Epoch: epoch, Version: version, Release: release, Classification: p.Classification, Severity: p.Severity, Priority: p.Priority, Section: p.Section,
 		Security: strings.EqualFold(p.Classification, "Security"), Released: p.ReleasedAt,
 	}
+	if len(notices) == 0 {
+		return b.Evaluate(node, &fact, now)
+	}
+	var best baseline.Decision
+	for i, n := range notices {
+		x := fact
+		x.HasNotice, x.Security, x.AdvisoryIDs, x.CVEs, x.Bugzillas, x.Classification, x.Severity, x.Released = true, true, n.IDs, n.CVEs, n.Bugzillas, n.Classification, n.Severity, n.Released
+		d := b.Evaluate(node, &x, now)
+		switch {
+		case d.Reason == baseline.ReasonRejected:
+			return d
+		case i == 0, d.Approved && !best.Approved, d.Approved && d.Level.Rank() > best.Level.Rank(), !best.Approved && d.Reason == baseline.ReasonDelay:
+			best = d
+		}
+	}
+	return best
 }
 
 func deploymentStatus(d baseline.Decision) string {

@@ -186,9 +186,17 @@ func (s *Service) learn(tx *store.Tx, sc store.Scope, h *compliance.Header, hash
 		if product == "" {
 			product = h.Product
 		}
+		notices := ""
+		if len(r.Notices) > 0 {
+			b, err := json.Marshal(r.Notices)
+			if err != nil {
+				return err
+			}
+			notices = string(b)
+		}
 		err := tx.PutAvailablePatch(sc, store.AvailablePatch{
 			OperatingSystem: string(h.OperatingSystem), Product: product, Name: r.Name, Version: r.Version, Arch: r.Arch, Repository: r.Repository,
-			Classification: r.Classification, Priority: r.Priority, Section: r.Section, ReleasedAt: r.ReleasedTime,
+			Classification: r.Classification, Priority: r.Priority, Section: r.Section, Notices: notices, ReleasedAt: r.ReleasedTime,
 			FirstSeenAt: tx.Now(), LastSeenAt: tx.Now(),
 		})
 		if err != nil {

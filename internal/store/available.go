@@ -14,6 +14,7 @@ type AvailablePatch struct {
 	Severity        string
 	Priority        string
 	Section         string
+	Notices         string // JSON, a list of compliance.Notice; empty: none
 	ReleasedAt      time.Time
 	FirstSeenAt     time.Time
 	LastSeenAt      time.Time // to a day
@@ -21,14 +22,14 @@ type AvailablePatch struct {
 
 func (p *AvailablePatch) fields() []any {
 	return []any{
-		&p.OperatingSystem, &p.Product, &p.Name, &p.Version, &p.Arch, &p.Repository, &p.Classification, &p.Severity, &p.Priority, &p.Section,
+		&p.OperatingSystem, &p.Product, &p.Name, &p.Version, &p.Arch, &p.Repository, &p.Classification, &p.Severity, &p.Priority, &p.Section, &p.Notices,
 		instant{&p.ReleasedAt},
 		instant{&p.FirstSeenAt},
 		instant{&p.LastSeenAt},
 	}
 }
 
-const availableColumns = `operating_system, product, name, version, arch, repository, classification, severity, priority, section, released_at, first_seen_at, last_seen_at`
+const availableColumns = `operating_system, product, name, version, arch, repository, classification, severity, priority, section, notices, released_at, first_seen_at, last_seen_at`
 
 // PutAvailablePatch adds a version to the catalogue. What is known stays, a release time never moves later, and the
 // time of the last report is written once a day.
@@ -37,11 +38,11 @@ func (tx *Tx) PutAvailablePatch(sc Scope, p AvailablePatch) error {
 	keep := func(column string) string {
 		return column + ` = CASE WHEN ` + better + ` THEN excluded.` + column + ` ELSE available_patch.` + column + ` END, `
 	}
-	_, err := tx.exec(`INSERT INTO available_patch (account, region, `+availableColumns+`) VALUES (`+placeholders(1, 15)+`)
+	_, err := tx.exec(`INSERT INTO available_patch (account, region, `+availableColumns+`) VALUES (`+placeholders(1, 16)+`)
 		ON CONFLICT (account, region, operating_system, product, name, version, arch, repository) DO UPDATE SET
-		`+keep("released_at")+keep("classification")+keep("severity")+keep("priority")+keep("section")+`last_seen_at = excluded.last_seen_at
-		WHERE `+better+` OR available_patch.last_seen_at < $16`,
-		sc.Account, sc.Region, p.OperatingSystem, p.Product, p.Name, p.Version, p.Arch, p.Repository, p.Classification, p.Severity, p.Priority, p.Section,
+		`+keep("released_at")+keep("classification")+keep("severity")+keep("priority")+keep("section")+`notices = CASE WHEN excluded.notices = '' THEN available_patch.notices ELSE excluded.notices END, last_seen_at = excluded.last_seen_at
+		WHERE `+better+` OR (excluded.notices <> '' AND excluded.notices <> available_patch.notices) OR available_patch.last_seen_at < $17`,
+		sc.Account, sc.Region, p.OperatingSystem, p.Product, p.Name, p.Version, p.Arch, p.Repository, p.Classification, p.Severity, p.Priority, p.Section, p.Notices,
 		at(p.ReleasedAt), at(p.FirstSeenAt), at(p.LastSeenAt), at(p.LastSeenAt.Add(-24*time.Hour)))
 	return err
 }

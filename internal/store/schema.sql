@@ -369,6 +369,7 @@ CREATE TABLE available_patch (
     released_at      BIGINT NOT NULL,
     first_seen_at    BIGINT NOT NULL,
     last_seen_at     BIGINT NOT NULL DEFAULT 0,
+    notices          TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (account, region, operating_system, product, name, version, arch, repository)
 );
 CREATE INDEX available_patch_age ON available_patch (last_seen_at);
