@@ -55,8 +55,8 @@ func (a *Agent) ping(ctx context.Context, full bool) error {
 		self := readPlatform(a.sys) // the name, address or release may have changed
 		empty := ""
 		in.AgentStatus, in.AvailabilityZone, in.AvailabilityZoneId = new("Active"), &empty, &empty
-		in.ComputerName, in.IPAddress = &self.Computer, &self.IPAddress
-		in.PlatformName, in.PlatformVersion = &self.Name, &self.Version
+		in.ComputerName, in.IPAddress = given(self.Computer), given(self.IPAddress)
+		in.PlatformName, in.PlatformVersion = given(self.Name), given(self.Version)
 		in.SSMConnectionChannel = new("ec2messages")
 	}
 	err := a.client.once(ctx, a.timing.RequestTimeout, "ssm", "UpdateInstanceInformation", in, nil)
@@ -70,6 +70,14 @@ func (a *Agent) ping(ctx context.Context, full bool) error {
 	}
 	a.saveStatus(err)
 	return err
+}
+
+// given leaves out what is not known, such as the address of a node without a network: the server refuses empty values.
+func given(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func (a *Agent) deliverReports(ctx context.Context) {

@@ -273,3 +273,11 @@ func TestLogFile(t *testing.T) {
 		t.Errorf("log %v (%v), old %v (%v)", now.Size(), err, old.Size(), oerr)
 	}
 }
+
+// TestUnknownFactsAreLeftOut: the server refuses a report with an empty address, and with it the node's platform.
+func TestUnknownFactsAreLeftOut(t *testing.T) {
+	t.Parallel()
+	if given("") != nil || *given("10.0.0.1") != "10.0.0.1" {
+		t.Error("an empty fact is sent, or one that is known is not")
+	}
+}

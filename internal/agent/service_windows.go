@@ -86,7 +86,9 @@ func installService(sys *System, stateDir string) (string, error) {
 	} else if err == nil {
 		if err = stopService(s); err == nil {
 			config.BinaryPathName = windows.ComposeCommandLine(append([]string{sys.Executable}, args...))
-			err = s.UpdateConfig(config)
+			if err = s.UpdateConfig(config); unknownLevel(err) {
+				err = nil // what is beyond program and start
+			}
 		}
 	}
 	if err != nil {
