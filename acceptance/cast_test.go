@@ -269,9 +269,14 @@ var rpmCastNames = []string{
 // zypperCast has no booted node: what is different there, scopes and boot ids, is the engine's and not zypper's.
 var zypperCast = cast{
 	nodes: func(t *testing.T) (plain, booted *debNode) {
-		n := newRPMRepo(t, rpmCastRepo).node(t, "killzypp", "sles15", strings.NewReplacer("-1", "=1", "-6", "=6", "-2", "=2").Replace(strings.Join(rpmCastNames, " ")))
+		var packages []string
+		for _, p := range rpmCastNames {
+			packages = append(packages, strings.Replace(p, "-", "=", 1))
+		}
+		n := newRPMRepo(t, rpmCastRepo).node(t, "killzypp", "sles15", strings.Join(packages, " "))
 		writeFile(t, filepath.Join(n.root, "var/lib/zypp/AutoInstalled"), "oaklib1\noaklib2\noakapp2\noakshell\n")
 		writeFile(t, filepath.Join(n.root, "etc/oakconf.conf"), "changed on the node\n")
+		writeFile(t, filepath.Join(n.root, "etc/zypp/zypp.conf"), "[main]\nmultiversion = provides:multiversion(kernel)\n") // as SUSE ships it
 		n.mustRun("zypper", "-n", "addlock", "oakheld")
 		return n, nil
 	},

@@ -25,8 +25,7 @@ type Manager struct {
 	platform patch.Platform
 	failed   map[string]string // of the last Refresh: by repository's id, why it was not fetched
 	broken   []string          // of the last Refresh: complaints about no repository
-	redone   map[string]bool   // what was reinstalled since this was made
-	repairs  int               // started since, for their units' names
+	mender   *rpm.Mender
 }
 
 // tool is the program that manages the node. They differ in their words.
@@ -38,7 +37,9 @@ type tool struct {
 // New returns a manager. FS and Root are required.
 func New(cfg system.Config) *Manager {
 	cfg = cfg.Complete()
-	return &Manager{cfg: cfg, tool: findTool(cfg.FS), reader: rpm.NewReader(cfg, "dnf"), redone: map[string]bool{}}
+	m := &Manager{cfg: cfg, tool: findTool(cfg.FS), reader: rpm.NewReader(cfg, "dnf")}
+	m.mender = rpm.NewMender(cfg, m.again)
+	return m
 }
 
 // findTool finds the program that a distribution means by dnf or yum.

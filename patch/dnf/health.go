@@ -33,55 +33,33 @@ func (m *Manager) Repair(ctx context.Context, log *os.File, _ func(patch.Change)
 	if err := system.WaitLocks(ctx, m.locks(), m.cfg.LockWait, m.cfg.Note); err != nil {
 		return h, err
 	}
-	return rpm.Mend(ctx, &m.cfg, log, m.installOnly(), m.again(ctx, log))
+	return m.mender.Mend(ctx, m.installOnly(), log)
 }
 
-// again lets dnf reinstall packages, and remembers which.
-func (m *Manager) again(ctx context.Context, log *os.File) rpm.Again {
-	return func(packages []*md.Package) (string, error) {
-		opts, err := m.options(m.sourced)
-		if err != nil {
-			return "", err
-		}
-		args := []string{"reinstall"}
-		for _, p := range packages {
-			args = append(args, spec(p))
-		}
-		text, code, err := m.run(ctx, log, fmt.Sprintf("oakum-repair-%d-%d", os.Getpid(), m.repairs), slices.Concat([]string{"-y"}, opts, args))
-		m.repairs++
-		if err != nil {
-			return "", err
-		}
-		if code != 0 {
-			return complaint(text, code), nil
-		}
-		for _, p := range packages {
-			m.redone[spec(p)] = true
-		}
-		return "", nil
+// again lets dnf reinstall packages.
+func (m *Manager) again(ctx context.Context, packages []*md.Package, unit string, log *os.File) (string, error) {
+	opts, err := m.options(m.sourced)
+	if err != nil {
+		return "", err
 	}
+	args := []string{"reinstall"}
+	for _, p := range packages {
+		args = append(args, rpm.Spec(p))
+	}
+	text, code, err := m.run(ctx, log, unit, slices.Concat([]string{"-y"}, opts, args))
+	if err != nil || code == 0 {
+		return "", err
+	}
+	return complaint(text, code), nil
 }
 
-func spec(p *md.Package) string { return p.Name + "-" + rpm.Text(p) + "." + p.Arch }
-
-// Redo reinstalls what an interrupted transaction had put in: its scripts, of which %posttrans come last, may not have
-// run, and the database does not tell. What was mended a moment ago is done.
+// Redo reinstalls what a transaction had put in whose end is not in the log.
 func (m *Manager) Redo(ctx context.Context, changes []patch.Change, log *os.File) ([]string, error) {
 	text, err := system.ReadFrom(log.Name(), 0)
-	if err != nil {
+	if err != nil || completed(text) {
 		return nil, err
 	}
-	if completed(text) {
-		return nil, nil
-	}
-	again := m.again(ctx, log)
-	return rpm.Redo(ctx, &m.cfg, changes, func(packages []*md.Package) (string, error) {
-		packages = slices.DeleteFunc(slices.Clone(packages), func(p *md.Package) bool { return m.redone[spec(p)] })
-		if len(packages) == 0 {
-			return "", nil
-		}
-		return again(packages)
-	})
+	return m.mender.Redo(ctx, changes, log)
 }
 
 // completed reports whether the last transaction of a run's log, repairs apart, says that it came to its end.
@@ -131,8 +109,7 @@ func (m *Manager) Settle(ctx context.Context, changes []patch.Change, log *os.Fi
 		verb = "dependency"
 	}
 	slices.Sort(wrong)
-	text, code, err := m.run(ctx, log, fmt.Sprintf("oakum-mark-%d-%d", os.Getpid(), m.repairs), append([]string{"mark", verb}, wrong...))
-	m.repairs++
+	text, code, err := m.run(ctx, log, fmt.Sprintf("oakum-mark-%d", os.Getpid()), append([]string{"mark", verb}, wrong...))
 	if err == nil && code != 0 {
 		err = fmt.Errorf("mark packages as installed for others: %s", complaint(text, code))
 	}

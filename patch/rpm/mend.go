@@ -2,6 +2,7 @@ package rpm
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -11,24 +12,44 @@ import (
 	md "oakum.dev/repo/rpm"
 )
 
-// Again installs packages once more in the versions that they have, with their scripts. It returns what was in its way.
-type Again func(packages []*md.Package) (string, error)
+// Mender finishes what an interrupted transaction left. It is used by one goroutine at a time.
+type Mender struct {
+	cfg       system.Config
+	reinstall func(ctx context.Context, packages []*md.Package, unit string, log *os.File) (string, error)
+	done      map[string]bool // name, version and architecture of what was installed once more
+	units     int
+}
 
-// each asks for all at once, and for each alone where that does not go. It returns a line for each that does not.
-func (again Again) each(packages []*md.Package) ([]string, error) {
+// NewMender returns a mender of a node. reinstall lets the package manager install packages once more in the versions that
+// they have, with their scripts, in a unit of that name. It returns what was in its way.
+func NewMender(cfg system.Config, reinstall func(ctx context.Context, packages []*md.Package, unit string, log *os.File) (string, error)) *Mender {
+	return &Mender{cfg: cfg, reinstall: reinstall, done: map[string]bool{}}
+}
+
+// Spec is the package in its version, NAME-EVR.ARCH.
+func Spec(p *md.Package) string { return p.Name + "-" + Text(p) + "." + p.Arch }
+
+// again asks for all at once, and for each alone where that does not go. It returns a line for each that does not.
+func (m *Mender) again(ctx context.Context, packages []*md.Package, log *os.File) ([]string, error) {
 	if len(packages) == 0 {
 		return nil, nil
 	}
-	said, err := again(packages)
-	if err != nil || said == "" {
+	m.units++
+	said, err := m.reinstall(ctx, packages, fmt.Sprintf("oakum-repair-%d-%d", os.Getpid(), m.units), log)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if len(packages) == 1 { // its repository may not have it any more: then its scripts may not have run
+	case said == "":
+		for _, p := range packages {
+			m.done[Spec(p)] = true
+		}
+		return nil, nil
+	case len(packages) == 1: // its repository may not have it any more: then its scripts may not have run
 		return []string{packages[0].Name + " could not be installed once more: " + said}, nil
 	}
 	var out []string
 	for i := range packages {
-		more, err := again.each(packages[i : i+1])
+		more, err := m.again(ctx, packages[i:i+1], log)
 		if err != nil {
 			return out, err
 		}
@@ -37,11 +58,11 @@ func (again Again) each(packages []*md.Package) ([]string, error) {
 	return out, nil
 }
 
-// Mend finishes what an interrupted transaction left of packages that are installed twice: the new version is installed
-// once more, with its scripts, and the old one is erased.
-func Mend(ctx context.Context, cfg *system.Config, log *os.File, installOnly func(*md.Package) bool, again Again) (patch.Health, error) {
+// Mend finishes packages that are installed twice: the new version is installed once more, with its scripts, and the old
+// one is erased.
+func (m *Mender) Mend(ctx context.Context, installOnly func(*md.Package) bool, log *os.File) (patch.Health, error) {
 	h := patch.Health{Broken: map[string]string{}}
-	twice, err := Twice(ctx, cfg.FS, installOnly)
+	twice, err := Twice(ctx, m.cfg.FS, installOnly)
 	if err != nil || len(twice) == 0 {
 		return h, err
 	}
@@ -49,15 +70,15 @@ func Mend(ctx context.Context, cfg *system.Config, log *os.File, installOnly fun
 	for _, d := range twice {
 		news, olds = append(news, d.New), append(olds, d.Old...)
 	}
-	if h.Trouble, err = again.each(news); err != nil {
+	if h.Trouble, err = m.again(ctx, news, log); err != nil {
 		return h, err
 	}
-	stays, err := erase(ctx, cfg, log, olds)
+	stays, err := m.erase(ctx, olds, log)
 	if err != nil {
 		return h, err
 	}
 	h.Trouble = append(h.Trouble, stays...)
-	after, err := Twice(ctx, cfg.FS, installOnly)
+	after, err := Twice(ctx, m.cfg.FS, installOnly)
 	if err != nil {
 		return h, err
 	}
@@ -80,13 +101,13 @@ func Mend(ctx context.Context, cfg *system.Config, log *os.File, installOnly fun
 
 // erase takes old versions away: all at once, as they may need each other, or as many as can go one by one. It says which
 // stay, and why.
-func erase(ctx context.Context, cfg *system.Config, log *os.File, olds []*md.Package) ([]string, error) {
+func (m *Mender) erase(ctx context.Context, olds []*md.Package, log *os.File) ([]string, error) {
 	one := func(list ...*md.Package) (string, error) {
 		args := []string{"--erase"}
 		for _, p := range list {
 			args = append(args, p.Name+"-"+p.EVR()+"."+p.Arch)
 		}
-		text, code, err := system.Logged(ctx, cfg.Exec, log, "/usr/bin/rpm", args)
+		text, code, err := system.Logged(ctx, m.cfg.Exec, log, "/usr/bin/rpm", args)
 		if err != nil || code == 0 {
 			return "", err
 		}
@@ -113,9 +134,10 @@ func erase(ctx context.Context, cfg *system.Config, log *os.File, olds []*md.Pac
 	return out, err
 }
 
-// Redo installs once more, with their scripts, the new versions of changes that are there.
-func Redo(ctx context.Context, cfg *system.Config, changes []patch.Change, again Again) ([]string, error) {
-	all, err := byKey(ctx, cfg.FS)
+// Redo installs once more, with their scripts, the new versions of changes that are there: the database does not tell
+// whether their scripts have run, of which %posttrans come last. What was mended a moment ago is done.
+func (m *Mender) Redo(ctx context.Context, changes []patch.Change, log *os.File) ([]string, error) {
+	all, err := byKey(ctx, m.cfg.FS)
 	if err != nil {
 		return nil, err
 	}
@@ -123,11 +145,13 @@ func Redo(ctx context.Context, cfg *system.Config, changes []patch.Change, again
 	for _, c := range changes {
 		for _, key := range []string{c.Key(), c.Name + ".noarch"} {
 			i := slices.IndexFunc(all[key], func(p *md.Package) bool { return Text(p) == c.New })
-			if i >= 0 {
+			if i >= 0 && !m.done[Spec(all[key][i])] {
 				there = append(there, all[key][i])
+			}
+			if i >= 0 {
 				break
 			}
 		}
 	}
-	return again.each(there)
+	return m.again(ctx, there, log)
 }

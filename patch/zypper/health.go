@@ -2,13 +2,10 @@ package zypper
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"oakum.dev/patch"
-	"oakum.dev/patch/rpm"
 	"oakum.dev/patch/system"
 	md "oakum.dev/repo/rpm"
 )
@@ -25,21 +22,11 @@ func (m *Manager) Repair(ctx context.Context, log *os.File, _ func(patch.Change)
 	if err := system.WaitLocks(ctx, m.locks(), m.cfg.LockWait, m.cfg.Note); err != nil {
 		return patch.Health{}, err
 	}
-	own, err := m.ownOptions(m.sourced)
+	h, err := m.mender.Mend(ctx, m.installOnly(), log)
 	if err != nil {
-		return patch.Health{}, err
+		return h, err
 	}
-	h, err := rpm.Mend(ctx, &m.cfg, log, m.installOnly(), func(packages []*md.Package) (string, error) {
-		args := append(slices.Clone(own), "install", "--name", "--force", "--no-recommends", "--auto-agree-with-licenses", "--")
-		for _, p := range packages {
-			args = append(args, p.Name+"."+p.Arch+"="+p.EVR())
-		}
-		text, code, err := m.run(ctx, log, fmt.Sprintf("oakum-repair-%d", os.Getpid()), args)
-		if err != nil || done(code) {
-			return "", err
-		}
-		return complaint(text, code), nil
-	})
+	own, err := m.ownOptions(m.sourced)
 	if err != nil {
 		return h, err
 	}
@@ -51,6 +38,28 @@ func (m *Manager) Repair(ctx context.Context, log *os.File, _ func(patch.Change)
 		h.Trouble = append(h.Trouble, why)
 	}
 	return h, nil
+}
+
+// again lets zypper install packages once more.
+func (m *Manager) again(ctx context.Context, packages []*md.Package, unit string, log *os.File) (string, error) {
+	own, err := m.ownOptions(m.sourced)
+	if err != nil {
+		return "", err
+	}
+	args := append(own, "install", "--name", "--force", "--no-recommends", "--auto-agree-with-licenses", "--")
+	for _, p := range packages {
+		args = append(args, p.Name+"."+p.Arch+"="+p.EVR())
+	}
+	text, code, err := m.run(ctx, log, unit, args)
+	if err != nil || done(code) {
+		return "", err
+	}
+	return complaint(text, code), nil
+}
+
+// Redo installs once more what an interrupted transaction had put in: zypper does not say that it came to its end.
+func (m *Manager) Redo(ctx context.Context, changes []patch.Change, log *os.File) ([]string, error) {
+	return m.mender.Redo(ctx, changes, log)
 }
 
 // unsound says what zypper verify would do about dependencies that do not hold, or nothing.

@@ -24,12 +24,15 @@ type Manager struct {
 	platform patch.Platform
 	failed   map[string]string // of the last Refresh: by repository's alias, why it was not fetched
 	broken   []string          // of the last Refresh: complaints about no repository
+	mender   *rpm.Mender
 }
 
 // New returns a manager. FS and Root are required.
 func New(cfg system.Config) *Manager {
 	cfg = cfg.Complete()
-	return &Manager{cfg: cfg, reader: rpm.NewReader(cfg, "zypper")}
+	m := &Manager{cfg: cfg, reader: rpm.NewReader(cfg, "zypper")}
+	m.mender = rpm.NewMender(cfg, m.again)
+	return m
 }
 
 // Name is "zypper".
