@@ -2,20 +2,25 @@ package agent
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
 	"time"
+
+	"oakum.dev/repo/rpm"
 )
 
-// applications lists installed packages of dpkg's database; other package managers are not read yet.
+// applications lists installed packages of dpkg's database, or of rpm's.
 func (a *Agent) applications() []map[string]string {
 	f, err := os.Open(a.sys.path("var/lib/dpkg/status"))
 	if err != nil {
-		return nil
+		return rpmApplications(os.DirFS(a.sys.path("/")))
 	}
 	defer f.Close()
 	list, err := dpkgApplications(f, a.installedTime)
@@ -23,6 +28,28 @@ func (a *Agent) applications() []map[string]string {
 		return nil
 	}
 	return list
+}
+
+// rpmApplications reads the rpm database. Source: the attributes of AWS:Application 1.1.
+func rpmApplications(root fs.FS) []map[string]string {
+	var all []map[string]string
+	err := rpm.Installed(context.Background(), root, func(p *rpm.Package) error {
+		app := map[string]string{"Name": p.Name, "Version": p.Version, "Release": p.Release, "Epoch": cmp.Or(p.Epoch, "0"), "Architecture": p.Arch, "Publisher": p.Vendor, "PackageId": p.Source}
+		if !p.Installed.IsZero() {
+			app["InstalledTime"] = p.Installed.UTC().Format(time.RFC3339)
+		}
+		for k, v := range app {
+			if v == "" {
+				delete(app, k)
+			}
+		}
+		all = append(all, app)
+		return nil
+	})
+	if err != nil {
+		return nil
+	}
+	return all
 }
 
 // dpkgApplications reads the status file: stanzas of fields, continuation lines start with a blank.

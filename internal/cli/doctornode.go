@@ -29,7 +29,7 @@ func (d *doctor) node(ctx context.Context, stateDir string) {
 		d.manager(ctx)
 		return
 	}
-	for _, dir := range []string{"/var/cache/apt", "/var/lib/dpkg", "/boot"} {
+	for _, dir := range []string{"/var/cache/apt", "/var/lib/dpkg", "/var/cache/dnf", "/var/cache/yum", "/var/cache/zypp", "/var/lib/rpm", "/usr/lib/sysimage/rpm", "/boot"} {
 		d.space(dir)
 	}
 	d.locks()
@@ -102,9 +102,9 @@ func (d *doctor) space(dir string) {
 	text := fmt.Sprintf("%s of %s free", sizeText(free), sizeText(total))
 	switch {
 	case free < 20<<20:
-		d.add(checkFail, "disk "+dir, text, "make room: package managers and the agent cannot write; old kernels and apt-get clean are the usual gains")
+		d.add(checkFail, "disk "+dir, text, "make room: package managers and the agent cannot write; old kernels and the package manager's cache are the usual gains")
 	case free < 500<<20 && free < total/5:
-		d.add(checkWarn, "disk "+dir, text, "make room before installing: old kernels and apt-get clean are the usual gains")
+		d.add(checkWarn, "disk "+dir, text, "make room before installing: old kernels and the package manager's cache are the usual gains")
 	default:
 		d.ok("disk "+dir, "%s", text)
 	}
@@ -113,7 +113,9 @@ func (d *doctor) space(dir string) {
 // locks tells who holds the package manager.
 func (d *doctor) locks() {
 	held := false
-	for _, path := range []string{"/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock"} {
+	for _, path := range []string{
+		"/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock", "/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock",
+	} {
 		pid, err := lockedBy(path)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
@@ -167,6 +169,14 @@ func (d *doctor) interrupted(ctx context.Context, dir string) {
 	}
 }
 
+// advice is what to do about repositories, in the words of each package manager.
+var advice = map[string]struct{ refresh, configured, unsigned string }{
+	"apt":    {"apt-get update", "/etc/apt/sources.list and sources.list.d", "its packages are not installed; add its key with Signed-By"},
+	"dnf":    {"dnf makecache", "/etc/yum.repos.d", "its packages are installed unchecked; set gpgcheck=1 and import its key"},
+	"yum":    {"yum makecache", "/etc/yum.repos.d", "its packages are installed unchecked; set gpgcheck=1 and import its key"},
+	"zypper": {"zypper refresh", "/etc/zypp/repos.d", "its packages are installed unchecked; set gpgcheck=1 and import its key"},
+}
+
 // repositories judges the metadata and what the engine sees of reboots.
 func (d *doctor) repositories(ctx context.Context) {
 	quiet := &Streams{Out: discard{}, Err: discard{}}
@@ -181,16 +191,19 @@ func (d *doctor) repositories(ctx context.Context) {
 		d.fault(checkFail, "repositories", err)
 		return
 	}
+	say := advice[engine.Manager.Name()]
 	fresh := 0
 	var oldest time.Time
 	for _, r := range inv.Repositories {
 		switch {
 		case r.RefreshedAt.IsZero():
-			d.add(checkFail, "repositories", fmt.Sprintf("%s %s has never been fetched", r.URI, r.Suite), "apt-get update shows what keeps it away")
+			d.add(checkFail, "repositories", fmt.Sprintf("%s %s has never been fetched", r.URI, r.Suite), say.refresh+" shows what keeps it away")
 		case r.Stale || d.now().Sub(r.RefreshedAt) > 48*time.Hour:
-			d.add(checkWarn, "repositories", strings.TrimSpace(fmt.Sprintf("%s %s was fetched %s %s", r.URI, r.Suite, ago(r.RefreshedAt, d.now()), r.Detail)), "apt-get update shows what keeps it away")
+			d.add(checkWarn, "repositories", strings.TrimSpace(fmt.Sprintf("%s %s was fetched %s %s", r.URI, r.Suite, ago(r.RefreshedAt, d.now()), r.Detail)), say.refresh+" shows what keeps it away")
 		case !r.Trusted:
-			d.add(checkWarn, "repositories", fmt.Sprintf("%s %s is not signed by an accepted key", r.URI, r.Suite), "its packages are not installed; add its key with Signed-By")
+			d.add(checkWarn, "repositories", fmt.Sprintf("%s %s is not signed by an accepted key", r.URI, r.Suite), say.unsigned)
+		case r.NoAdvisories:
+			d.add(checkWarn, "repositories", fmt.Sprintf("%s %s has no update notices", r.URI, r.Suite), "none of its packages counts as a security patch: a rule needs EnableNonSecurity for them")
 		default:
 			fresh++
 		}
@@ -200,9 +213,14 @@ func (d *doctor) repositories(ctx context.Context) {
 	}
 	switch {
 	case len(inv.Repositories) == 0:
-		d.add(checkFail, "repositories", "none is configured or fetched", "check /etc/apt/sources.list and sources.list.d, then apt-get update")
+		d.add(checkFail, "repositories", "none is configured or fetched", "check "+say.configured+", then "+say.refresh)
 	case fresh > 0:
 		d.ok("repositories", "%d of %d fresh, the oldest fetched %s", fresh, len(inv.Repositories), ago(oldest, d.now()))
+	}
+	for i := range inv.Packages {
+		if p := &inv.Packages[i]; p.Broken != "" && engine.Manager.Name() != "apt" { // dpkg has been asked above
+			d.add(checkFail, "packages", p.Name+" is "+p.Broken, "an interrupted transaction left it: the next install finishes it")
+		}
 	}
 	reboot, updaters, err := engine.Manager.Evidence(ctx, inv)
 	switch {
