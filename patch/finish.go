@@ -294,7 +294,15 @@ func (s *sight) remember(changed []Change, started time.Time, option string) err
 	return s.state.save(s.e.StateDir)
 }
 
+// title is what a change made of its package, under the architecture that it has now: noarch may become the machine's own.
 func (s *sight) title(c Change) string {
+	same := func(p Package) bool { return p.Name == c.Name && p.Installed == c.New }
+	if s.inv == nil { // the node could not be read
+		return s.j.title(&Package{Name: c.Name, Arch: c.Arch}, c.New)
+	}
+	if i := slices.IndexFunc(s.inv.Packages, same); i >= 0 && !slices.ContainsFunc(s.inv.Packages, func(p Package) bool { return same(p) && p.Arch == c.Arch }) {
+		c.Arch = s.inv.Packages[i].Arch
+	}
 	return s.j.title(&Package{Name: c.Name, Arch: c.Arch}, c.New)
 }
 

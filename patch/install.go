@@ -553,6 +553,11 @@ func (w *work) transact(ctx context.Context, r *liveRun, plan *Plan, targets []T
 	if err != nil {
 		return nil, applied, err
 	}
+	for _, c := range plan.Changes { // rpm goes on after a script that failed, and the package counts as installed
+		if why := applied.Faults[c.Name]; why != "" && c.New != "" && present[c.Key()].Version == c.New && present[c.Key()].Broken == "" {
+			w.degraded = append(w.degraded, c.Name+" "+c.New+" is installed, and "+why)
+		}
+	}
 	lost := map[string]Block{}
 	for _, t := range targets {
 		key := t.Package.Key()

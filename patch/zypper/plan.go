@@ -132,7 +132,7 @@ func (m *Manager) install(orders []rpm.Order, options ...string) []string {
 	for _, o := range orders {
 		down = down || o.Verb == "downgrade" || o.Verb == "install" && o.File != ""
 		local = local || o.File != ""
-		words = append(words, spec(o))
+		words = append(words, word(o))
 	}
 	if down {
 		args = append(args, "--oldpackage")
@@ -143,8 +143,8 @@ func (m *Manager) install(orders []rpm.Order, options ...string) []string {
 	return append(append(args, "--"), words...)
 }
 
-// spec is one order in zypper's words.
-func spec(o rpm.Order) string {
+// word is one order in zypper's words.
+func word(o rpm.Order) string {
 	if o.File != "" {
 		return o.File
 	}
