@@ -292,6 +292,9 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 	w.broken = health.Broken
 	if resumed && r.open {
 		w.degraded = append(w.degraded, e.redo(ctx, r)...)
+		if err := e.Manager.Settle(ctx, r.Planned, r.log); err != nil {
+			e.warn("%v", err)
+		}
 	}
 	leftovers, err := e.Manager.Leftovers(ctx)
 	if err != nil {

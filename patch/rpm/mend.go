@@ -68,10 +68,21 @@ func (m *Mender) Mend(ctx context.Context, installOnly func(*md.Package) bool, l
 	}
 	var news, olds []*md.Package
 	for _, d := range twice {
-		news, olds = append(news, d.New), append(olds, d.Old...)
+		news = append(news, d.New)
 	}
 	if h.Trouble, err = m.again(ctx, news, log); err != nil {
 		return h, err
+	}
+	left, err := Twice(ctx, m.cfg.FS, installOnly)
+	if err != nil {
+		return h, err
+	}
+	for _, d := range left {
+		for _, old := range d.Old { // one version may be there twice, too: erasing that would take the package away
+			if Text(old) != Text(d.New) {
+				olds = append(olds, old)
+			}
+		}
 	}
 	stays, err := m.erase(ctx, olds, log)
 	if err != nil {
@@ -82,14 +93,14 @@ func (m *Mender) Mend(ctx context.Context, installOnly func(*md.Package) bool, l
 	if err != nil {
 		return h, err
 	}
-	left := map[string]bool{}
+	broken := map[string]bool{}
 	for _, d := range after {
-		left[d.Key()] = true
+		broken[d.Key()] = true
 		h.Broken[d.Key()] = d.String()
 	}
 	var mended []string
 	for _, d := range twice {
-		if !left[d.Key()] {
+		if !broken[d.Key()] {
 			mended = append(mended, d.Key())
 		}
 	}
@@ -102,6 +113,9 @@ func (m *Mender) Mend(ctx context.Context, installOnly func(*md.Package) bool, l
 // erase takes old versions away: all at once, as they may need each other, or as many as can go one by one. It says which
 // stay, and why.
 func (m *Mender) erase(ctx context.Context, olds []*md.Package, log *os.File) ([]string, error) {
+	if len(olds) == 0 {
+		return nil, nil
+	}
 	one := func(list ...*md.Package) (string, error) {
 		args := []string{"--erase"}
 		for _, p := range list {

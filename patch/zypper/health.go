@@ -3,9 +3,11 @@ package zypper
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 
 	"oakum.dev/patch"
+	"oakum.dev/patch/rpm"
 	"oakum.dev/patch/system"
 	md "oakum.dev/repo/rpm"
 )
@@ -50,9 +52,23 @@ func (m *Manager) again(ctx context.Context, packages []*md.Package, unit string
 	for _, p := range packages {
 		args = append(args, p.Name+"."+p.Arch+"="+p.EVR())
 	}
-	text, code, err := m.run(ctx, log, unit, args)
-	if err != nil || done(code) {
+	before, err := m.autoInstalled()
+	if err != nil {
 		return "", err
+	}
+	text, code, err := m.run(ctx, log, unit, args)
+	if err != nil {
+		return "", err
+	}
+	var auto []patch.Change // zypper takes the mark off what it is told to install
+	for _, p := range packages {
+		auto = append(auto, patch.Change{Name: p.Name, New: rpm.Text(p), Auto: slices.Contains(before, p.Name)})
+	}
+	if err := m.Settle(ctx, auto, log); err != nil {
+		return "", err
+	}
+	if done(code) {
+		return "", nil
 	}
 	return complaint(text, code), nil
 }
