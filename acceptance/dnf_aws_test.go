@@ -70,4 +70,14 @@ func TestRPMNodeByAWSCLI(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"openssl": "APPROVED CRITICAL", "openssl-libs": "APPROVED CRITICAL", "curl": "APPROVED CRITICAL", "sudo": "APPROVED CRITICAL"}, status); diff != "" {
 		t.Errorf("effective patches (-want +got):\n%s", diff)
 	}
+	id = s.aws("ssm", "send-command", "--document-name", "AWS-GatherSoftwareInventory", "--instance-ids", a.id).at("Command", "CommandId").String()
+	s.commandEnd(id, time.Minute)
+	apps := s.aws("ssm", "list-inventory-entries", "--instance-id", a.id, "--type-name", "AWS:Application", "--filters", "Key=Name,Values=openssl,Type=Equal")
+	if apps.at("Entries").len() != 1 {
+		t.Fatalf("inventory of openssl: %s", apps)
+	}
+	apps.at("Entries", 0).is("Version", "3.0", "Release", "2", "Epoch", "0", "Architecture", "x86_64")
+	if out, err := n.run("oakum", "doctor"); err != nil || !strings.Contains(out, "1 of 1 fresh") && !strings.Contains(out, "not signed") {
+		t.Errorf("oakum doctor: %v\n%s", err, out)
+	}
 }
