@@ -3,7 +3,6 @@
 package acceptance
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -37,6 +36,10 @@ func newWine(t *testing.T) *wine {
 		t.Fatalf("build the Windows program: %v\n%s", err, out)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			b, _ := os.ReadFile(filepath.Join(w.drive(), "ProgramData", "Oakum", "agent.log"))
+			t.Logf("the service's log:\n%.20000s", b)
+		}
 		if out, err := w.command(context.Background(), "--purge").CombinedOutput(); err != nil {
 			t.Errorf("wine-go --purge: %v\n%s", err, out)
 		}
@@ -46,6 +49,9 @@ func newWine(t *testing.T) *wine {
 	}
 	return w
 }
+
+// drive is where drive C: is on this machine.
+func (w *wine) drive() string { return filepath.Join(filepath.Dir(w.exe), "prefix", "drive_c") }
 
 func (w *wine) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "testbed/wine-go", args...)
@@ -59,14 +65,93 @@ func (w *wine) run(args ...string) (stdout, stderr string, code int) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := w.command(ctx, append([]string{w.exe}, args...)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	var said [2]string
+	var files [2]*os.File // not pipes: Wine's own services, which the first program starts, would keep them open
+	for i := range files {
+		f, err := os.CreateTemp(filepath.Dir(w.exe), "said-")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		defer f.Close()
+		files[i] = f
+	}
+	cmd.Stdout, cmd.Stderr = files[0], files[1]
 	err := cmd.Run()
+	for i, f := range files {
+		b, rerr := os.ReadFile(f.Name())
+		if rerr != nil {
+			w.t.Fatal(rerr)
+		}
+		said[i] = strings.ReplaceAll(string(b), "\r\n", "\n")
+	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
-		w.t.Fatalf("oakum.exe %s: %v\n%s%s", strings.Join(args, " "), err, out.String(), errs.String())
+		w.t.Fatalf("oakum.exe %s: %v\n%s", strings.Join(args, " "), err, said)
 	}
-	return strings.ReplaceAll(out.String(), "\r\n", "\n"), strings.ReplaceAll(errs.String(), "\r\n", "\n"), cmd.ProcessState.ExitCode()
+	return said[0], said[1], cmd.ProcessState.ExitCode()
+}
+
+// stay keeps a program running until the test ends: Wine stops its services with the last program that is none.
+func (w *wine) stay() {
+	w.t.Helper()
+	cmd := w.command(w.t.Context(), "cmd", "/c", "pause")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		_ = in.Close() // it ends with its input
+		_ = cmd.Wait() // or is killed
+	})
+}
+
+// standIn takes PowerShell's place, of which Wine has none: it shows what it was called with, and ends with the code of the
+// script's last line, "exit N". A first line "wait FILE" has it wait for that.
+const standIn = `package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+func main() {
+	b, err := os.ReadFile(os.Args[len(os.Args)-1])
+	fmt.Println(strings.Join(os.Args[1:len(os.Args)-1], " "), err)
+	fmt.Printf("%q\n", b)
+	if rest, ok := strings.CutPrefix(string(b), "\ufeffwait "); ok {
+		file, _, _ := strings.Cut(rest, "\r")
+		for _, err := os.Stat(file); err != nil; _, err = os.Stat(file) {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	code := 0
+	fmt.Sscanf(string(b[strings.LastIndex(string(b), "exit "):]), "exit %d", &code)
+	os.Exit(code)
+}
+`
+
+// putStandIn builds the stand-in and puts it where Windows has PowerShell.
+func (w *wine) putStandIn() {
+	w.t.Helper()
+	dir := filepath.Dir(w.exe)
+	file := filepath.Join(dir, "powershell.go")
+	if err := os.WriteFile(file, []byte(standIn), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	to := filepath.Join(w.drive(), "windows", "system32", "WindowsPowerShell", "v1.0")
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", filepath.Join(to, "powershell.exe"), file)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=windows", "GOARCH=amd64")
+	if out, err := build.CombinedOutput(); err != nil {
+		w.t.Fatalf("build the stand-in for PowerShell: %v\n%s", err, out)
+	}
 }
 
 // TestWindowsProgram runs the Windows build: command lines, the registry, COM as far as Wine has it, registration with a
@@ -101,6 +186,7 @@ func TestWindowsProgram(t *testing.T) {
 	if code != 0 || !strings.HasPrefix(id, "mi-") {
 		t.Fatalf("oakum.exe agent register: exit code %d, %q, %q", code, out, errs)
 	}
+	w.stay()
 	if out, errs, code := w.run("agent", "install"); code != 0 || out != "oakum-agent\n" {
 		t.Fatalf("oakum.exe agent install: exit code %d, %q, %q", code, out, errs)
 	}
@@ -117,6 +203,38 @@ func TestWindowsProgram(t *testing.T) {
 	}
 	if out, errs, code := w.run("agent", "status"); code != 0 || !strings.Contains(out, "running, process ") {
 		t.Errorf("oakum.exe agent status: exit code %d, %q, %q", code, out, errs)
+	}
+	// A step runs beside the service, under this program as its wrapper.
+	w.putStandIn()
+	for code, status := range map[string]string{"0": "Success", "7": "Failed"} {
+		cmd := s.aws("ssm", "send-command", "--document-name", "AWS-RunPowerShellScript", "--instance-ids", id, "--parameters", `commands=["Write-Output hi","exit `+code+`"]`).
+			at("Command", "CommandId").String()
+		s.commandEnd(cmd, time.Minute)
+		g := s.aws("ssm", "get-command-invocation", "--command-id", cmd, "--instance-id", id)
+		g.is("Status", status, "ResponseCode", code)
+		want := "-NoProfile -NonInteractive -ExecutionPolicy Bypass -InputFormat None -File <nil>\n\"\\ufeffWrite-Output hi\\r\\nexit " + code + "\\r\\n\"\n"
+		if got := g.at("StandardOutputContent").String(); got != want {
+			t.Errorf("the step wrote %q, want %q", got, want)
+		}
+	}
+	// A step goes on while the service is installed anew, and the next agent takes its result.
+	cmd := s.aws("ssm", "send-command", "--document-name", "AWS-RunPowerShellScript", "--instance-ids", id, "--parameters", `commands=["wait C:/gate","exit 5"]`).
+		at("Command", "CommandId").String()
+	eventually(t, "the step's start", time.Minute, func() bool {
+		files, _ := filepath.Glob(filepath.Join(w.drive(), "ProgramData", "Oakum", "commands", cmd, "steps", "*", "pid-1"))
+		return len(files) == 1
+	})
+	if out, errs, code := w.run("agent", "install"); code != 0 || out != "oakum-agent\n" {
+		t.Errorf("oakum.exe agent install again: exit code %d, %q, %q", code, out, errs)
+	}
+	if err := os.WriteFile(filepath.Join(w.drive(), "gate"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.commandEnd(cmd, time.Minute)
+	g := s.aws("ssm", "get-command-invocation", "--command-id", cmd, "--instance-id", id)
+	g.is("Status", "Failed", "ResponseCode", "5")
+	if got := g.at("StandardOutputContent").String(); strings.Count(got, "wait C:/gate") != 1 {
+		t.Errorf("the step that was left alone wrote %q", got)
 	}
 	if out, errs, code := w.run("agent", "uninstall"); code != 0 || out != "oakum-agent\n" {
 		t.Errorf("oakum.exe agent uninstall: exit code %d, %q, %q", code, out, errs)
