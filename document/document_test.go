@@ -393,3 +393,31 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestPatchStepsPassEverything: each platform's step of AWS-RunPatchBaseline hands every parameter to the engine.
+func TestPatchStepsPassEverything(t *testing.T) {
+	t.Parallel()
+	b, ok := document.LookupBuiltin(document.RunPatchBaseline)
+	if !ok {
+		t.Fatal("AWS-RunPatchBaseline is not there")
+	}
+	flags := map[string]string{
+		"Operation": "--operation=", "SnapshotId": "--snapshot-id=", "RebootOption": "--reboot-option=", "InstallOverrideList": "--install-override-list=",
+		"BaselineOverride": "--baseline-override=", "AssociationId": "--association-id=",
+	}
+	if len(b.Steps) != 3 || len(b.Parameters) != len(flags) {
+		t.Fatalf("%d steps, %d parameters", len(b.Steps), len(b.Parameters))
+	}
+	values := document.Values{}
+	for name := range flags {
+		values[name] = "value-of-" + name
+	}
+	for _, s := range b.Steps {
+		text := strings.Join(document.Strings(s.Bind(values).Properties[0]["runCommand"]), "\n")
+		for name, flag := range flags {
+			if !strings.Contains(text, flag+"value-of-"+name+"'") && !strings.Contains(text, flag+"'value-of-"+name+"'") {
+				t.Errorf("step %s does not pass %s", s.Name, name)
+			}
+		}
+	}
+}

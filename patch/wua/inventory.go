@@ -88,7 +88,7 @@ func (m *Manager) pack(kb string, us []*Update, mem memory, installedAt map[Iden
 			v.Kept, v.Detail = patch.ReasonHidden, "it was hidden with \"Hide update\"; whoever hid it can show it again"
 		}
 		if u.CanAsk && v.Kept == "" {
-			v.Unusable, v.Detail = patch.ReasonInteractive, "its installer can ask a person at the screen"
+			v.Kept, v.Detail = patch.ReasonInteractive, "its installer can ask a person at the screen"
 		}
 	}
 	if p.Installed == "" {

@@ -344,7 +344,8 @@ func TestTrap_W11_W14_DefinitionsAndClassifications(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{
 		"KB5000010": "Missing UNSPECIFIED", "KB5000011": "Missing UNSPECIFIED", "KB890830": "Missing UNSPECIFIED", "KB2267602": "Installed UNSPECIFIED",
-		"KB4000015": "Missing UNSPECIFIED", "KB4000017": "Missing UNSPECIFIED hidden", "KB4000020": "Missing UNSPECIFIED",
+		"KB4000015": "Missing UNSPECIFIED", "KB4000017": "Missing UNSPECIFIED hidden", "KB4000018": "Missing UNSPECIFIED interactive",
+		"KB4000020": "Missing UNSPECIFIED",
 	}, states(res)); diff != "" {
 		t.Errorf("states (-want +got):\n%s", diff)
 	}
@@ -354,7 +355,8 @@ func TestTrap_W11_W14_DefinitionsAndClassifications(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{
 		"KB5000010": "SecurityUpdates Critical", "KB5000011": "SecurityUpdates Critical", "KB890830": "UpdateRollups Unspecified", "KB2267602": "DefinitionUpdates Unspecified",
-		"KB4000015": "SecurityUpdates Important", "KB4000017": "SecurityUpdates Critical", "KB4000020": "ServicePacks Unspecified",
+		"KB4000015": "SecurityUpdates Important", "KB4000017": "SecurityUpdates Critical", "KB4000018": "CriticalUpdates Unspecified",
+		"KB4000020": "ServicePacks Unspecified",
 	}, classes); diff != "" {
 		t.Errorf("classifications (-want +got):\n%s", diff)
 	}
@@ -371,8 +373,10 @@ func TestTrap_W11_W14_DefinitionsAndClassifications(t *testing.T) {
 			t.Errorf("%s was installed though it is hidden or asks", c.Name)
 		}
 	}
-	if got := states(in.Result)["KB4000017"]; got != "Missing UNSPECIFIED hidden" {
-		t.Errorf("what was hidden is %s after the install", got)
+	for kb, want := range map[string]string{"KB4000017": "Missing UNSPECIFIED hidden", "KB4000018": "Missing UNSPECIFIED interactive"} {
+		if got := states(in.Result)[kb]; got != want {
+			t.Errorf("%s is %s after the install, want %s", kb, got, want)
+		}
 	}
 }
 
