@@ -291,7 +291,7 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 	w.degraded = append(w.degraded, slices.Concat(health.Repaired, health.Trouble)...)
 	w.broken = health.Broken
 	if resumed && r.open {
-		w.degraded = append(w.degraded, e.redo(ctx, r)...)
+		w.degraded = append(w.degraded, e.redo(ctx, r.Planned, r.log)...)
 		if err := e.Manager.Settle(ctx, r.Planned, r.log); err != nil {
 			e.warn("%v", err)
 		}
@@ -604,8 +604,8 @@ func (w *work) apply(ctx context.Context, r *liveRun, wish Wish, plan *Plan, all
 	if err != nil {
 		return applied, health, asError(err, "LOCKED", CodeFailed)
 	}
-	if applied.Code < 0 {
-		w.degraded = append(w.degraded, e.redo(ctx, r)...)
+	if applied.Code != 0 {
+		w.degraded = append(w.degraded, e.redo(ctx, plan.Changes, r.log)...)
 	}
 	if err := e.Manager.Settle(ctx, plan.Changes, r.log); err != nil {
 		w.degraded = append(w.degraded, err.Error())
@@ -613,13 +613,13 @@ func (w *work) apply(ctx context.Context, r *liveRun, wish Wish, plan *Plan, all
 	return applied, health, nil
 }
 
-// redo lets a package manager finish what the scripts of an interrupted transaction's packages may have been cut off at.
-func (e *Engine) redo(ctx context.Context, r *liveRun) []string {
+// redo lets a package manager finish what the scripts of a transaction's packages may have been cut off at.
+func (e *Engine) redo(ctx context.Context, changes []Change, log *os.File) []string {
 	m, ok := e.Manager.(Redoer)
 	if !ok {
 		return nil
 	}
-	trouble, err := m.Redo(ctx, r.Planned, r.log)
+	trouble, err := m.Redo(ctx, changes, log)
 	if err != nil {
 		trouble = append(trouble, "after an interrupted transaction: "+err.Error())
 	}

@@ -61,7 +61,7 @@ func (e *Engine) settle(ctx context.Context, r *liveRun) error {
 		return asError(err, "LOCKED", CodeFailed)
 	}
 	if r.open {
-		for _, trouble := range e.redo(ctx, r) {
+		for _, trouble := range e.redo(ctx, r.Planned, r.log) {
 			e.warn("%s", trouble)
 		}
 	}

@@ -88,11 +88,11 @@ type Transactor interface {
 	Leftovers(ctx context.Context) ([]string, error)
 }
 
-// Redoer is a package manager whose database does not tell that a package's scripts were cut off. What an interrupted
-// transaction had put in is put in once more, with its scripts.
+// Redoer is a package manager whose database does not tell that a package's scripts were cut off, or never begun. What a
+// transaction had put in that was interrupted, or failed, is put in once more, with its scripts.
 type Redoer interface {
-	// Redo does so with those of the changes that are there, unless log says that the last transaction came to its end.
-	// It returns what was in the way, a line each. It may be repeated.
+	// Redo does so with those of the changes that are there, where that is needed. log is what the transaction wrote to. It
+	// returns what was in the way, a line each. It may be repeated.
 	Redo(ctx context.Context, changes []Change, log *os.File) ([]string, error)
 }
 

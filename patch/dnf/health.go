@@ -62,13 +62,13 @@ func (m *Manager) Redo(ctx context.Context, changes []patch.Change, log *os.File
 	return m.mender.Redo(ctx, changes, log)
 }
 
-// completed reports whether the last transaction of a run's log, repairs apart, says that it came to its end.
+// completed reports whether dnf ended the last transaction of a run's log by itself, repairs apart.
 func completed(text string) bool {
 	done := true // there was none
 	for part := range strings.SplitSeq("\n"+text, "\n$ ") {
 		command, _, _ := strings.Cut(part, "\n")
 		if w := strings.Fields(command); len(w) > 1 && w[1] == "-y" && !slices.Contains(w, "--downloadonly") && !slices.Contains(w, "reinstall") {
-			done = strings.Contains(part, "\nComplete!")
+			done = strings.Contains(part, "\nComplete!") || strings.Contains(part, "\nError: ") // rpm runs the last scripts then, too
 		}
 	}
 	return done

@@ -73,7 +73,8 @@ func (m *Manager) again(ctx context.Context, packages []*md.Package, unit string
 	return complaint(text, code), nil
 }
 
-// Redo installs once more what an interrupted transaction had put in: zypper does not say that it came to its end.
+// Redo installs once more what a transaction had put in: zypper leaves the last scripts out where it gives up, and does not
+// say whether it came to its end.
 func (m *Manager) Redo(ctx context.Context, changes []patch.Change, log *os.File) ([]string, error) {
 	return m.mender.Redo(ctx, changes, log)
 }
