@@ -130,7 +130,7 @@ func (a *answer) refusal() (text, reason string) {
 			case advice && reason == "" && strings.Contains(s, "vendor change"):
 				reason = patch.ReasonVendor
 			case advice || reason == patch.ReasonHeld:
-			case strings.Contains(s, "nothing provides"):
+			case strings.Contains(s, "nothing provides") || strings.Contains(s, "cannot be provided"):
 				reason = patch.ReasonUnmetDependency
 			case reason == "" && (strings.Contains(s, "conflicts with") || strings.Contains(s, "obsoletes") || strings.Contains(s, "cannot install both")):
 				reason = patch.ReasonConflict

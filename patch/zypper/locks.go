@@ -119,14 +119,14 @@ func (l *lock) about(kind, name string) bool {
 		return false
 	}
 	for _, pattern := range l.names {
-		if l.names1(pattern, name) {
+		if l.matches(pattern, name) {
 			return true
 		}
 	}
 	return false
 }
 
-func (l *lock) names1(pattern, name string) bool {
+func (l *lock) matches(pattern, name string) bool {
 	if !l.exact {
 		pattern, name = strings.ToLower(pattern), strings.ToLower(name)
 	}
