@@ -3,6 +3,7 @@
 package acceptance
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -112,6 +113,8 @@ func TestReasonsOnDNF(t *testing.T) {
 	bare.strip("updateinfo")
 	sold := newRPMRepo(t, "package oakcert 2-1 x86_64\nadvisory OAK-9 type=security severity=Critical issued=2026-01-10 packages=oakcert-2-1.x86_64\n")
 	unsigned := newRPMRepo(t, "package oakunsigned 2-1 x86_64\nadvisory OAK-8 type=security severity=Critical issued=2026-01-10 packages=oakunsigned-2-1.x86_64\n")
+	down := newRPMRepo(t, "package oakdown 1-1 x86_64\n")
+	down.gone.Store(true)
 	var repos strings.Builder
 	for _, x := range []struct {
 		id, more string
@@ -122,6 +125,7 @@ func TestReasonsOnDNF(t *testing.T) {
 		{"bare", "gpgcheck=0", bare},
 		{"sold", "gpgcheck=0\nsslclientcert=/etc/pki/entitlement/1.pem\nsslclientkey=/etc/pki/entitlement/1-key.pem", sold},
 		{"unsigned", "gpgcheck=1\ngpgkey=file:///etc/pki/rpm-gpg/oak", unsigned},
+		{"down", "gpgcheck=0\nskip_if_unavailable=1", down},
 	} {
 		fmt.Fprintf(&repos, "[%s]\nname=%s\nbaseurl=%s\nenabled=1\n%s\n\n", x.id, x.id, x.r.url, x.more)
 	}
@@ -145,6 +149,19 @@ func TestReasonsOnDNF(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, by); diff != "" {
 		t.Errorf("reasons (-want +got):\n%s", diff)
+	}
+	// A repository that dnf would skip without a word is named, and one without notices too.
+	for _, r := range s.Repositories {
+		switch r.Suite {
+		case "down":
+			if !r.Missing || !strings.Contains(r.Detail, "503") {
+				t.Errorf("the repository that is down: %+v", r)
+			}
+		case "bare", "preferred":
+			if r.NoAdvisories != (r.Suite == "bare") {
+				t.Errorf("notices of %+v", r)
+			}
+		}
 	}
 	// dnf keeps away the same: what it lists is what has none of these reasons.
 	out, _ := n.run("dnf", "-q", "-C", "check-update")
@@ -180,5 +197,39 @@ func (r *rpmRepo) strip(kind string) {
 	out, err := exec.Command("modifyrepo_c", "--remove", kind, filepath.Join(r.dir, "repo/repodata")).CombinedOutput()
 	if err != nil && !strings.Contains(string(out), "not found") {
 		r.t.Fatalf("take %s out of the repository: %v: %s", kind, err, out)
+	}
+}
+
+// TestSourcesOnDNF patches from a baseline's own sources, with the node's repositories gone and no file of it touched.
+func TestSourcesOnDNF(t *testing.T) {
+	t.Parallel()
+	r := newRPMRepo(t, "package oaksource 1-1 x86_64\n")
+	own := newRPMRepo(t, "package oaksource 2-1 x86_64\nadvisory OAK-1 type=security severity=Critical issued=2026-01-10 packages=oaksource-2-1.x86_64\n")
+	n := r.node(t, "sources", "rhel9", "oaksource")
+	r.gone.Store(true)
+	files := func() string {
+		return n.mustRun("sh", "-c", "cat /etc/yum.repos.d/* /etc/dnf/dnf.conf; ls -la /etc/yum.repos.d /etc/dnf; ls /var/cache/dnf")
+	}
+	before := files()
+	b, err := json.Marshal(map[string]any{
+		"OperatingSystem": "REDHAT_ENTERPRISE_LINUX", "Name": "sources",
+		"ApprovalRules": map[string]any{"PatchRules": []any{map[string]any{"PatchFilterGroup": map[string]any{"PatchFilters": []any{}}, "ApproveAfterDays": 0}}},
+		"Sources":       []any{map[string]any{"Name": "own", "Products": []string{"*"}, "Configuration": "[own]\nname=own\nbaseurl=" + own.url + "\nenabled=1\ngpgcheck=0\n"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(n.root, "root/sources.json"), string(b))
+	if _, by := n.scan("--baseline", "/root/sources.json"); by["oaksource"] != "Missing" {
+		t.Errorf("scan: %v", by)
+	}
+	if _, by, code := n.install("--baseline", "/root/sources.json"); by["oaksource"] != "InstalledPendingReboot" || code != 4 {
+		t.Errorf("install: %d, %v", code, by)
+	}
+	if got := strings.TrimSpace(n.mustRun("rpm", "-q", "oaksource")); got != "oaksource-2-1.x86_64" {
+		t.Errorf("rpm has %s", got)
+	}
+	if after := files(); after != before {
+		t.Errorf("the node's files have changed (-before +after):\n%s", cmp.Diff(before, after))
 	}
 }

@@ -106,8 +106,12 @@ type nodeScan struct {
 	InstalledRejectedCount, MissingCount, FailedCount, NotApplicableCount        int
 	CriticalNonCompliantCount, SecurityNonCompliantCount, OtherNonCompliantCount int
 	RebootRequired                                                               bool
-	RebootReasons                                                                []string
-	Items                                                                        []struct{ ID, Title, Name, State, Level, Reason, Detail, AvailableVersion, Classification, Severity string }
+	Repositories                                                                 []struct {
+		Suite, Detail         string
+		Missing, NoAdvisories bool
+	}
+	RebootReasons []string
+	Items         []struct{ ID, Title, Name, State, Level, Reason, Detail, AvailableVersion, Classification, Severity string }
 }
 
 // scan runs "oakum scan" in the node and returns what it found, and each package's state and reason.

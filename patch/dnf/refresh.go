@@ -26,8 +26,10 @@ func (m *Manager) Refresh(ctx context.Context, req patch.InventoryRequest) (patc
 	// All that can be had is fetched, whichever repository is missing: what is missing is said all the same.
 	args := []string{"--assumeno", "--setopt=skip_if_unavailable=1", "--setopt=*.skip_if_unavailable=1"}
 	args = slices.Concat(args, m.release(), own, []string{"makecache"})
-	if m.tool.name != "yum3" {
-		args = append([]string{"--refresh"}, args...)
+	if m.tool.name == "yum3" { // it would fetch databases in place of the XML that is read here; yum.conf(5)
+		args = append([]string{"--setopt=mddownloadpolicy=xml", "--setopt=*.mddownloadpolicy=xml", "--setopt=metadata_expire=0", "--setopt=*.metadata_expire=0"}, args...)
+	} else { // plain files in place of zchunk ones; dnf.conf(5)
+		args = append([]string{"--refresh", "--setopt=zchunk=0"}, args...)
 	}
 	out, err := m.cfg.Exec.Run(ctx, patch.Command{Path: m.tool.path, Args: args, Env: patch.BaseEnv(), Timeout: time.Hour, MaxOutput: 4 << 20})
 	if err != nil {
