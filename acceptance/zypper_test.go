@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -434,36 +433,24 @@ func TestZypperSources(t *testing.T) {
 	}
 }
 
-// zypperUpdates is what zypper lists.
-type zypperUpdates struct {
-	Updates []struct {
-		Kind     string `xml:"kind,attr"`
-		Name     string `xml:"name,attr"`
-		Edition  string `xml:"edition,attr"`
-		Arch     string `xml:"arch,attr"`
-		OldArch  string `xml:"arch-old,attr"`
-		Status   string `xml:"status,attr"`
-		Category string `xml:"category,attr"`
-		Severity string `xml:"severity,attr"`
-	} `xml:"update-status>update-list>update"`
+// zypperUpdate is a line of what zypper lists.
+type zypperUpdate struct {
+	Name     string `xml:"name,attr"`
+	Edition  string `xml:"edition,attr"`
+	Status   string `xml:"status,attr"`
+	Category string `xml:"category,attr"`
 }
 
-func (n *debNode) zypperList(what ...string) zypperUpdates {
+// zypperList is what zypper lists. Patches that wait for one of the package manager itself are in a list of their own.
+func (n *debNode) zypperList(what ...string) []zypperUpdate {
 	n.t.Helper()
 	out, err := n.output(append([]string{"zypper", "--xmlout", "--no-refresh"}, what...)...)
-	var u zypperUpdates
+	var u struct {
+		Now   []zypperUpdate `xml:"update-status>update-list>update"`
+		Later []zypperUpdate `xml:"update-status>blocked-update-list>update"`
+	}
 	if xerr := xml.NewDecoder(bytes.NewReader(out)).Decode(&u); xerr != nil {
 		n.t.Fatalf("zypper %s: %v, %v\n%s", strings.Join(what, " "), err, xerr, out)
 	}
-	return u
-}
-
-func (n *debNode) putFiles(files map[string]string) {
-	n.t.Helper()
-	for name, text := range files {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(n.root, name)), 0o755); err != nil {
-			n.t.Fatal(err)
-		}
-		writeFile(n.t, filepath.Join(n.root, name), text)
-	}
+	return append(u.Now, u.Later...)
 }
