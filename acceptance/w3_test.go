@@ -27,6 +27,9 @@ func (n *debNode) securityPending() (out []string) {
 func TestW3DetectiveControl(t *testing.T) {
 	old := newDebNode(t, "missing", "--outdated", "default")
 	fine := newDebNode(t, "patched")
+	for _, n := range []*debNode{old, fine} { // the lists of their base may be of another day
+		n.mustRun("apt-get", "-qq", "update")
+	}
 	fine.mustRun("apt-get", "-qq", "-y", "dist-upgrade")
 	want := old.securityPending()
 	if len(want) == 0 || len(fine.securityPending()) != 0 {
