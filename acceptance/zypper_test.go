@@ -116,7 +116,7 @@ const suseBaseline = `{"OperatingSystem":"SUSE","Name":"reasons","ApprovalRules"
 "RejectedPatches":["oakrejected-2*"],"RejectedPatchesAction":"BLOCK"}`
 
 // TestReasonsOnZypper has real zypper keep updates away for every reason that a SUSE node knows, and Oakum name each.
-// Trap Z1, Trap Z5, Trap Z7.
+// Trap Z5, Trap Z7.
 func TestReasonsOnZypper(t *testing.T) {
 	t.Parallel()
 	r := newRPMRepo(t, suseReasons)
@@ -288,6 +288,9 @@ func TestZypperRun(t *testing.T) {
 	}
 	if s, _ = n.scan("--baseline", "/root/all.json"); !slices.Contains(s.RebootReasons, "patches were installed without the reboot that they wait for") {
 		t.Errorf("a reboot is due and not told: %q", s.RebootReasons)
+	}
+	if out, _ := n.run("sh", "-c", "touch /run/reboot-needed; oakum scan --baseline /root/all.json"); !strings.Contains(out, "/run/reboot-needed is there") {
+		t.Errorf("libzypp asks for a reboot, and the result does not tell:\n%s", out)
 	}
 	n.undoLast()
 	if diff := cmp.Diff(before, n.packages()); diff != "" {

@@ -123,6 +123,7 @@ func TestVendors(t *testing.T) {
 	}
 }
 
+// Trap Z5: every kind of lock that zypper writes is kept to, and one that is not understood is told.
 func TestLocks(t *testing.T) {
 	t.Parallel()
 	const text = `
