@@ -328,12 +328,19 @@ func newDebNode(t *testing.T, name string, args ...string) *debNode {
 			missing(t, "Debian nodes: %v", err)
 		}
 	}
-	name = "w-" + name
-	cmd := testbed(append([]string{"create", name}, args...)...)
+	return madeNode(t, "w-"+name, testbed(append([]string{"create", "w-" + name}, args...)...))
+}
+
+// madeNode runs what makes a node and puts this build into it.
+func madeNode(t *testing.T, name string, create *exec.Cmd) *debNode {
+	t.Helper()
 	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
+	create.Stderr = &errs
+	out, err := create.Output()
 	if err != nil {
+		if strings.Contains(errs.String(), "missing; run") {
+			missing(t, "test nodes: %s", &errs)
+		}
 		t.Fatalf("make the node %s: %v\n%s", name, err, &errs)
 	}
 	n := &debNode{t: t, name: name, root: strings.TrimSpace(string(out))}

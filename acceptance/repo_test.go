@@ -14,38 +14,52 @@ import (
 	"testing"
 )
 
-// aptRepo is a signed archive with a main suite, which nodes are installed from, and a security suite beside it.
-type aptRepo struct {
+// mirror serves package files and metadata, as well as it is told to.
+type mirror struct {
 	t       *testing.T
 	dir     string
 	url     string
 	cut     atomic.Pointer[string] // files with this in their name break off half way
+	gone    atomic.Bool            // nothing can be fetched
 	fetched atomic.Int64           // package files that were asked for
 }
 
-// newAptRepo builds an archive from apt-repo's "deb" lines and serves it.
-func newAptRepo(t *testing.T, lines string) *aptRepo {
-	t.Helper()
-	r := &aptRepo{t: t, dir: t.TempDir()}
-	r.build(lines)
+// serve serves what is below dir/repo.
+func (m *mirror) serve() {
+	m.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		m.t.Fatal(err)
 	}
-	files := http.FileServer(http.Dir(filepath.Join(r.dir, "repo")))
+	files := http.FileServer(http.Dir(filepath.Join(m.dir, "repo")))
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if strings.HasSuffix(req.URL.Path, ".deb") {
-			r.fetched.Add(1)
+		if ext := filepath.Ext(req.URL.Path); ext == ".deb" || ext == ".rpm" {
+			m.fetched.Add(1)
 		}
-		if word := r.cut.Load(); word != nil && strings.Contains(req.URL.Path, *word) {
-			half(w, filepath.Join(r.dir, "repo", filepath.Clean(req.URL.Path)))
+		if m.gone.Load() {
+			http.Error(w, "gone", http.StatusServiceUnavailable)
+			return
+		}
+		if word := m.cut.Load(); word != nil && strings.Contains(req.URL.Path, *word) {
+			half(w, filepath.Join(m.dir, "repo", filepath.Clean(req.URL.Path)))
 			return
 		}
 		files.ServeHTTP(w, req)
 	})}
 	go func() { _ = srv.Serve(l) }() // until it is closed
-	t.Cleanup(func() { _ = srv.Close() })
-	r.url = "http://" + l.Addr().String()
+	m.t.Cleanup(func() { _ = srv.Close() })
+	m.url = "http://" + l.Addr().String()
+}
+
+// aptRepo is a signed archive with a main suite, which nodes are installed from, and a security suite beside it.
+type aptRepo struct{ mirror }
+
+// newAptRepo builds an archive from apt-repo's "deb" lines and serves it.
+func newAptRepo(t *testing.T, lines string) *aptRepo {
+	t.Helper()
+	r := &aptRepo{mirror{t: t, dir: t.TempDir()}}
+	r.build(lines)
+	r.serve()
 	return r
 }
 

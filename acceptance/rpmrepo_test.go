@@ -5,53 +5,24 @@ package acceptance
 import (
 	"bytes"
 	"encoding/json"
-	"net"
-	"net/http"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 )
 
 // rpmRepo is a repository of rpm packages with update notices, served over HTTP.
-type rpmRepo struct {
-	t       *testing.T
-	dir     string
-	url     string
-	cut     atomic.Pointer[string] // files with this in their name break off half way
-	gone    atomic.Bool            // nothing can be fetched
-	fetched atomic.Int64           // package files that were asked for
-}
+type rpmRepo struct{ mirror }
 
 // newRPMRepo builds a repository from rpm-repo's lines and serves it.
 func newRPMRepo(t *testing.T, lines string, args ...string) *rpmRepo {
 	t.Helper()
-	r := &rpmRepo{t: t, dir: t.TempDir()}
+	r := &rpmRepo{mirror{t: t, dir: t.TempDir()}}
 	r.build(lines, args...)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := http.FileServer(http.Dir(filepath.Join(r.dir, "repo")))
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if strings.HasSuffix(req.URL.Path, ".rpm") {
-			r.fetched.Add(1)
-		}
-		if r.gone.Load() {
-			http.Error(w, "gone", http.StatusServiceUnavailable)
-			return
-		}
-		if word := r.cut.Load(); word != nil && strings.Contains(req.URL.Path, *word) {
-			half(w, filepath.Join(r.dir, "repo", filepath.Clean(req.URL.Path)))
-			return
-		}
-		files.ServeHTTP(w, req)
-	})}
-	go func() { _ = srv.Serve(l) }() // until it is closed
-	t.Cleanup(func() { _ = srv.Close() })
-	r.url = "http://" + l.Addr().String()
+	r.serve()
 	return r
 }
 
@@ -76,27 +47,7 @@ func (r *rpmRepo) node(t *testing.T, name, system, packages string, args ...stri
 		missing(t, "RPM nodes need root")
 	}
 	freshNode(name)
-	name = "w-" + name
-	cmd := exec.Command("testbed/rpm-node", append([]string{"create", name, "--os", system, "--repo", r.url, "--install", packages}, args...)...)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		if strings.Contains(errs.String(), "missing; run") {
-			missing(t, "RPM nodes: %s", &errs)
-		}
-		t.Fatalf("make the node %s: %v\n%s", name, err, &errs)
-	}
-	n := &debNode{t: t, name: name, root: strings.TrimSpace(string(out))}
-	n.putBinary()
-	t.Cleanup(func() {
-		if os.Getenv("OAKUM_KEEP_NODES") == "" {
-			if out, err := testbed("destroy", name).CombinedOutput(); err != nil {
-				t.Errorf("destroy the node %s: %v: %s", name, err, out)
-			}
-		}
-	})
-	return n
+	return madeNode(t, "w-"+name, exec.Command("testbed/rpm-node", append([]string{"create", "w-" + name, "--os", system, "--repo", r.url, "--install", packages}, args...)...))
 }
 
 // nodeScan is what "oakum scan --output json" says.
@@ -130,4 +81,22 @@ func (n *debNode) scan(args ...string) (nodeScan, map[string]string) {
 		by[it.Name] = strings.TrimSpace(it.State + " " + it.Reason)
 	}
 	return s, by
+}
+
+// randomSeeds are 1 to 3, or as many as OAKUM_SEEDS says from a random one on.
+func randomSeeds(t *testing.T) []uint64 {
+	t.Helper()
+	s := os.Getenv("OAKUM_SEEDS")
+	if s == "" {
+		return []uint64{1, 2, 3}
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seeds []uint64
+	for first := rand.Uint64(); len(seeds) < n; {
+		seeds = append(seeds, first+uint64(len(seeds)))
+	}
+	return seeds
 }

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -113,19 +111,7 @@ func TestAgreesWithZypper(t *testing.T) {
 		t.Skip("-short: takes half a minute")
 	}
 	t.Parallel()
-	seeds := []uint64{1, 2, 3}
-	if s := os.Getenv("OAKUM_SEEDS"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		first := rand.Uint64()
-		seeds = seeds[:0]
-		for i := range n {
-			seeds = append(seeds, first+uint64(i))
-		}
-	}
-	for _, seed := range seeds {
+	for _, seed := range randomSeeds(t) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { agreeWithZypper(t, seed) })
 	}
 }

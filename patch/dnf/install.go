@@ -43,20 +43,12 @@ func (m *Manager) locks() []string {
 // Fetch downloads what the plan installs, and then checks the signatures itself, where a repository asks for that: dnf would
 // import a missing key without being told to. When it installs it finds the keys there, or checks and refuses as well.
 func (m *Manager) Fetch(ctx context.Context, w patch.Wish, p *patch.Plan, log *os.File) (map[string]string, error) {
-	opts, err := m.options(w.Sources)
-	if err != nil {
-		return nil, err
-	}
-	orders, err := m.reader.Orders(ctx, w)
-	if err != nil {
-		return nil, err
-	}
-	args, done, err := m.command(orders)
+	args, done, err := m.words(ctx, w)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	text, code, err := m.run(ctx, log, "", slices.Concat([]string{"-y", "--downloadonly", "--setopt=gpgcheck=0", "--setopt=*.gpgcheck=0"}, opts, args))
+	text, code, err := m.run(ctx, log, "", slices.Concat([]string{"-y", "--downloadonly", "--setopt=gpgcheck=0", "--setopt=*.gpgcheck=0"}, args))
 	if err != nil {
 		return nil, err
 	}
@@ -158,20 +150,12 @@ func (m *Manager) Apply(ctx context.Context, w patch.Wish, p *patch.Plan, unit s
 	if why := rpm.Differs(p, again); why != "" {
 		return patch.Applied{Code: 1, Text: "nothing was done: " + why}, nil
 	}
-	opts, err := m.options(w.Sources)
-	if err != nil {
-		return patch.Applied{}, err
-	}
-	orders, err := m.reader.Orders(ctx, w)
-	if err != nil {
-		return patch.Applied{}, err
-	}
-	args, done, err := m.command(orders)
+	args, done, err := m.words(ctx, w)
 	if err != nil {
 		return patch.Applied{}, err
 	}
 	defer done()
-	text, code, err := m.run(ctx, log, unit, slices.Concat([]string{"-y"}, opts, args))
+	text, code, err := m.run(ctx, log, unit, append([]string{"-y"}, args...))
 	if err != nil {
 		return patch.Applied{}, err
 	}

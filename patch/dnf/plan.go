@@ -128,17 +128,23 @@ func closeWith(f *os.File, err error) error {
 	return err
 }
 
-// Plan asks dnf's solver.
-func (m *Manager) Plan(ctx context.Context, w patch.Wish) (*patch.Plan, error) {
+// words are dnf's for a wish: options and orders. done takes away what they refer to.
+func (m *Manager) words(ctx context.Context, w patch.Wish) (args []string, done func(), err error) {
 	opts, err := m.options(w.Sources)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	orders, err := m.reader.Orders(ctx, w)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	args, done, err := m.command(orders)
+	args, done, err = m.command(orders)
+	return slices.Concat(opts, args), done, err
+}
+
+// Plan asks dnf's solver.
+func (m *Manager) Plan(ctx context.Context, w patch.Wish) (*patch.Plan, error) {
+	args, done, err := m.words(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +154,7 @@ func (m *Manager) Plan(ctx context.Context, w patch.Wish) (*patch.Plan, error) {
 		return nil, err
 	}
 	out, err := m.cfg.Exec.Run(ctx, patch.Command{
-		Path: m.tool.path, Args: slices.Concat([]string{"-C", "--assumeno"}, root, opts, args), Env: patch.BaseEnv(), Timeout: planTimeout, MaxOutput: 8 << 20,
+		Path: m.tool.path, Args: slices.Concat([]string{"-C", "--assumeno"}, root, args), Env: patch.BaseEnv(), Timeout: planTimeout, MaxOutput: 8 << 20,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", filepath.Base(m.tool.path), err)
