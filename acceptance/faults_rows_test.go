@@ -89,8 +89,7 @@ var faults = []fault{
 	{
 		name: "deb_changed", what: "a package file is not the one that the index describes", step: "downloading", does: "it stays behind; the rest is installed",
 		ready: func(f *faulty) {
-			dists := f.archive()
-			name := filepath.Join(dists, "../../pool/bookworm-security/oaktool_1.1-1_all.deb")
+			name := filepath.Join(f.archive(), "pool/bookworm-security/oaktool_1.1-1_all.deb")
 			b, err := os.ReadFile(name)
 			must(f.t, err)
 			b[len(b)/2]++
@@ -101,13 +100,13 @@ var faults = []fault{
 	{
 		name: "index_changed", what: "an index does not match its signed Release file", step: "refreshing", does: "goes by the last good index and says so",
 		ready: func(f *faulty) { // sums of other files than are there
-			resign(f, f.archive(), time.Now(), `/main.binary-/s/^ [0-9a-f]\{32\}/ 00000000000000000000000000000000/`)
+			resign(f, security(f.archive()), time.Now(), `/main.binary-/s/^ [0-9a-f]\{32\}/ 00000000000000000000000000000000/`)
 		},
 		says: "not refreshed: ",
 	},
 	{
 		name: "clock", what: "the clock is wrong, or a Release file is from the future", step: "refreshing", does: "goes by the last good index and says so",
-		ready: func(f *faulty) { resign(f, f.archive(), time.Now().Add(48*time.Hour), "") },
+		ready: func(f *faulty) { resign(f, security(f.archive()), time.Now().Add(48*time.Hour), "") },
 		says:  "not valid yet",
 	},
 	{name: "lock_lists", what: "`/var/lib/apt/lists/lock` is held", step: "refreshing", does: waits, ready: lock("/var/lib/apt/lists/lock"), says: "/var/lib/apt/lists/lock is locked by process "},
@@ -207,18 +206,28 @@ func all(reason string, more ...string) map[string]string {
 	return out
 }
 
-// elsewhere are rows whose faults other tests bring about.
-var elsewhere = []struct{ what, step, does, ends, left, test string }{
-	{"kill -9 of the agent", "any", "the install goes on without it; the next agent takes it up and reports", "as without the kill", "-", "acceptance TestInstallKilled"},
-	{"kill -9 of the engine, or of the shells around it", "any", "the engine is started again, waits for what it had started, and finishes by its journal", "as without the kill", "-", "acceptance TestInstallKilled"},
+// elsewhereRow is a row whose fault another test brings about.
+type elsewhereRow struct{ what, step, does, ends, left, test string }
+
+// elsewhere are those that are the same with every package manager.
+var elsewhere = []elsewhereRow{
 	{"kill -9 of the engine at each of four starts", "any", "the run is ended and the database put in order; the step says what was installed and what was not", "`Failed`, `INTERRUPTED`", "what was not installed yet", "internal/agent TestEngineIsGivenUp"},
-	{"kill -9 of apt-get or dpkg, or of a repair", "any", "the database is repaired, and what is left of the plan is tried again", "as without the kill", "-", "acceptance TestInstallKilled"},
-	{"kill -9 of a package's script", "installing", "its package is configured again, or stays as it was", "`Success`, or `Failed`, `PATCH_FAILED`", "that package: `installFailed`", "acceptance TestInstallKilled"},
-	{"everything is killed at once: a power cut", "any", "the next agent starts the engine, which repairs and finishes", "as without the kill", "-", "acceptance TestInstallKilled"},
-	{"a lock is held for longer than is waited", "any", "ends, and names the holder", "`Failed`, `LOCKED`", "all", "patch/apt TestTrap_D1_LockHolderIsNamed"},
+	{"a lock is held for longer than is waited", "any", "ends, and names the holder", "`Failed`, `LOCKED`", "all", "patch/system TestTrap_D1_LockHolderIsNamed"},
 	{"a requested reboot does not happen", "rebooting", "asks once more after 10 minutes, then reports", "`Failed`, `REBOOT`", "-", "internal/agent TestRebootThatDoesNotHappen"},
 	{"a reboot cannot be started", "rebooting", "reports", "`Failed`, `REBOOT`", "-", "internal/agent TestRebootThatCannotBeStarted"},
 	{"every start asks for a reboot", "rebooting", "three reboots at most", "`Failed`, `REBOOT`", "-", "internal/agent TestRebootsAreBounded"},
+}
+
+// killed are the rows of kill -9. tools are the package manager's programs.
+func killed(tools, script, scriptEnds, test string) []elsewhereRow {
+	test = "acceptance " + test
+	return []elsewhereRow{
+		{"kill -9 of the agent", "any", "the install goes on without it; the next agent takes it up and reports", "as without the kill", "-", test},
+		{"kill -9 of the engine, or of the shells around it", "any", "the engine is started again, waits for what it had started, and finishes by its journal", "as without the kill", "-", test},
+		{"kill -9 of " + tools + ", or of a repair", "any", "the database is repaired, and what is left of the plan is tried again", "as without the kill", "-", test},
+		{"kill -9 of a package's script", "installing", script, "`Success`, or `Failed`, `PATCH_FAILED`", scriptEnds, test},
+		{"everything is killed at once: a power cut", "any", "the next agent starts the engine, which repairs and finishes", "as without the kill", "-", test},
+	}
 }
 
 func (x *fault) row(ends string, failed map[string]string, test string) string {
@@ -243,24 +252,19 @@ func (x *fault) row(ends string, failed map[string]string, test string) string {
 }
 
 // faultsDocument is docs/faults.md.
-func faultsDocument(t *testing.T, rows []string) []byte {
+func faultsDocument(t *testing.T, systems []*faultSystem, rows [][]string) []byte {
 	var b strings.Builder
 	b.WriteString(`# What goes wrong during an install
 
 <!-- Made by go test ./acceptance -run TestInstallFaults -update; do not edit. -->
 
-Each row was brought about on a real Debian node that had five packages to install (and one or two more where the fault is
+Each row was brought about on a real node that had five packages to install (and one or two more where the fault is
 about them), by ` + "`AWS-RunPatchBaseline` with `Operation=Install`" + `. "Ends" is the status of the step and the reason in the first line of its
 error output; "left out" are the packages that were not installed, with their reasons. The reasons are explained in
 [reasons.md](reasons.md).
-
-| Fault | Step | What Oakum does | Ends | Left out | Test |
-|---|---|---|---|---|---|
 `)
-	for _, row := range rows {
-		b.WriteString(row)
-	}
-	for _, e := range elsewhere {
+	const head = "\n## %s\n\n| Fault | Step | What Oakum does | Ends | Left out | Test |\n|---|---|---|---|---|---|\n"
+	row := func(e elsewhereRow) {
 		dir, name, _ := strings.Cut(e.test, " ")
 		files, _ := filepath.Glob(filepath.Join("..", dir, "*_test.go")) // the pattern is right
 		if !slices.ContainsFunc(files, func(f string) bool {
@@ -271,10 +275,23 @@ error output; "left out" are the packages that were not installed, with their re
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", e.what, e.step, e.does, e.ends, e.left, e.test)
 	}
+	for k, sys := range systems {
+		fmt.Fprintf(&b, head, sys.title)
+		for _, r := range rows[k] {
+			b.WriteString(r)
+		}
+		for _, e := range sys.elsewhere {
+			row(e)
+		}
+	}
+	fmt.Fprintf(&b, head, "Any of them")
+	for _, e := range elsewhere {
+		row(e)
+	}
 	b.WriteString(`
-What holds in every row: dpkg's database is in order afterwards, but for a package whose own script fails; nothing is removed,
-and nothing changes that the plan does not name; packages that were installed for others stay marked so; the run has ended,
-and its record says what was changed.
+What holds in every row: the package manager's database is in order afterwards, but for a package whose own script fails;
+nothing is removed, and nothing changes that the plan does not name; packages that were installed for others stay marked so;
+the run has ended, and its record says what was changed.
 `)
 	return []byte(b.String())
 }

@@ -43,11 +43,43 @@ deb bookworm-security oakslow 1.1-1 postinst="sleep 4"
 
 var faultPackages = []string{"oakapp", "oakconf", "oaklib", "oakscript", "oaktool"}
 
+// faultSystem is a package manager in the matrix.
+type faultSystem struct {
+	name, title, node string
+	rows              []fault
+	elsewhere         []elsewhereRow
+	old, new          string                                           // versions of all packages, as the node's tools show them
+	base              func(t *testing.T) (n *debNode, dir, url string) // a node with faultPackages at their old versions, and what it is patched from
+	add               func(f *faulty, name string)                     // installs one more at its old version
+	state             func(f *faulty) (packageState, error)
+	point             func(f *faulty, url string) // makes the node use another address of its repository
+}
+
+var aptFaults = faultSystem{
+	name: "", title: "apt and dpkg (Debian 12)", node: "Debian", rows: faults,
+	elsewhere: killed("apt-get or dpkg", "its package is configured again, or stays as it was", "that package: `installFailed`", "TestInstallKilled"),
+	old:       "1.0-1", new: "1.1-1",
+	base: func(t *testing.T) (*debNode, string, string) {
+		r := newAptRepo(t, faultArchive)
+		n := r.node(t, "faults", faultPackages)
+		n.mustRun("apt-get", "-q", "update")
+		return n, r.dir, r.url
+	},
+	add:   func(f *faulty, name string) { f.in("apt-get", "-q", "-y", "install", name+"=1.0-1") },
+	state: func(f *faulty) (packageState, error) { return f.dpkg() },
+	point: func(f *faulty, url string) {
+		f.rewrite("etc/apt/sources.list.d/archive.sources", f.url, url)
+		f.in("apt-get", "-q", "update")
+	},
+}
+
 // faulty is a node with a fault.
 type faulty struct {
 	*living
+	sys    *faultSystem
 	t      *testing.T
-	r      *aptRepo
+	dir    string // of its archive
+	url    string
 	s      *installation
 	client *servertest.Server
 	id     string
@@ -91,23 +123,34 @@ func (f *faulty) hold(file string, seconds int) {
 	}
 }
 
-// archive gives the node another copy of its archive, which may be changed. It returns the security suite's folder.
+// archive gives the node another copy of its archive, which may be changed. It returns the copy's folder.
 func (f *faulty) archive(cut ...string) string {
 	f.t.Helper()
 	dir := filepath.Join(f.t.TempDir(), "repo")
-	if out, err := exec.Command("cp", "-a", filepath.Join(f.r.dir, "repo"), dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "-a", filepath.Join(f.dir, "repo"), dir).CombinedOutput(); err != nil {
 		f.t.Fatalf("%v: %s", err, out)
 	}
 	srv, url := serveFiles(f.t, dir, strings.Join(cut, ""))
 	f.mirror = srv
-	name := filepath.Join(f.root, "etc/apt/sources.list.d/archive.sources")
+	f.sys.point(f, url)
+	return dir
+}
+
+// security is the security suite's folder of a copy of an archive.
+func security(dir string) string { return filepath.Join(dir, "dists/bookworm-security") }
+
+// rewrite puts one text in place of another in a file of the node.
+func (f *faulty) rewrite(name, old, text string) {
+	f.t.Helper()
+	name = filepath.Join(f.root, name)
 	b, err := os.ReadFile(name)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	writeFile(f.t, name, strings.ReplaceAll(string(b), f.r.url, url))
-	f.in("apt-get", "-q", "update")
-	return filepath.Join(dir, "dists/bookworm-security")
+	if !strings.Contains(string(b), old) {
+		f.t.Fatalf("%s does not have %q:\n%s", name, old, b)
+	}
+	writeFile(f.t, name, strings.ReplaceAll(string(b), old, text))
 }
 
 // waitFor waits until one of the node's processes is such.
@@ -133,6 +176,7 @@ type fault struct {
 	failed map[string]string // packages that stay behind, with their reasons
 	stays  map[string]string // packages that are not tried, with the reasons that a scan gives
 	says   string            // in the step's output
+	mend   func(f *faulty)   // makes the node readable again, before anything is looked at
 	also   func(f *faulty)   // looked at afterwards
 	mess   []string          // packages that may be left half way
 }
@@ -146,54 +190,56 @@ func lock(file string) func(*faulty) {
 }
 
 // TestInstallFaults brings about one fault after another on real nodes, and makes docs/faults.md of what came of it. Trap A3,
-// Trap A6, Trap A8, Trap D1, Trap D2, Trap D3, Trap D4, Trap D8, Trap D10, Trap D13, Trap D15, Trap D19.
+// Trap A6, Trap A8, Trap A10, Trap Y5, Trap Y6, Trap D1, Trap D2, Trap D3, Trap D4, Trap D8, Trap D10, Trap D13, Trap D15, Trap D19.
 //
 // proves R-11, R-13, R-16
 func TestInstallFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: takes a minute and a half")
 	}
-	r := newAptRepo(t, faultArchive)
-	freshNode("faults")
-	base := r.node(t, "faults", faultPackages)
-	base.mustRun("apt-get", "-q", "update")
 	s := install(t, "sqlite")
 	client := servertest.Attach(t, s.url, s.dir)
-	var one sync.Mutex
-	rows := make([]string, len(faults))
+	systems := []*faultSystem{&aptFaults, &dnfFaults, &zypperFaults}
+	rows := make([][]string, len(systems))
 	t.Run("nodes", func(t *testing.T) {
-		for i := range faults {
-			t.Run(faults[i].name, func(t *testing.T) {
-				t.Parallel()
-				f := &faulty{living: base.cloneOf(t, &one, fmt.Sprint(i)).live(t), t: t, r: r, s: s, client: client}
-				rows[i] = faults[i].run(f)
-			})
+		for k, sys := range systems {
+			base, dir, url := sys.base(t)
+			var one sync.Mutex
+			rows[k] = make([]string, len(sys.rows))
+			for i := range sys.rows {
+				x := &sys.rows[i]
+				t.Run(sys.name+x.name, func(t *testing.T) {
+					t.Parallel()
+					f := &faulty{living: base.cloneOf(t, &one, fmt.Sprint(i)).live(t), sys: sys, t: t, dir: dir, url: url, s: s, client: client}
+					rows[k][i] = x.run(f)
+				})
+			}
 		}
 	})
-	if t.Failed() || slices.Contains(rows, "") {
+	if t.Failed() || slices.ContainsFunc(rows, func(of []string) bool { return slices.Contains(of, "") }) {
 		t.Log("docs/faults.md is compared when all rows were run and are right")
 		return
 	}
-	golden.Check(t, "../docs/faults.md", faultsDocument(t, rows), "run go test ./acceptance -run TestInstallFaults -update")
+	golden.Check(t, "../docs/faults.md", faultsDocument(t, systems, rows), "run go test ./acceptance -run TestInstallFaults -update")
 }
 
 // run brings the fault about, sends the command, checks what came of it, and returns the row for the document.
 func (x *fault) run(f *faulty) string {
 	t := f.t
 	for _, p := range x.packages {
-		f.in("apt-get", "-q", "-y", "install", p+"=1.0-1")
+		f.sys.add(f, p)
 	}
 	if x.before != nil {
 		x.before(f)
 	}
 	const state = "/var/lib/oakum"
 	f.id = f.registerIn(t, f.client, state)
-	if x.ready != nil {
-		x.ready(f)
-	}
-	before, err := f.dpkg()
+	before, err := f.sys.state(f)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if x.ready != nil {
+		x.ready(f)
 	}
 	kept := f.keepAgent(state, func() time.Duration { return time.Second })
 	defer func() {
@@ -222,7 +268,10 @@ func (x *fault) run(f *faulty) string {
 	eventually(t, "the end of all that was started", time.Minute, func() bool {
 		return !slices.ContainsFunc(f.processes(), isWork)
 	})
-	after, err := f.dpkg()
+	if x.mend != nil {
+		x.mend(f)
+	}
+	after, err := f.sys.state(f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +301,7 @@ func (x *fault) check(f *faulty, before, after packageState, inv ssm.GetCommandI
 	if x.says != "" && !strings.Contains(stdout+stderr, x.says) {
 		t.Errorf("the output does not say %q", x.says)
 	}
-	// What dpkg has: all is installed but what is to stay behind, and that is where it was.
+	// What the node has: all is installed but what is to stay behind, and that is where it was.
 	wanted := slices.Sorted(slices.Values(slices.Concat(faultPackages, x.packages)))
 	failed := map[string]string{}
 	var run *localRun
@@ -275,10 +324,10 @@ func (x *fault) check(f *faulty, before, after packageState, inv ssm.GetCommandI
 		switch {
 		case slices.Contains(x.mess, name):
 		case name == "oakvictim", stays, x.reason != "" && len(x.failed) == 0:
-			if now != "1.0-1" {
+			if now != f.sys.old {
 				t.Errorf("%s is %q, want it left alone", name, now)
 			}
-		case now != "1.1-1":
+		case now != f.sys.new:
 			t.Errorf("%s is %q, want it installed", name, now)
 		}
 		delete(changed, name)
@@ -310,5 +359,5 @@ func (x *fault) check(f *faulty, before, after packageState, inv ssm.GetCommandI
 	if reason != "" {
 		ends += ", `" + reason + "`"
 	}
-	return x.row(ends, failed, "TestInstallFaults/"+x.name)
+	return x.row(ends, failed, "TestInstallFaults/"+f.sys.name+x.name)
 }

@@ -172,7 +172,7 @@ func TestTraps(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			n := &trapped{faulty: &faulty{living: base.cloneOf(t, &one, fmt.Sprint(i)).live(t), t: t, r: r}}
+			n := &trapped{faulty: &faulty{living: base.cloneOf(t, &one, fmt.Sprint(i)).live(t), sys: &aptFaults, t: t, dir: r.dir, url: r.url}}
 			var old []string
 			for _, p := range x.packages {
 				if !strings.Contains(p, "=") {
@@ -344,7 +344,7 @@ func trapSources(t *testing.T, n *trapped) {
 }
 
 func trapReleases(t *testing.T, n *trapped) {
-	dists := n.archive()
+	dists := security(n.archive())
 	stamp := time.Now()
 	publish := func(at time.Time, edit string) { // with another time of change: HTTP counts whole seconds
 		resign(n.faulty, dists, at, edit)

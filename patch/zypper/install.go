@@ -132,15 +132,26 @@ func complaint(text string, code int) string {
 // faults reads what rpm says about single packages: scripts that failed, and packages that could not be installed.
 func faults(text string) map[string]string {
 	out := map[string]string{}
+	failing := "" // the package whose failure the next lines explain
 	for line := range strings.Lines(text) {
 		s := strings.TrimSpace(line)
 		nevra := ""
+		if failing != "" {
+			words := strings.TrimPrefix(s, "Error: Subprocess failed. Error: RPM failed: ")
+			if s == "" || strings.HasPrefix(s, "Abort, retry") {
+				failing = ""
+			} else if !strings.HasPrefix(words, "rpm: ") && !strings.Contains(words, "scriptlet failed") && !strings.Contains(out[failing], "scriptlet failed") {
+				out[failing] += " " + words
+			}
+		}
 		if i, k := strings.IndexByte(s, '('), strings.Index(s, ") scriptlet failed"); i >= 0 && k > i { // warning: %post(NEVRA) scriptlet failed
 			nevra = s[i+1 : k]
 		} else if rest, ok := strings.CutPrefix(s, "Installation of "); ok { // Installation of NEVRA failed:
 			nevra, ok = strings.CutSuffix(rest, " failed:")
 			if !ok {
 				nevra = ""
+			} else {
+				failing = nameOf(nevra)
 			}
 		}
 		if nevra == "" {
