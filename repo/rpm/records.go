@@ -36,7 +36,9 @@ type records struct {
 	// mark, without prefix, is an element of the rpm namespace: flagged says whether the record has one.
 	mark    string
 	marked  []byte
+	opening []byte // marked, as a tag begins
 	flagged bool
+	closing []byte // used again from record to record
 }
 
 // scanRecords calls fn with the bytes of each child element called child; they are valid during the call.
@@ -109,6 +111,7 @@ func (s *records) run(fn func([]byte, bool) error) error {
 			}
 			root = bytes.Clone(name)
 			s.marked = []byte(s.prefix(tag) + s.mark)
+			s.opening = append([]byte{'<'}, s.marked...)
 		default:
 			if err := s.element(fn); err != nil {
 				return err
@@ -158,8 +161,31 @@ func (s *records) element(fn func([]byte, bool) error) error {
 	return nil
 }
 
+// cutPlain is cut for an element that is in the buffer and has neither comments nor their like in it; 0 when it is not so.
+func (s *records) cutPlain(from int, name []byte) int {
+	b := s.buf[s.pos:s.end]
+	s.closing = append(append(s.closing[:0], "</"...), name...)
+	n := bytes.Index(b[from:], s.closing)
+	if n < 0 || from+n+len(s.closing) >= len(b) || nameByte(b[from+n+len(s.closing)]) {
+		return 0
+	}
+	inner := b[from : from+n]
+	if bytes.Contains(inner, []byte("<!")) || bytes.Contains(inner, []byte("<?")) {
+		return 0
+	}
+	end := bytes.IndexByte(b[from+n:], '>')
+	if end < 0 {
+		return 0
+	}
+	s.flagged = s.mark != "" && bytes.Contains(inner, s.opening)
+	return from + n + end + 1
+}
+
 // cut returns the length of the element called name whose first tag has from bytes.
 func (s *records) cut(from int, name []byte) (int, error) {
+	if n := s.cutPlain(from, name); n > 0 {
+		return n, nil
+	}
 	i := from
 	for {
 		b := s.buf[s.pos:s.end]

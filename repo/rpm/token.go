@@ -178,13 +178,15 @@ func markup(b []byte) (n int, cdata []byte) {
 	return closed("<?", "?>"), nil
 }
 
+var quotes = []byte{'"'}
+
 // tagLen is the length of the tag that b starts with, or 0 when it is cut off.
 func tagLen(b []byte) int {
 	end := bytes.IndexByte(b, '>')
 	if end < 0 {
 		return 0
 	}
-	if bytes.IndexByte(b[:end], '"') < 0 && bytes.IndexByte(b[:end], '\'') < 0 {
+	if bytes.Count(b[:end], quotes)%2 == 0 && bytes.IndexByte(b[:end], '\'') < 0 { // the > is in no value
 		return end + 1
 	}
 	quote := byte(0)
@@ -219,9 +221,15 @@ func local(name []byte) []byte {
 	return name
 }
 
-func nameByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == ':' || c == '-' || c == '.' || c >= 0x80
-}
+func nameByte(c byte) bool { return nameBytes[c] }
+
+var nameBytes = func() (set [256]bool) {
+	for i := range set {
+		c := byte(i)
+		set[i] = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == ':' || c == '-' || c == '.' || c >= 0x80
+	}
+	return set
+}()
 
 func blank(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
