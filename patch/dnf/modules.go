@@ -23,7 +23,6 @@ type modules struct {
 	on     map[string]bool     // artifacts of active streams
 	off    map[string]string   // artifacts of others, to NAME:STREAM
 	names  map[string]struct{} // of packages in active streams
-	known  map[string]bool     // modules that any repository has
 }
 
 func newModules(m *Manager, c *config) *modules { return &modules{m: m, c: c} }
