@@ -366,7 +366,7 @@ func rpmState(run func(args ...string) (string, error)) (packageState, error) {
 	if out, err := run("rpm", "-Va", "--nofiles", "--noscripts"); err != nil {
 		s.complaints = append(s.complaints, complaint{"", fmt.Sprintf("rpm -Va: %v: %s", err, out)})
 	}
-	if out, err = run("test", "-e", "/usr/bin/dnf"); err != nil {
+	if _, err := run("test", "-e", "/usr/bin/dnf"); err != nil {
 		return s, zypperMarks(&s, run)
 	}
 	if out, err = run("dnf", "-q", "-C", "check"); err != nil {
