@@ -149,6 +149,16 @@ func rpmFaults(cache string, more []fault) []fault {
 			reason: "READ_ONLY", failed: all("notTried"), says: "/usr is on a file system that is mounted read-only",
 		},
 		{
+			name: "readonly_root", what: "read-only `/`", step: "before the download", does: "refuses before anything is changed",
+			ready: func(f *faulty) {
+				f.tmpfs("/var/lib/oakum", "100m")
+				f.in("mount", "-t", "tmpfs", "tmpfs", "/tmp")
+				f.outside("mount", "-o", "remount,bind,ro", f.root)
+			},
+			mend:   func(f *faulty) { f.outside("mount", "-o", "remount,bind,rw", f.root) },
+			reason: "READ_ONLY", failed: all("notTried"), says: "read-only",
+		},
+		{
 			name: "package_gone", what: "the mirror does not have a package file any more", step: "downloading", does: "what cannot be had stays behind, with what needs it; the rest is installed",
 			ready:  func(f *faulty) { must(f.t, os.Remove(filepath.Join(f.archive(), "oaklib-1.1-1.x86_64.rpm"))) },
 			reason: "PATCH_FAILED", failed: map[string]string{"oaklib": "downloadFailed", "oakapp": "downloadFailed"},
@@ -159,7 +169,7 @@ func rpmFaults(cache string, more []fault) []fault {
 				f.archive()
 				must(f.t, f.mirror.Close())
 			},
-			reason: "PATCH_FAILED", failed: all("downloadFailed"), says: "oaktest",
+			reason: "PATCH_FAILED", failed: all("downloadFailed"), says: "not refreshed",
 		},
 		{
 			name: "package_changed", what: "a package file is not the one that the metadata describes", step: "downloading", does: "it stays behind; the rest is installed",
@@ -194,7 +204,7 @@ func rpmFaults(cache string, more []fault) []fault {
 		{name: "pre", what: "a `%pre` fails", step: "installing", does: "the package stays as it was; the rest is installed", ready: touch("/etc/oak-break-pre"), reason: "PATCH_FAILED", failed: map[string]string{"oakscript": "installFailed"}},
 		{
 			name: "post", what: "a `%post` fails", step: "installing", does: "the package is installed, as rpm sees it; the result is marked as degraded and names the script",
-			ready: touch("/etc/oak-break-post"), says: "oakscript",
+			ready: touch("/etc/oak-break-post"), says: "oakscript 0:1.1-1 is installed, and ",
 		},
 		{
 			name: "preun", what: "a `%preun` of the old version fails", step: "cleaning up", does: "both versions stay, with the script's words; the rest is installed",
@@ -202,7 +212,7 @@ func rpmFaults(cache string, more []fault) []fault {
 		},
 		{
 			name: "postun", what: "a `%postun` of the old version fails", step: "cleaning up", does: "the package is installed, as rpm sees it; the result is marked as degraded and names the script",
-			ready: touch("/etc/oak-break-postun"), says: "oakscript",
+			ready: touch("/etc/oak-break-postun"), says: "oakscript 0:1.1-1 is installed, and ",
 		},
 		{
 			name: "conffile", what: "a configuration file was changed on the node", step: "installing", does: "keeps it, and reports the new version beside it",

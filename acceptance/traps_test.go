@@ -109,10 +109,10 @@ func (n *trapped) oakum(env []string, args ...string) *said {
 	return &s
 }
 
-// has checks what dpkg has: name=version.
+// has checks what the node has: name=version.
 func (n *trapped) has(want ...string) {
 	n.t.Helper()
-	got, err := n.dpkg()
+	got, err := n.sys.state(n.faulty)
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ type tool struct {
 // New returns a manager. FS and Root are required.
 func New(cfg system.Config) *Manager {
 	cfg = cfg.Complete()
+	cfg.Exec = system.Repeat(cfg.Exec)
 	m := &Manager{cfg: cfg, tool: findTool(cfg.FS), reader: rpm.NewReader(cfg, "dnf")}
 	m.mender = rpm.NewMender(cfg, m.again)
 	return m

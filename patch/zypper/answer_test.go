@@ -139,7 +139,7 @@ Installation of oak-more-1-1.x86_64 failed:
 Error: Subprocess failed. Error: RPM failed: file /x conflicts
 Abort, retry, ignore? [a/r/i] (a): a
 `
-	want := map[string]string{"eps": "%post(eps-2.0-1.x86_64) scriptlet failed, exit status 1", "oak-more": "Installation of oak-more-1-1.x86_64 failed:"}
+	want := map[string]string{"eps": "%post(eps-2.0-1.x86_64) scriptlet failed, exit status 1", "oak-more": "Installation of oak-more-1-1.x86_64 failed: file /x conflicts"}
 	if diff := cmp.Diff(want, faults(log)); diff != "" {
 		t.Errorf("faults (-want +got):\n%s", diff)
 	}

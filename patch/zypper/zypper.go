@@ -30,6 +30,7 @@ type Manager struct {
 // New returns a manager. FS and Root are required.
 func New(cfg system.Config) *Manager {
 	cfg = cfg.Complete()
+	cfg.Exec = system.Repeat(cfg.Exec)
 	m := &Manager{cfg: cfg, reader: rpm.NewReader(cfg, "zypper")}
 	m.mender = rpm.NewMender(cfg, m.again)
 	return m
