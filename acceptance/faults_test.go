@@ -190,7 +190,7 @@ func lock(file string) func(*faulty) {
 }
 
 // TestInstallFaults brings about one fault after another on real nodes, and makes docs/faults.md of what came of it. Trap A3,
-// Trap A6, Trap A8, Trap A10, Trap Y5, Trap Y6, Trap D1, Trap D2, Trap D3, Trap D4, Trap D8, Trap D10, Trap D13, Trap D15, Trap D19.
+// Trap A6, Trap A8, Trap A10, Trap Y5, Trap Y6, Trap Y13, Trap Y14, Trap D1, Trap D2, Trap D3, Trap D4, Trap D8, Trap D10, Trap D13, Trap D15, Trap D19.
 //
 // proves
 func TestInstallFaults(t *testing.T) {

@@ -49,7 +49,7 @@ func (m *Manager) Refresh(ctx context.Context, req patch.InventoryRequest) (patc
 func refreshFaults(text string, code int) (failed map[string]string, other []string) {
 	failed = map[string]string{}
 	why := map[string]string{}
-	current := ""
+	current, mirrors, lost := "", "", ""
 	var last []string
 	for line := range strings.Lines(text) {
 		s := strings.TrimSpace(line)
@@ -63,6 +63,17 @@ func refreshFaults(text string, code int) (failed map[string]string, other []str
 		case strings.HasPrefix(s, "Error: Failed to download metadata for repo '"):
 			id, rest, _ := strings.Cut(strings.TrimPrefix(s, "Error: Failed to download metadata for repo '"), "'")
 			failed[id] = strings.TrimLeft(rest, ": ")
+		case strings.HasPrefix(s, "Could not retrieve mirrorlist "): // yum 3; the next line says why
+			mirrors = s
+		case mirrors != "" && s != "" && !strings.HasPrefix(s, "Cannot find a valid baseurl"):
+			if lost == "" {
+				lost = s
+			}
+			mirrors = ""
+		case strings.HasPrefix(s, "Cannot find a valid baseurl for repo: "):
+			id, _, _ := strings.Cut(strings.TrimPrefix(s, "Cannot find a valid baseurl for repo: "), "/")
+			failed[id] = lost
+			lost = ""
 		case strings.HasPrefix(s, "Ignoring repositories: "):
 			for id := range strings.SplitSeq(strings.TrimPrefix(s, "Ignoring repositories: "), ",") {
 				failed[strings.TrimSpace(id)] += ""
