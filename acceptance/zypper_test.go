@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -456,4 +458,53 @@ func (n *debNode) zypperList(what ...string) []zypperUpdate {
 		n.t.Fatalf("zypper %s: %v, %v\n%s", strings.Join(what, " "), err, xerr, out)
 	}
 	return append(u.Now, u.Later...)
+}
+
+// TestZchunkMetadata reads a node whose package manager kept the zchunk files of a repository in place of the plain ones.
+func TestZchunkMetadata(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("zck"); err != nil {
+		missing(t, "zchunk metadata: %v", err)
+	}
+	r := newRPMRepo(t, suseRun)
+	n := r.suseNode(t, "zchunk", suseStart)
+	dir := filepath.Join(r.dir, "repo")
+	notices, err := exec.Command("sh", "-c", "zcat "+dir+"/repodata/*updateinfo.xml.gz").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(r.dir, "updateinfo.xml"), string(notices))
+	for _, args := range [][]string{{"createrepo_c", "-q", "--zck", dir}, {"modifyrepo_c", "--zck", "--mdtype=updateinfo", filepath.Join(r.dir, "updateinfo.xml"), dir + "/repodata"}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", args, err, out)
+		}
+	}
+	writeFile(t, filepath.Join(n.root, "root/all.json"), suseRules(`"Security","Recommended"`))
+	_, want := n.scan("--baseline", "/root/all.json")
+	raw := filepath.Join(n.root, "var/cache/zypp/raw/oaktest/repodata")
+	for _, pattern := range []string{"*primary.xml", "*updateinfo.xml"} {
+		for ext, do := range map[string]func(string) error{
+			".gz": func(f string) error { return os.Remove(filepath.Join(raw, filepath.Base(f))) },
+			".zck": func(f string) error {
+				b, err := os.ReadFile(f)
+				if err != nil {
+					return err
+				}
+				return os.WriteFile(filepath.Join(raw, filepath.Base(f)), b, 0o644)
+			},
+		} {
+			found, err := filepath.Glob(filepath.Join(dir, "repodata", pattern+ext))
+			if err != nil || len(found) != 1 {
+				t.Fatalf("%s%s: %v, %v", pattern, ext, found, err)
+			}
+			if err := do(found[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	n.mustRun("rm", "-rf", "/var/lib/oakum/cache")
+	_, got := n.scan("--no-refresh", "--baseline", "/root/all.json")
+	if diff := cmp.Diff(want, got); diff != "" || got["alpha"] != "Missing" {
+		t.Errorf("(-plain +zchunk):\n%s", diff)
+	}
 }

@@ -216,10 +216,28 @@ func (n *node) installOnly(p *md.Package) bool {
 	return n.view.InstallOnly != nil && n.view.InstallOnly(p)
 }
 
-// open opens a metadata file of a repository. dnf keeps files beside the index, zypper as the index says, and yum in
-// either way.
+// fetched finds a kind of metadata, in the form that the manager keeps on the disk: the zchunk file in place of the plain one
+// where that is not there.
+func (n *node) fetched(r *Repo, index *md.Repomd, kind string) *md.Data {
+	plain := index.Find(kind)
+	if z := index.Find(kind + "_zck"); z != nil && (plain == nil || !n.there(r, plain) && n.there(r, z)) {
+		return z
+	}
+	return plain
+}
+
+func (n *node) there(r *Repo, d *md.Data) bool {
+	return slices.ContainsFunc(places(r, d), func(name string) bool { _, err := fs.Stat(n.cfg.FS, name); return err == nil })
+}
+
+// places are where a metadata file can be: dnf keeps files beside the index, zypper as the index says, and yum in either way.
+func places(r *Repo, d *md.Data) []string {
+	return []string{path.Join(r.Dir, path.Base(d.Location)), path.Join(path.Dir(r.Dir), d.Location)}
+}
+
+// open opens a metadata file of a repository.
 func (n *node) open(r *Repo, d *md.Data) (io.ReadCloser, error) {
-	for _, name := range []string{path.Join(r.Dir, path.Base(d.Location)), path.Join(path.Dir(r.Dir), d.Location)} {
+	for _, name := range places(r, d) {
 		f, err := n.cfg.FS.Open(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -271,14 +289,14 @@ func (n *node) readRepo(ctx context.Context, r *Repo) error {
 			n.dates[r] = t
 		}
 	}
-	primary := index.Find("primary")
+	primary := n.fetched(r, index, "primary")
 	if primary == nil {
 		return errors.New("its index names no primary metadata")
 	}
 	// The two files fill different maps.
 	var both errgroup.Group
 	both.Go(func() error { return n.readPrimary(r, primary) })
-	if notices := index.Find("updateinfo"); notices != nil {
+	if notices := n.fetched(r, index, "updateinfo"); notices != nil {
 		n.advised[r] = true
 		both.Go(func() error { return n.readNotices(r, notices) })
 	}

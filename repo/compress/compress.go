@@ -37,6 +37,7 @@ var magics = []struct{ ext, magic string }{
 	{".xz", "\xfd7zXZ\x00"},
 	{".zst", "\x28\xb5\x2f\xfd"},
 	{".lz4", "\x04\x22\x4d\x18"},
+	{".zck", zchunkMagic},
 }
 
 // Reader returns a reader of the plain bytes of r, by the file's extension. What comes out is limited to limit bytes;
@@ -61,6 +62,11 @@ func Reader(r io.Reader, ext string, limit int64) (io.ReadCloser, error) {
 		z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err == nil {
 			out, closing = z, z.Close
+		}
+	case ".zck":
+		var z *zchunk
+		if z, err = newZchunk(buffered(r)); err == nil {
+			out, closing = z, z.close
 		}
 	case ".bz2":
 		out = bzip2.NewReader(buffered(r))
