@@ -508,3 +508,34 @@ func TestZchunkMetadata(t *testing.T) {
 		t.Errorf("(-plain +zchunk):\n%s", diff)
 	}
 }
+
+// TestScanOfAnotherRoot looks at the root of a node from a machine that has no dnf and no zypper to ask.
+func TestScanOfAnotherRoot(t *testing.T) {
+	t.Parallel()
+	r := newRPMRepo(t, "package oakfree 1-1 x86_64\npackage oakfree 2-1 x86_64\npackage oakneeds 1-1 x86_64\npackage oakneeds 2-1 x86_64 requires=oak-nobody\n"+
+		"advisory OAK-1 type=security severity=Critical issued=2026-01-10 packages=oakfree-2-1.x86_64,oakneeds-2-1.x86_64\n")
+	for system, tool := range map[string]string{"sles15": "zypper", "rhel9": "dnf"} {
+		t.Run(system, func(t *testing.T) {
+			if _, err := os.Stat("/usr/bin/" + tool); err == nil {
+				t.Skip("this machine has " + tool)
+			}
+			eq := map[string]string{"zypper": "=", "dnf": "-"}[tool]
+			n := r.node(t, "root"+system, system, "oakfree"+eq+"1-1 oakneeds"+eq+"1-1")
+			n.scan()
+			var stderr bytes.Buffer
+			cmd := exec.Command(binary(t), "scan", "--root", n.root, "--output", "json")
+			cmd.Stderr = &stderr
+			out, _ := cmd.Output() // its exit code says whether the node is compliant
+			var s struct {
+				nodeScan
+				Degraded []string
+			}
+			if err := json.Unmarshal(out, &s); err != nil {
+				t.Fatalf("%v\n%s%s", err, out, &stderr)
+			}
+			if s.MissingCount != 2 || !strings.Contains(strings.Join(s.Degraded, "\n"), tool+" was not asked which updates go in together") {
+				t.Errorf("%d missing, degraded %q", s.MissingCount, s.Degraded)
+			}
+		})
+	}
+}

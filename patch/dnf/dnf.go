@@ -6,6 +6,7 @@ package dnf
 import (
 	"context"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
 
@@ -112,14 +113,18 @@ func (m *Manager) look(ctx context.Context, sources []baseline.Source) (*rpm.Vie
 	return v, nil
 }
 
-// Check says which targets dnf would not install together, and why.
-func (m *Manager) Check(ctx context.Context, _ *patch.Inventory, targets []patch.Target, rejected func(baseline.Patch) bool) (map[string]patch.Block, error) {
+// Check says which targets dnf would not install together, and why. Where there is no dnf to be asked, a scan tells what it
+// can without.
+func (m *Manager) Check(ctx context.Context, inv *patch.Inventory, targets []patch.Target, rejected func(baseline.Patch) bool) (map[string]patch.Block, error) {
 	id := m.tool.name
-	if rejected != nil || m.cfg.Exec == nil {
+	_, err := os.Stat(m.tool.path) // another system's root may be looked at from a machine without dnf
+	able := m.cfg.Exec != nil && err == nil
+	if rejected != nil || !able {
 		id = "" // what is rejected is not part of the question's name
 	}
 	return m.reader.Check(ctx, targets, id, func() (map[string]patch.Block, error) {
-		if m.cfg.Exec == nil {
+		if !able {
+			inv.Degraded = append(inv.Degraded, m.Name()+" was not asked which updates go in together: it is not on this machine")
 			return nil, nil
 		}
 		return patch.CheckByPlan(ctx, m, m.platform.Node.OS, m.sourced, targets, rejected)

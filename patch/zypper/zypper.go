@@ -74,16 +74,18 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 	return inv, nil
 }
 
-// Check says which targets zypper would not install together, and why. zypper plans for root only: a scan by another user
-// tells what it can without it.
-func (m *Manager) Check(ctx context.Context, _ *patch.Inventory, targets []patch.Target, rejected func(baseline.Patch) bool) (map[string]patch.Block, error) {
+// Check says which targets zypper would not install together, and why. Where zypper cannot be asked, which plans for root
+// only, a scan tells what it can without.
+func (m *Manager) Check(ctx context.Context, inv *patch.Inventory, targets []patch.Target, rejected func(baseline.Patch) bool) (map[string]patch.Block, error) {
 	id := "zypper"
-	able := m.cfg.Exec != nil && os.Geteuid() == 0
+	_, err := os.Stat(program) // another system's root may be looked at from a machine without zypper
+	able := m.cfg.Exec != nil && os.Geteuid() == 0 && err == nil
 	if rejected != nil || !able {
 		id = "" // what is rejected is not part of the question's name
 	}
 	return m.reader.Check(ctx, targets, id, func() (map[string]patch.Block, error) {
 		if !able {
+			inv.Degraded = append(inv.Degraded, "zypper was not asked which updates go in together: that takes root, and zypper on this machine")
 			return nil, nil
 		}
 		return patch.CheckByPlan(ctx, m, m.platform.Node.OS, m.sourced, targets, rejected)
