@@ -313,13 +313,17 @@ func dnfNodes(t *testing.T) (plain, booted *debNode) {
 	return plain, booted
 }
 
-// alsoRPM: the older kernel stays beside the newer one, and what scripts do at the very end has been done.
+// alsoRPM: the older kernel stays beside the newer one, what scripts do at the very end has been done, and no kill of a
+// program but of a script makes a run fail.
 func alsoRPM(c *killCheck, after packageState) {
 	if !slices.Contains(append(after.older["oakkernel"], after.packages["oakkernel"]), "0:6.1.1-1") {
 		c.t.Errorf("the old kernel is gone: %v and %s", after.older["oakkernel"], after.packages["oakkernel"])
 	}
 	if slices.Contains(c.done, "package's script") {
 		return // rpm goes on without it
+	}
+	if c.complete() && c.reason() != "" && c.reason() != " INTERRUPTED" {
+		c.t.Errorf("what was killed made the run fail: %s", c.reason())
 	}
 	b, err := os.ReadFile(filepath.Join(c.n.root, "root/scripts"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -202,16 +202,22 @@ func TestInstallFaults(t *testing.T) {
 	systems := []*faultSystem{&aptFaults, &dnfFaults, &zypperFaults}
 	rows := make([][]string, len(systems))
 	t.Run("nodes", func(t *testing.T) {
+		var rest sync.WaitGroup
+		defer rest.Wait()
+		turn := make(chan struct{}, 4) // they mostly wait, so more of them than there are cores
 		for k, sys := range systems {
 			base, dir, url := sys.base(t)
 			var one sync.Mutex
 			rows[k] = make([]string, len(sys.rows))
 			for i := range sys.rows {
-				x := &sys.rows[i]
-				t.Run(sys.name+x.name, func(t *testing.T) {
-					t.Parallel()
-					f := &faulty{living: base.cloneOf(t, &one, fmt.Sprint(i)).live(t), sys: sys, t: t, dir: dir, url: url, s: s, client: client}
-					rows[k][i] = x.run(f)
+				rest.Go(func() {
+					turn <- struct{}{}
+					defer func() { <-turn }()
+					x := &sys.rows[i]
+					t.Run(sys.name+x.name, func(t *testing.T) {
+						f := &faulty{living: base.cloneOf(t, &one, fmt.Sprint(i)).live(t), sys: sys, t: t, dir: dir, url: url, s: s, client: client}
+						rows[k][i] = x.run(f)
+					})
 				})
 			}
 		}

@@ -64,7 +64,7 @@ func (m *Manager) Redo(ctx context.Context, changes []patch.Change, log *os.File
 
 // completed reports whether dnf ended the last transaction of a run's log by itself, repairs apart.
 func completed(text string) bool {
-	done := true // there was none
+	done := false // a power cut may have taken the log's end
 	for part := range strings.SplitSeq("\n"+text, "\n$ ") {
 		command, _, _ := strings.Cut(part, "\n")
 		if w := strings.Fields(command); len(w) > 1 && w[1] == "-y" && !slices.Contains(w, "--downloadonly") && !slices.Contains(w, "reinstall") {

@@ -146,6 +146,10 @@ Abort, retry, ignore? [a/r/i] (a): a
 	if got := complaint(log, 8); got != "Installation of oak-more-1-1.x86_64 failed:; Subprocess failed. Error: RPM failed: file /x conflicts" {
 		t.Errorf("complaint %q", got)
 	}
+	killed := "Installation of oak-1-1.x86_64 failed:\nError: Subprocess failed. Error: RPM failed: Command was killed by signal 9 (Killed).\n\nAbort, retry, ignore? [a/r/i] (a): a\n"
+	if got := faults(killed); len(got) > 0 {
+		t.Errorf("a killed rpm speaks against its package: %v", got)
+	}
 	if got := complaint("", 4); got != "zypper ended with 4" {
 		t.Errorf("complaint %q", got)
 	}

@@ -140,7 +140,7 @@ func faults(text string) map[string]string {
 			words := strings.TrimPrefix(s, "Error: Subprocess failed. Error: RPM failed: ")
 			if s == "" || strings.HasPrefix(s, "Abort, retry") {
 				failing = ""
-			} else if !strings.HasPrefix(words, "rpm: ") && !strings.Contains(words, "scriptlet failed") && !strings.Contains(out[failing], "scriptlet failed") {
+			} else if words != "" && !strings.HasPrefix(words, "rpm: ") && !strings.Contains(words, "killed by signal") && !strings.Contains(words, "scriptlet failed") && !strings.Contains(out[failing], "scriptlet failed") {
 				out[failing] += " " + words
 			}
 		}
@@ -159,6 +159,11 @@ func faults(text string) map[string]string {
 		}
 		if name := nameOf(nevra); out[name] == "" || strings.Contains(s, "exit status") {
 			out[name] = strings.TrimPrefix(strings.TrimPrefix(s, "warning: "), "error: ")
+		}
+	}
+	for name, words := range out { // rpm was killed: nothing is known against the package
+		if strings.HasSuffix(words, " failed:") {
+			delete(out, name)
 		}
 	}
 	return out
