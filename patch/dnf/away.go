@@ -11,6 +11,7 @@ import (
 	"oakum.dev/baseline"
 	"oakum.dev/patch"
 	"oakum.dev/patch/rpm"
+	"oakum.dev/pkgver"
 	md "oakum.dev/repo/rpm"
 )
 
@@ -25,10 +26,8 @@ func (c *config) away(r *repo, p *md.Package, mods *modules) rpm.Away {
 	if detail := c.excludes(r, p); detail != "" {
 		return rpm.Away{Reason: patch.ReasonExcluded, Detail: detail}
 	}
-	for _, l := range c.locks {
-		if detail := l.keeps(p); detail != "" {
-			return rpm.Away{Reason: patch.ReasonHeld, Detail: detail}
-		}
+	if detail := locked(c.locks, p); detail != "" {
+		return rpm.Away{Reason: patch.ReasonHeld, Detail: detail}
 	}
 	return rpm.Away{}
 }
@@ -83,32 +82,47 @@ func forms(p *md.Package) []string {
 
 // lock is an entry of versionlock's list.
 type lock struct {
-	name, pattern string
-	exclude       bool
+	name, text string
+	exclude    bool
+	takes      func(p *md.Package) bool
 }
 
-// keeps says why a lock keeps a version away, or nothing.
-func (l *lock) keeps(p *md.Package) string {
-	switch {
-	case l.exclude && names(l.pattern, p):
-		return "versionlock excludes " + l.pattern
-	case !l.exclude && baseline.Glob(l.name, p.Name) && !names(l.pattern, p):
-		return "versionlock keeps " + l.pattern
+// locked says why versionlock keeps a version away, or nothing. Of several locks of a name one that takes the version is enough.
+// Source: dnf-versionlock(8).
+func locked(locks []lock, p *md.Package) string {
+	why := ""
+	for i := range locks {
+		l := &locks[i]
+		switch {
+		case !baseline.Glob(l.name, p.Name):
+		case l.exclude:
+			if l.takes(p) {
+				return "versionlock excludes " + l.text
+			}
+		case l.takes(p):
+			why = " "
+		case why == "":
+			why = "versionlock keeps " + l.text
+		}
 	}
-	return ""
+	return strings.TrimSpace(why)
 }
 
 // readLocks reads versionlock's list, where its plugin is installed and enabled: without it dnf does not look at the list.
-func (m *Manager) readLocks(read func(string) (md.Conf, error)) ([]lock, error) {
+func (m *Manager) readLocks(raw func(string) ([]byte, error), read func(string) (md.Conf, error)) ([]lock, error) {
 	conf, list, plugin := "etc/dnf/plugins/versionlock.conf", "/etc/dnf/plugins/versionlock.list", "usr/lib*/python3*/*-packages/dnf-plugins/versionlock.py"
 	switch m.tool.name {
 	case "dnf5":
-		return m.readLocks5()
+		return readLocks5(raw)
 	case "yum3":
 		conf, list, plugin = "etc/yum/pluginconf.d/versionlock.conf", "/etc/yum/pluginconf.d/versionlock.list", "usr/lib/yum-plugins/versionlock.py"
 	}
-	if found, err := fs.Glob(m.cfg.FS, plugin); err != nil || len(found) == 0 {
+	found, err := fs.Glob(m.cfg.FS, plugin)
+	if err != nil || len(found) == 0 {
 		return nil, err
+	}
+	if _, err := raw(found[0]); err != nil { // that it is there is part of the answer
+		return nil, fmt.Errorf("look for versionlock: %w", err)
 	}
 	c, err := read(conf)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -117,7 +131,7 @@ func (m *Manager) readLocks(read func(string) (md.Conf, error)) ([]lock, error) 
 	if !c.Bool("main", "enabled", true) {
 		return nil, nil
 	}
-	b, err := fs.ReadFile(m.cfg.FS, strings.TrimPrefix(path.Clean(c.Get("main", "locklist", list)), "/"))
+	b, err := raw(strings.TrimPrefix(path.Clean(c.Get("main", "locklist", list)), "/"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -135,18 +149,17 @@ func parseLocks(text string) []lock {
 		if line == "" {
 			continue
 		}
-		l := lock{pattern: strings.TrimPrefix(line, "!"), exclude: strings.HasPrefix(line, "!")}
-		if e, rest, ok := strings.Cut(l.pattern, ":"); ok && strings.Trim(e, "0123456789") == "" { // yum 3 writes EPOCH:NAME-VERSION
+		pattern, exclude := strings.CutPrefix(line, "!")
+		if e, rest, ok := strings.Cut(pattern, ":"); ok && strings.Trim(e, "0123456789") == "" { // yum 3 writes EPOCH:NAME-VERSION
 			i := strings.LastIndexByte(rest, '-')
 			if i > 0 {
 				i = strings.LastIndexByte(rest[:i], '-')
 			}
 			if i > 0 {
-				l.pattern = rest[:i] + "-" + e + ":" + rest[i+1:]
+				pattern = rest[:i] + "-" + e + ":" + rest[i+1:]
 			}
 		}
-		l.name = nameOf(l.pattern)
-		out = append(out, l)
+		out = append(out, lock{name: nameOf(pattern), text: pattern, exclude: exclude, takes: func(p *md.Package) bool { return names(pattern, p) }})
 	}
 	return out
 }
@@ -163,10 +176,10 @@ func nameOf(pattern string) string {
 	return pattern[:i]
 }
 
-// readLocks5 reads dnf 5's list: tables of a name and conditions on evr and arch. Of a condition's comparators those are
-// known that dnf 5 writes itself. Source: dnf5-versionlock(8).
-func (m *Manager) readLocks5() ([]lock, error) {
-	b, err := fs.ReadFile(m.cfg.FS, "etc/dnf/versionlock.toml")
+// readLocks5 reads dnf 5's list: entries of a name and conditions on evr and arch, all of which have to hold.
+// Source: dnf5-versionlock(8).
+func readLocks5(raw func(string) ([]byte, error)) ([]lock, error) {
+	b, err := raw("etc/dnf/versionlock.toml")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -174,28 +187,76 @@ func (m *Manager) readLocks5() ([]lock, error) {
 		return nil, fmt.Errorf("read versionlock's list: %w", err)
 	}
 	var out []lock
-	name, key, op := "", "", ""
-	for line := range strings.Lines(string(b)) {
-		k, v, ok := strings.Cut(strings.TrimSpace(line), "=")
-		v = strings.Trim(strings.TrimSpace(v), `"'`)
-		if !ok {
-			continue
-		}
-		switch strings.TrimSpace(k) {
-		case "name":
-			name = v
-		case "key":
-			key = v
-		case "comparator":
-			op = v
-		case "value":
-			switch {
-			case key == "evr" && op == "=":
-				out = append(out, lock{name: name, pattern: name + "-" + v + "*"})
-			case key == "evr" && op == "!=":
-				out = append(out, lock{name: name, pattern: name + "-" + v + "*", exclude: true})
+	var conditions []*condition
+	end := func() {
+		if n := len(out); n > 0 {
+			own := conditions
+			out[n-1].takes = func(p *md.Package) bool {
+				return !slices.ContainsFunc(own, func(c *condition) bool { return !c.holds(p) })
 			}
 		}
+		conditions = nil
 	}
-	return out, nil
+	for line := range strings.Lines(string(b)) {
+		line = strings.TrimSpace(line)
+		switch line {
+		case "[[packages]]":
+			end()
+			out = append(out, lock{})
+			continue
+		case "[[packages.conditions]]":
+			conditions = append(conditions, &condition{})
+			continue
+		}
+		k, v, ok := strings.Cut(line, "=")
+		if !ok || len(out) == 0 || strings.HasPrefix(line, "#") {
+			continue
+		}
+		v = strings.Trim(strings.TrimSpace(v), `"'`)
+		l := &out[len(out)-1]
+		switch k = strings.TrimSpace(k); {
+		case k == "name" && len(conditions) == 0:
+			l.name, l.text = v, v
+		case len(conditions) == 0:
+		case k == "key":
+			conditions[len(conditions)-1].key = v
+		case k == "comparator":
+			conditions[len(conditions)-1].op = v
+		case k == "value":
+			conditions[len(conditions)-1].value = v
+			l.text += " " + conditions[len(conditions)-1].op + " " + v
+		}
+	}
+	end()
+	return slices.DeleteFunc(out, func(l lock) bool { return l.name == "" }), nil
+}
+
+// condition is one of dnf 5's conditions of a lock.
+type condition struct{ key, op, value string }
+
+func (c *condition) holds(p *md.Package) bool {
+	order := 0
+	switch c.key {
+	case "evr":
+		if order = pkgver.RPM(rpm.Text(p), rpm.Full(c.value)); !strings.Contains(c.value, "-") { // without a release those are not compared
+			order = pkgver.RPM(rpm.Full(strings.TrimSuffix(p.EVR(), "-"+p.Release)), rpm.Full(c.value))
+		}
+	case "arch":
+		order = strings.Compare(p.Arch, c.value)
+	default:
+		return true // not known: it limits nothing
+	}
+	switch c.op {
+	case "!=":
+		return order != 0
+	case "<":
+		return order < 0
+	case "<=":
+		return order <= 0
+	case ">":
+		return order > 0
+	case ">=":
+		return order >= 0
+	}
+	return order == 0
 }

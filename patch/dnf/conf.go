@@ -22,6 +22,7 @@ import (
 
 	"oakum.dev/baseline"
 	"oakum.dev/patch/rpm"
+	"oakum.dev/patch/system"
 	md "oakum.dev/repo/rpm"
 )
 
@@ -52,13 +53,17 @@ func (m *Manager) latest() bool { return m.platform.Node.OS == baseline.AmazonLi
 func (m *Manager) readConfig(ctx context.Context, sources []baseline.Source) (*config, error) {
 	c := &config{}
 	h := sha256.New()
+	raw := func(name string) ([]byte, error) { // what is read is part of what an answer follows from
+		b, err := system.ReadFile(m.cfg.FS, name)
+		fmt.Fprintf(h, "%s %d %v\n", name, len(b), err == nil)
+		h.Write(b)
+		return b, err
+	}
 	read := func(name string) (md.Conf, error) {
-		b, err := fs.ReadFile(m.cfg.FS, name)
+		b, err := raw(name)
 		if err != nil {
 			return md.Conf{}, err
 		}
-		fmt.Fprintf(h, "%s %d\n", name, len(b))
-		h.Write(b)
 		conf, err := md.ReadConf(bytes.NewReader(b))
 		if err != nil {
 			err = fmt.Errorf("/%s: %w", name, err)
@@ -115,18 +120,66 @@ func (m *Manager) readConfig(ctx context.Context, sources []baseline.Source) (*c
 			}
 		}
 	}
+	overrides, err := m.dropIns(c, read)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]bool{}
 	for i := range confs {
 		for k := range confs[i].Sections {
-			if s := &confs[i].Sections[k]; s.Name != "main" && s.Name != "" && s.Bool("enabled", true) {
+			s := &confs[i].Sections[k]
+			if s.Name == "main" || s.Name == "" || known[s.Name] { // the first one of an id counts, enabled or not
+				continue
+			}
+			known[s.Name] = true
+			for _, o := range overrides {
+				if baseline.Glob(o.Name, s.Name) {
+					s.Keys = append(slices.Clone(o.Keys), s.Keys...) // the first of a key is what is read
+				}
+			}
+			if s.Bool("enabled", true) {
 				c.repos = append(c.repos, m.repository(c, s, sources))
 			}
 		}
 	}
-	if c.locks, err = m.readLocks(read); err != nil {
+	if c.locks, err = m.readLocks(raw, read); err != nil {
 		return nil, err
 	}
 	c.digest = h.Sum(nil)
 	return c, nil
+}
+
+// dropIns are the settings of dnf 5 that lie beside its configuration: of main they are merged, those of repositories come
+// back, later ones first. Source: dnf5.conf(5) and dnf5(8), "Drop-in configuration" and "Repository overrides".
+func (m *Manager) dropIns(c *config, read func(string) (md.Conf, error)) ([]md.Section, error) {
+	if m.tool.name != "dnf5" {
+		return nil, nil
+	}
+	var overrides []md.Section
+	for _, dir := range []string{"usr/share/dnf5/libdnf.conf.d", "etc/dnf/libdnf5.conf.d", "usr/share/dnf5/repos.override.d", "etc/dnf/repos.override.d"} {
+		entries, err := fs.ReadDir(m.cfg.FS, dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("read the configuration: %w", err)
+		}
+		for _, e := range entries { // by name
+			if ext := path.Ext(e.Name()); e.IsDir() || ext != ".conf" && ext != ".repo" {
+				continue
+			}
+			conf, err := read(path.Join(dir, e.Name()))
+			if err != nil {
+				return nil, fmt.Errorf("read the configuration: %w", err)
+			}
+			if main := conf.Section("main"); main != nil && strings.Contains(dir, "conf.d") {
+				if c.main == nil {
+					c.main = &md.Section{Name: "main"}
+				}
+				c.main.Keys = append(slices.Clone(main.Keys), c.main.Keys...)
+				continue
+			}
+			overrides = append(overrides, conf.Sections...)
+		}
+	}
+	return overrides, nil
 }
 
 func (m *Manager) defaultCache() string {
@@ -247,7 +300,7 @@ func (m *Manager) ownOptions(sources []baseline.Source) ([]string, error) {
 
 // entitlement says why a client certificate gives no access, or nothing.
 func (m *Manager) entitlement(file string) string {
-	b, err := fs.ReadFile(m.cfg.FS, strings.TrimPrefix(path.Clean(file), "/"))
+	b, err := system.ReadFile(m.cfg.FS, strings.TrimPrefix(path.Clean(file), "/"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "the certificate of its subscription, " + file + ", is not there"
 	}
@@ -264,11 +317,17 @@ func (m *Manager) entitlement(file string) string {
 
 // installOnly is what may be installed in several versions side by side.
 func (c *config) installOnly(p *md.Package) bool {
-	names := append([]string{"kernel", "kernel-PAE", "installonlypkg(kernel)", "installonlypkg(kernel-module)", "installonlypkg(vm)", "multiversion(kernel)"}, c.main.List("installonlypkgs")...)
+	names := append(slices.Clone(defaultInstallOnly), c.main.List("installonlypkgs")...)
 	if slices.Contains(names, p.Name) {
 		return true
 	}
 	return slices.ContainsFunc(p.Provides, func(r md.Relation) bool { return slices.Contains(names, r.Name) })
+}
+
+// defaultInstallOnly are the defaults of dnf and of yum 3. Source: dnf.conf(5) and yum.conf(5), installonlypkgs.
+var defaultInstallOnly = []string{
+	"kernel", "kernel-PAE", "installonlypkg(kernel)", "installonlypkg(kernel-module)", "installonlypkg(vm)", "multiversion(kernel)",
+	"kernel-bigmem", "kernel-enterprise", "kernel-smp", "kernel-debug", "kernel-unsupported", "kernel-source", "kernel-devel", "kernel-PAE-debug",
 }
 
 // readView makes the view that patch/rpm reads a node by.

@@ -16,11 +16,19 @@ import (
 // programs are the names of the processes that change a node for a run.
 var programs = []string{"dnf", "dnf-3", "dnf5", "yum", "rpm", "python3", "python", "platform-python"}
 
-func (m *Manager) installOnly() func(*md.Package) bool {
+// installOnly tells what is installed in several versions side by side, by the node's configuration.
+func (m *Manager) installOnly(ctx context.Context) (func(*md.Package) bool, error) {
 	if m.view != nil {
-		return m.view.InstallOnly
+		return m.view.InstallOnly, nil
 	}
-	return (&config{}).installOnly
+	if _, err := m.Platform(ctx); err != nil {
+		return nil, err
+	}
+	c, err := m.readConfig(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.installOnly, nil
 }
 
 // Repair waits for whoever is at work and finishes what an interrupted transaction left: a package that is installed twice
@@ -33,7 +41,11 @@ func (m *Manager) Repair(ctx context.Context, log *os.File, _ func(patch.Change)
 	if err := system.WaitLocks(ctx, m.locks(), m.cfg.LockWait, m.cfg.Note); err != nil {
 		return h, err
 	}
-	return m.mender.Mend(ctx, m.installOnly(), log)
+	only, err := m.installOnly(ctx)
+	if err != nil { // without it nobody knows what is installed twice by mistake
+		return h, err
+	}
+	return m.mender.Mend(ctx, only, log)
 }
 
 // again lets dnf reinstall packages.

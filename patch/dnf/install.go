@@ -2,6 +2,7 @@ package dnf
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -234,7 +235,11 @@ func (m *Manager) Finished(line string) (string, bool) {
 // Present reads the rpm database. A package of architecture noarch is found under the machine's own too, and the other
 // way round: a package may go from one to the other with a new version.
 func (m *Manager) Present(ctx context.Context) (map[string]patch.Presence, error) {
-	return rpm.Present(ctx, m.cfg.FS, m.installOnly())
+	only, err := m.installOnly(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return rpm.Present(ctx, m.cfg.FS, only)
 }
 
 // Leftovers lists new and old versions of configuration files that wait for a decision.
@@ -257,11 +262,11 @@ func (m *Manager) Keep(ctx context.Context, p *patch.Plan, dir string, log *os.F
 		}
 		return out
 	}
-	return m.reader.Keep(ctx, p, dir, cached, func(old []*md.Package) error {
+	kept, err := m.reader.Keep(ctx, p, dir, cached, func(old []*md.Package) error {
 		if m.sourced != nil {
 			return nil
 		}
-		args := []string{"-y", "--downloadonly", "--downloaddir=" + dir, "--setopt=metadata_expire=-1", "reinstall"}
+		args := []string{"-y", "--downloadonly", "--downloaddir=" + dir, "--setopt=metadata_expire=-1", "--setopt=gpgcheck=0", "--setopt=*.gpgcheck=0", "reinstall"}
 		for _, o := range old {
 			args = append(args, o.Name+"-"+rpm.Text(o)+"."+o.Arch)
 		}
@@ -271,4 +276,19 @@ func (m *Manager) Keep(ctx context.Context, p *patch.Plan, dir string, log *os.F
 		}
 		return err
 	})
+	if !slices.ContainsFunc(m.view.Repos, func(r rpm.Repo) bool { return r.Trusted }) {
+		return kept, err
+	}
+	files := map[string]string{}
+	for key, file := range kept {
+		files[filepath.Join(dir, file)] = key
+	}
+	lacking, no := rpm.Unsigned(ctx, m.cfg.Exec, files, log)
+	for file, key := range files { // dnf does not check the signature of a file that it is handed
+		if _, bad := lacking[key]; bad || no != nil {
+			delete(kept, key)
+			err = errors.Join(err, os.Remove(file))
+		}
+	}
+	return kept, errors.Join(err, no)
 }

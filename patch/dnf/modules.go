@@ -1,9 +1,11 @@
 package dnf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"strings"
 
@@ -98,6 +100,16 @@ func (x *modules) load() {
 			}
 		}
 	}
+	own, err := x.ownDefaults()
+	if err != nil {
+		x.err = err
+		return
+	}
+	for name, stream := range own {
+		if s, chosen := states[name]; !chosen || s.State == "" {
+			x.stream[name] = stream
+		}
+	}
 	for name, s := range states {
 		if s.State == "enabled" {
 			x.stream[name] = s.Stream
@@ -106,6 +118,9 @@ func (x *modules) load() {
 	for i := range all {
 		on := x.stream[all[i].Name] == all[i].Stream
 		for _, a := range all[i].Artifacts {
+			if strings.HasSuffix(a, ".src") || strings.HasSuffix(a, ".nosrc") { // what is built from a source may have other names
+				continue
+			}
 			if on {
 				x.on[a] = true
 				if name := nameOf(a); name != "" {
@@ -116,6 +131,31 @@ func (x *modules) load() {
 			}
 		}
 	}
+}
+
+// ownDefaults are the default streams that the administrator names in place of the repositories' ones.
+func (x *modules) ownDefaults() (map[string]string, error) {
+	const dir = "etc/dnf/modules.defaults.d"
+	out := map[string]string{}
+	entries, err := fs.ReadDir(x.m.cfg.FS, dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the defaults of modules: %w", err)
+	}
+	for _, e := range entries {
+		if path.Ext(e.Name()) != ".yaml" {
+			continue
+		}
+		b, err := system.ReadFile(x.m.cfg.FS, path.Join(dir, e.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("read the defaults of modules: %w", err)
+		}
+		_, defaults, err := md.ReadModules(bytes.NewReader(b))
+		if err != nil {
+			return nil, fmt.Errorf("/%s/%s: %w", dir, e.Name(), err)
+		}
+		maps.Copy(out, defaults)
+	}
+	return out, nil
 }
 
 func (x *modules) readRepo(r *repo) ([]md.Module, map[string]string, error) {

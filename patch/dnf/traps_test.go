@@ -2,6 +2,7 @@ package dnf
 
 import (
 	"context"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"oakum.dev/patch"
 	"oakum.dev/patch/rpm"
 	"oakum.dev/patch/system"
+	md "oakum.dev/repo/rpm"
 )
 
 func manager(files map[string]string) *Manager {
@@ -58,13 +60,25 @@ value = "9.1-1.fc41"
 	if diff := cmp.Diff([]string{"do", "--action=upgrade", "a-0:2-1.x86_64", "--action=remove", "b-0:1-1.noarch"}, args); diff != "" {
 		t.Errorf("several kinds at once (-want +got):\n%s", diff)
 	}
-	locks, err := m.readLocks(nil)
+	locks, err := readLocks5(func(name string) ([]byte, error) { return fs.ReadFile(m.cfg.FS, name) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []lock{{name: "bash", pattern: "bash-0:5.2.15-5.fc39*"}, {name: "vim", pattern: "vim-9.1-1.fc41*", exclude: true}}
-	if diff := cmp.Diff(want, locks, cmp.AllowUnexported(lock{})); diff != "" {
-		t.Errorf("locks (-want +got):\n%s", diff)
+	for _, tc := range []struct {
+		name, version, release string
+		kept                   bool
+	}{
+		{"bash", "5.2.15", "5.fc39", false},
+		{"bash", "5.2.16", "1.fc39", true},
+		{"bash", "5.2.15", "50.fc39", true},
+		{"vim", "9.1", "1.fc41", true},
+		{"vim", "9.1", "2.fc41", false},
+		{"zsh", "1", "1", false},
+	} {
+		p := &md.Package{Name: tc.name, Version: tc.version, Release: tc.release, Arch: "x86_64"}
+		if got := locked(locks, p); (got != "") != tc.kept {
+			t.Errorf("%s %s-%s: %q, want kept away: %v", tc.name, tc.version, tc.release, got, tc.kept)
+		}
 	}
 	rows, found := readTable([]byte(`Updating and loading repositories:
 Repositories loaded.
@@ -177,7 +191,7 @@ Exiting on user command
 	if diff := cmp.Diff(want, rows); diff != "" || !found {
 		t.Errorf("the table, found %v (-want +got):\n%s", found, diff)
 	}
-	if locks := parseLocks("# Added\n0:bash-4.2.46-34.el7.*\n!1:vim-8-1.*\n"); len(locks) != 2 || locks[0].pattern != "bash-0:4.2.46-34.el7.*" || !locks[1].exclude {
+	if locks := parseLocks("# Added\n0:bash-4.2.46-34.el7.*\n!1:vim-8-1.*\n"); len(locks) != 2 || locks[0].text != "bash-0:4.2.46-34.el7.*" || !locks[1].exclude {
 		t.Errorf("locks: %+v", locks)
 	}
 }

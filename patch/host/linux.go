@@ -13,6 +13,11 @@ import (
 // distribution's own that patches it.
 func openLinux(cfg Config) (patch.PackageManager, error) {
 	p, err := system.Platform(cfg.FS, "this build", func(os baseline.OS) bool { return os.Apt() || os.RPM() || os == baseline.SUSE })
+	if !cfg.Live && !p.Node.OS.Apt() {
+		// dnf and zypper would run plugins that the root's own configuration names, as root of this machine. apt takes over
+		// nothing of a root but settings that bear on its answer.
+		cfg.Exec = nil
+	}
 	switch {
 	case err != nil:
 		return nil, err

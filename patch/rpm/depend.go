@@ -71,14 +71,20 @@ func (w *world) has(need *md.Relation, but *md.Package) *md.Package {
 	return nil
 }
 
-// certain reports whether the changes go in together with nothing else changed. It never says so of what the solver would
-// refuse; where it does not, the solver has to be asked. olds are the versions that the changes replace, nil for one that
+// certain reports whether the changes go in together with nothing else changed; where it does not, the solver has to be asked.
+// owner is the name of the package that has a file now. olds are the versions that the changes replace, nil for one that
 // is installed beside others.
-func (n *node) certain(news, olds []*md.Package) bool {
+func (n *node) certain(news, olds []*md.Package, owner func(file string) string) bool {
 	gone := map[*md.Package]bool{}
 	for _, o := range olds {
 		if o != nil {
 			gone[o] = true
+		}
+	}
+	changes := map[string]bool{} // names of packages that are replaced
+	for _, o := range olds {
+		if o != nil {
+			changes[o.Name] = true
 		}
 	}
 	w := world{provides: map[string][]provided{}}
@@ -94,9 +100,9 @@ func (n *node) certain(news, olds []*md.Package) bool {
 		w.add(p)
 	}
 	// What is new needs nothing that is not there, and fights with nothing.
-	for k, p := range news {
+	for _, p := range news {
 		for r := range p.Requires {
-			if !n.met(&w, &p.Requires[r], olds[k]) {
+			if !n.met(&w, &p.Requires[r], news, changes, owner) {
 				return false
 			}
 		}
@@ -140,6 +146,9 @@ func (n *node) certain(news, olds []*md.Package) bool {
 				}
 			case lost[r.Name] && w.has(r, nil) == nil:
 				return false
+			case strings.HasPrefix(r.Name, "/") && changes[owner(r.Name)] && w.has(r, nil) == nil &&
+				!slices.ContainsFunc(news, func(p *md.Package) bool { return slices.Contains(p.Files, r.Name) }):
+				return false // its owner changes, and may drop it
 			}
 		}
 		for i := range p.Conflicts {
@@ -158,17 +167,22 @@ func (n *node) certain(news, olds []*md.Package) bool {
 	return true
 }
 
-// met reports whether a requirement of a new package certainly holds.
-func (n *node) met(w *world, need *md.Relation, old *md.Package) bool {
-	if !need.Rich() && w.has(need, nil) != nil {
+// met reports whether a requirement of a new package certainly holds. Expressions are for a solver; a file has to be one that
+// a new package lists, or that a package has which stays as it is.
+func (n *node) met(w *world, need *md.Relation, news []*md.Package, changes map[string]bool, owner func(string) string) bool {
+	switch {
+	case need.Rich():
+		return false
+	case w.has(need, nil) != nil:
+		return true
+	case !strings.HasPrefix(need.Name, "/"):
+		return false
+	}
+	if slices.ContainsFunc(news, func(p *md.Package) bool { return slices.Contains(p.Files, need.Name) }) {
 		return true
 	}
-	// A file or an expression that the old version needed too is there, unless what has it changes: files of packages
-	// that are replaced stay in place as a rule, and the transaction is planned by the package manager in any case.
-	return old != nil && (need.Rich() || strings.HasPrefix(need.Name, "/")) &&
-		slices.ContainsFunc(old.Requires, func(x md.Relation) bool {
-			return x.Name == need.Name && x.Sense == need.Sense && x.Version == need.Version
-		})
+	o := owner(need.Name)
+	return o != "" && !changes[o]
 }
 
 // mentions reports whether an expression speaks of one of the names.

@@ -2,8 +2,7 @@ package rpm
 
 import (
 	"cmp"
-	"io/fs"
-	"path"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -31,9 +30,9 @@ func Full(evr string) string {
 func (n *node) inventory(now time.Time) *patch.Inventory {
 	inv := &patch.Inventory{Repositories: n.repositories(now), Packages: make([]patch.Package, 0, len(n.order))}
 	inv.Degraded = append(slices.Clone(n.view.Degraded), n.degraded...)
-	for _, r := range inv.Repositories {
-		if r.Missing {
-			inv.Degraded = append(inv.Degraded, r.Detail)
+	for i := range n.view.Repos {
+		if r := &n.view.Repos[i]; n.odds[r] > 0 {
+			inv.Degraded = append(inv.Degraded, fmt.Sprintf("repository %s names %d packages with characters that no package has: they are left out", r.ID, n.odds[r]))
 		}
 	}
 	for _, i := range n.order {
@@ -48,22 +47,7 @@ func (n *node) repositories(now time.Time) []compliance.Repository {
 	for i := range n.view.Repos {
 		r := &n.view.Repos[i]
 		c := compliance.Repository{URI: r.URI, Suite: r.ID, Label: r.Name, Date: n.dates[r], Trusted: r.Trusted}
-		switch {
-		case r.Dir == "":
-			c.Stale, c.Missing, c.Detail = true, true, "the metadata of repository "+r.ID+" has never been fetched"
-			if r.Failed != "" {
-				c.Detail += ": " + r.Failed
-			}
-		case r.Failed != "":
-			c.Stale, c.Detail = true, r.Failed
-		case !n.advised[r]:
-			c.NoAdvisories, c.Detail = true, "has no update notices: none of its packages counts as a security patch"
-		}
-		if r.Dir != "" {
-			if info, err := fs.Stat(n.cfg.FS, path.Join(r.Dir, "repomd.xml")); err == nil {
-				c.RefreshedAt = info.ModTime().UTC().Truncate(time.Second)
-			}
-		}
+		c.NoAdvisories = r.Dir != "" && !n.advised[r]
 		if c.Date.After(now) {
 			c.Date = time.Time{}
 		}
@@ -149,7 +133,8 @@ func (n *node) fits(i *installed, arch string) bool {
 func (n *node) bestPriority(i *installed) int {
 	best := 1 << 30
 	for _, o := range n.offers[i.name] {
-		if n.fits(i, o.Arch) {
+		// What is kept away for another reason hides nothing.
+		if n.fits(i, o.Arch) && (n.view.Away == nil || n.view.Away(o.repo, o.Package, i.newest()).Reason == "") {
 			best = min(best, o.repo.Priority)
 		}
 	}
@@ -198,11 +183,13 @@ func (n *node) version(i *installed, s *state, best int) patch.Version {
 	fact := baseline.Patch{Name: i.name, Arch: i.arch, Epoch: cmp.Or(s.epoch, "0"), Version: s.version, Release: s.release}
 	seen := map[string]bool{}
 	for _, x := range s.naming {
-		if id := x.notice.ID + " " + x.notice.Type; seen[id] { // in two repositories, or for two architectures
+		p := n.view.facts(x.notice)
+		// The same in two repositories, or for two architectures. One of the same id that says anything else counts by itself.
+		id := fmt.Sprint(p.AdvisoryIDs, p.Classification, p.Severity, p.CVEs, p.Bugzillas, n.view.released(x.notice, s.built).Unix())
+		if seen[id] {
 			continue
 		}
-		seen[x.notice.ID+" "+x.notice.Type] = true
-		p := n.view.facts(x.notice)
+		seen[id] = true
 		p.Name, p.Arch, p.Epoch, p.Version, p.Release = fact.Name, fact.Arch, fact.Epoch, fact.Version, fact.Release
 		p.Released = n.view.released(x.notice, s.built)
 		v.Patches = append(v.Patches, p)

@@ -12,6 +12,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -99,6 +100,8 @@ type node struct {
 	advised   map[*Repo]bool // has notices at all
 	dates     map[*Repo]time.Time
 	others    others
+	oddLock   sync.Mutex
+	odds      map[*Repo]int
 	degraded  []string
 }
 
@@ -147,7 +150,7 @@ func load(ctx context.Context, cfg *system.Config, v *View) (*node, error) {
 func read(ctx context.Context, cfg *system.Config, v *View) (*node, error) {
 	n := &node{
 		cfg: cfg, view: v, byName: map[string][]*installed{}, offers: map[string][]offer{}, obsoletes: map[string][]offer{},
-		notices: map[string][]naming{}, advised: map[*Repo]bool{}, dates: map[*Repo]time.Time{}, others: others{machine: v.Machine, notices: map[string][]*md.Notice{}, built: map[string]time.Time{}},
+		notices: map[string][]naming{}, advised: map[*Repo]bool{}, odds: map[*Repo]int{}, dates: map[*Repo]time.Time{}, others: others{machine: v.Machine, notices: map[string][]*md.Notice{}, built: map[string]time.Time{}},
 	}
 	if err := n.readDatabase(ctx); err != nil {
 		return nil, err
@@ -311,7 +314,13 @@ func (n *node) readPrimary(r *Repo, d *md.Data) error {
 	err = md.ScanPrimary(file, md.Query{
 		Name:      func(name []byte) bool { return n.byName[string(name)] != nil },
 		Obsoletes: func(name []byte) bool { return n.byName[string(name)] != nil },
-	}, func(p *md.Package) error { n.addOffer(r, p); return nil }, n.others.offered)
+	}, func(p *md.Package) error { n.addOffer(r, p); return nil }, func(p *md.Brief) error {
+		if !md.Sound(p.Name, p.Arch, p.Epoch, p.Version, p.Release) {
+			n.odd(r)
+			return nil
+		}
+		return n.others.offered(p)
+	})
 	return errors.Join(err, file.Close())
 }
 
@@ -325,6 +334,10 @@ func (n *node) readNotices(r *Repo, d *md.Data) error {
 }
 
 func (n *node) addOffer(r *Repo, p *md.Package) {
+	if !p.Sound() {
+		n.odd(r)
+		return
+	}
 	if !md.Compatible(n.view.Machine, p.Arch) {
 		return
 	}
@@ -344,12 +357,24 @@ func (n *node) addOffer(r *Repo, p *md.Package) {
 	n.others.add(p.Name, p.Arch, p.Built)
 }
 
+// odd notes that a repository names packages that there cannot be: a name or version with other characters than those of
+// packages. They are left out.
+func (n *node) odd(r *Repo) {
+	n.oddLock.Lock()
+	defer n.oddLock.Unlock()
+	n.odds[r]++
+}
+
 func (n *node) addNotice(r *Repo, x *md.Notice) {
 	if n.view.Withdrawn != nil && n.view.Withdrawn(x) {
 		return
 	}
 	kept := x.Packages[:0]
 	for _, p := range x.Packages {
+		if !p.Sound() {
+			n.odd(r)
+			continue
+		}
 		if p.Module != "" && n.view.Stream != nil && !n.view.Stream(p.Module) {
 			continue
 		}

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"oakum.dev/compliance"
 	"oakum.dev/patch"
 	"oakum.dev/patch/system"
 	md "oakum.dev/repo/rpm"
@@ -69,15 +71,35 @@ func (r *Reader) Inventory(ctx context.Context, v *View, now time.Time) (*patch.
 	}
 	inv := *r.store.Inventory
 	inv.Packages, inv.Repositories, inv.Degraded = slices.Clone(inv.Packages), slices.Clone(inv.Repositories), slices.Clone(inv.Degraded)
-	for i := range inv.Repositories { // when it was fetched is no part of what it says
-		if v.Repos[i].Failed != "" {
-			inv.Repositories[i].Stale, inv.Repositories[i].Detail = true, v.Repos[i].Failed
+	for i := range inv.Repositories { // when and how it was fetched is no part of what it says
+		c := &inv.Repositories[i]
+		if r.fetched(&v.Repos[i], c); c.Missing {
+			inv.Degraded = append(inv.Degraded, c.Detail)
 		}
 	}
 	if r.cfg.Live {
 		r.livePatches(ctx, &inv, now)
 	}
 	return &inv, nil
+}
+
+// fetched says of a repository when its metadata was fetched, and what became of the last time.
+func (r *Reader) fetched(repo *Repo, c *compliance.Repository) {
+	switch {
+	case repo.Dir == "":
+		c.Stale, c.Missing, c.Detail = true, true, "the metadata of repository "+repo.ID+" has never been fetched"
+		if repo.Failed != "" {
+			c.Detail += ": " + repo.Failed
+		}
+		return
+	case repo.Failed != "":
+		c.Stale, c.Detail = true, repo.Failed
+	case c.NoAdvisories:
+		c.Detail = "has no update notices: none of its packages counts as a security patch"
+	}
+	if info, err := fs.Stat(r.cfg.FS, path.Join(repo.Dir, "repomd.xml")); err == nil {
+		c.RefreshedAt = info.ModTime().UTC().Truncate(time.Second)
+	}
 }
 
 // cacheMagic changes with the form of the cache and with what is read out of metadata.
@@ -164,7 +186,7 @@ func (r *Reader) Check(ctx context.Context, targets []patch.Target, id string, a
 		return nil, err
 	}
 	var blocks map[string]patch.Block
-	if !n.sure(targets) {
+	if !n.sure(ctx, targets) {
 		if blocks, err = ask(); err != nil {
 			return nil, err
 		}
@@ -182,7 +204,7 @@ func (r *Reader) Check(ctx context.Context, targets []patch.Target, id string, a
 }
 
 // sure looks up the packages of targets and whether they certainly go in.
-func (n *node) sure(targets []patch.Target) bool {
+func (n *node) sure(ctx context.Context, targets []patch.Target) bool {
 	var news, olds []*md.Package
 	for _, t := range targets {
 		p, old := n.target(t)
@@ -191,7 +213,28 @@ func (n *node) sure(targets []patch.Target) bool {
 		}
 		news, olds = append(news, p), append(olds, old)
 	}
-	return n.certain(news, olds)
+	// Files that anything requires are looked up at once.
+	files := map[string]struct{}{}
+	need := func(p *md.Package) {
+		for i := range p.Requires {
+			if r := &p.Requires[i]; strings.HasPrefix(r.Name, "/") {
+				files[r.Name] = struct{}{}
+			}
+		}
+	}
+	for _, i := range n.order {
+		for _, p := range i.versions {
+			need(p)
+		}
+	}
+	for _, p := range news {
+		need(p)
+	}
+	owners, err := md.Owners(ctx, n.cfg.FS, files)
+	if err != nil {
+		return false
+	}
+	return n.certain(news, olds, func(file string) string { return owners[file] })
 }
 
 // target finds the offered package of a target, and the installed one that it replaces.
@@ -200,16 +243,29 @@ func (n *node) target(t patch.Target) (p, old *md.Package) {
 		if i.arch != t.Package.Arch {
 			continue
 		}
-		for _, o := range n.offers[i.name] {
-			if n.fits(i, o.Arch) && Text(o.Package) == t.Version.Text && (p == nil || o.repo.ID == t.Version.Repository) {
-				p = o.Package
-			}
-		}
+		p = n.offered(i.name, i.arch, t.Version.Text)
 		if old = i.newest(); n.installOnly(old) {
 			old = nil
 		}
 	}
 	return p, old
+}
+
+// offered finds a version in the repositories: of the architecture that is asked for, else of those that it may change places
+// with the one that the machine likes best.
+func (n *node) offered(name, arch, text string) (best *md.Package) {
+	rank := func(p *md.Package) int {
+		if p.Arch == arch {
+			return -1
+		}
+		return slices.Index(md.Arches(n.view.Machine), p.Arch)
+	}
+	for _, o := range n.offers[name] {
+		if Text(o.Package) == text && (arch == "" || o.Arch == arch || o.Arch == "noarch" || arch == "noarch") && (best == nil || rank(o.Package) < rank(best)) {
+			best = o.Package
+		}
+	}
+	return best
 }
 
 // Offered finds a version of a package, by name, architecture and version text, in the repositories that were read last.
@@ -219,12 +275,8 @@ func (r *Reader) Offered(ctx context.Context, name, arch, text string) (*md.Pack
 	if err != nil {
 		return nil, false
 	}
-	for _, o := range n.offers[name] {
-		if Text(o.Package) == text && (arch == "" || o.Arch == arch || o.Arch == "noarch" || arch == "noarch") {
-			return o.Package, true
-		}
-	}
-	return nil, false
+	p := n.offered(name, arch, text)
+	return p, p != nil
 }
 
 // Installed are the packages of a name, by architecture, as they were read last, each in ascending order of versions.

@@ -78,6 +78,11 @@ func (r *Reader) Orders(ctx context.Context, w patch.Wish) ([]Order, error) {
 			out = append(out, removal(v))
 		}
 	}
+	for _, o := range out { // the manager takes words, some of them in a script of its own
+		if o.File == "" && !md.Sound(o.Name, o.Arch, strings.ReplaceAll(o.Version, ":", "")) || o.Name == "" || strings.ContainsAny(o.File, " \t\r\n") {
+			return nil, patch.Fail("REPO_METADATA", "%q is no name of a package, or its file's name has blanks: nothing is asked about it", o.Spec())
+		}
+	}
 	return out, nil
 }
 

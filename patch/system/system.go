@@ -37,9 +37,9 @@ func Platform(root fs.FS, manager string, takes func(baseline.OS) bool) (patch.P
 
 // OSRelease reads /etc/os-release, or /usr/lib/os-release, of a root.
 func OSRelease(root fs.FS) (map[string]string, error) {
-	b, err := fs.ReadFile(root, "etc/os-release")
+	b, err := ReadFile(root, "etc/os-release")
 	if err != nil {
-		b, err = fs.ReadFile(root, "usr/lib/os-release")
+		b, err = ReadFile(root, "usr/lib/os-release")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("identify the system: %w", err)
@@ -57,4 +57,23 @@ func OSRelease(root fs.FS) (map[string]string, error) {
 // FileID changes when a file is replaced or written to.
 func FileID(info fs.FileInfo) string {
 	return fmt.Sprintf("%d %d %d", info.Size(), info.ModTime().UnixNano(), inode(info))
+}
+
+// maxSmall bounds a configuration file, in bytes.
+const maxSmall = 16 << 20
+
+// ReadFile reads a small file of a root that may be anybody's: pipes and devices, on which it could wait for ever, and what
+// is too large for a configuration file are errors.
+func ReadFile(root fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(root, name)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	case info.Size() > maxSmall:
+		return nil, fmt.Errorf("%s is too large: %d bytes", name, info.Size())
+	}
+	return fs.ReadFile(root, name)
 }

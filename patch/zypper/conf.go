@@ -20,6 +20,7 @@ import (
 	"oakum.dev/baseline"
 	"oakum.dev/patch"
 	"oakum.dev/patch/rpm"
+	"oakum.dev/patch/system"
 	md "oakum.dev/repo/rpm"
 )
 
@@ -45,7 +46,7 @@ type files struct {
 }
 
 func (f *files) bytes(name string) ([]byte, error) {
-	b, err := fs.ReadFile(f.fs, name)
+	b, err := system.ReadFile(f.fs, name)
 	if err != nil {
 		return nil, err
 	}

@@ -11,13 +11,14 @@ import (
 	"strings"
 
 	"oakum.dev/patch"
+	"oakum.dev/patch/system"
 )
 
 // marks is where libzypp lists, a name a line, what was installed for other packages only.
 const marks = "var/lib/zypp/AutoInstalled"
 
 func (m *Manager) autoInstalled() ([]string, error) {
-	b, err := fs.ReadFile(m.cfg.FS, marks)
+	b, err := system.ReadFile(m.cfg.FS, marks)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
