@@ -163,7 +163,7 @@ func (n *Node) Poll(ctx context.Context) ([]ec2messages.Message, error) {
 
 // PollNow is Poll, given up after a short time.
 func (n *Node) PollNow(ctx context.Context) []ec2messages.Message {
-	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, time.Second) // a busy machine takes its time
 	defer cancel()
 	list, _ := n.Poll(ctx) // nothing waits: the poll was cut off
 	return list
