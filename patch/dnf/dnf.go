@@ -5,6 +5,7 @@ package dnf
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path"
@@ -122,13 +123,18 @@ func (m *Manager) Check(ctx context.Context, inv *patch.Inventory, targets []pat
 	if rejected != nil || !able {
 		id = "" // what is rejected is not part of the question's name
 	}
-	return m.reader.Check(ctx, targets, id, func() (map[string]patch.Block, error) {
+	blocks, err := m.reader.Check(ctx, targets, id, func() (map[string]patch.Block, error) {
 		if !able {
 			inv.Degraded = append(inv.Degraded, m.Name()+" was not asked which updates go in together: it is not on this machine")
 			return nil, nil
 		}
 		return patch.CheckByPlan(ctx, m, m.platform.Node.OS, m.sourced, targets, rejected)
 	})
+	if e, ok := errors.AsType[*patch.Error](err); ok && e.Reason == "READ_ONLY" { // a scan tells the rest all the same
+		inv.Degraded = append(inv.Degraded, e.Error())
+		return nil, nil
+	}
+	return blocks, err
 }
 
 // Lower finds nothing: of an RPM system only the newest approved version is a target.

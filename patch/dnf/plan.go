@@ -165,6 +165,9 @@ func (m *Manager) Plan(ctx context.Context, w patch.Wish) (*patch.Plan, error) {
 		return nil, fmt.Errorf("%s was killed", filepath.Base(m.tool.path))
 	}
 	rows, found := readTable(out.Stdout)
+	if !found && bytes.Contains(out.Stderr, []byte("Read-only file system")) { // dnf wants to write a log even to plan
+		return nil, patch.Fail("READ_ONLY", "dnf cannot be asked on a read-only file system: %s", strings.Join(strings.Fields(string(out.Stderr)), " "))
+	}
 	if !found && out.Code != 0 {
 		text, reason := refusal(out.Stdout, out.Stderr, out.Code)
 		return &patch.Plan{Refused: text, Reason: reason}, nil
