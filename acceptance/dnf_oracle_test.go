@@ -56,7 +56,11 @@ func newRandomRPM(r *rand.Rand) *randomRPM {
 			if k > 0 { // what is there from the start needs nothing
 				other := name(r.IntN(count))
 				have := x.versions[other]
-				switch r.IntN(12) {
+				switch r.IntN(14) {
+				case 5: // an expression
+					line += fmt.Sprintf(` requires="(%s >= %s with %s < %s)"`, other, have[0], other, have[len(have)-1])
+				case 6: // a file, which only one version has
+					line += fmt.Sprintf(` requires="/usr/share/oaktest/%s-%s"`, other, have[0][strings.IndexByte(have[0], ':')+1:])
 				case 0: // the same version of another package, or a newer one
 					line += fmt.Sprintf(` requires="%s >= %s"`, other, have[r.IntN(len(have))])
 				case 1:

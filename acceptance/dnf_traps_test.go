@@ -52,6 +52,9 @@ package oakunsigned 1-1 x86_64
 package oakkernel 1-1 x86_64 provides="installonlypkg(kernel)"
 package oakkernel 2-1 x86_64 provides="installonlypkg(kernel)"
 package oakcert 1-1 x86_64
+package oakother 1-1 x86_64
+package oakother 3-1 x86_64
+advisory OAK-6 type=security severity=Important issued=2026-01-10 packages=oakother-3-1.x86_64
 advisory OAK-1 type=security severity=Important issued=2026-01-10 packages=oakok-2-1.x86_64,oakexcluded-2-1.x86_64,oaklocked-2-1.x86_64,oakneeds-2-1.x86_64,oakfights-2-1.x86_64,oakmodule-2-1.x86_64,oakstream-2-1.x86_64
 advisory OAK-2 type=security severity=Important issued=2026-01-10 packages=oakpriority-3-1.x86_64,oakneedsrejected-2-1.x86_64,oakrejected-2-1.x86_64,oakkernel-2-1.x86_64
 advisory OAK-3 type=security severity=Low issued=2026-01-10 packages=oaklow-2-1.x86_64
@@ -102,13 +105,17 @@ func TestReasonsOnDNF(t *testing.T) {
 	if out, err := exec.Command("modifyrepo_c", "--mdtype=modules", modules, filepath.Join(r.dir, "repo/repodata")).CombinedOutput(); err != nil {
 		t.Fatalf("add modules: %v: %s", err, out)
 	}
-	const names = "ok excluded locked needs fights stays old module stream priority advised low bug none today rejected needsrejected unsigned kernel cert"
+	const names = "ok excluded locked needs fights stays old module stream priority advised low bug none today rejected needsrejected unsigned kernel cert other"
 	var install []string
 	for _, n := range strings.Fields(names) {
 		install = append(install, "oak"+n+"-1-1")
 	}
 	n := r.node(t, "reasons", "rhel9", "--setopt=module_platform_id=platform:el9 "+strings.Join(install, " "))
-	preferred := newRPMRepo(t, "package oakpriority 2-1 x86_64\n")
+	// It excludes a package of its own, which then hides nothing, and says less of OAK-6 than the other one.
+	preferred := newRPMRepo(t, `package oakpriority 2-1 x86_64
+package oakother 2-1 x86_64
+advisory OAK-6 type=security severity=Low issued=2026-01-10 updated=2026-03-10 packages=oakother-3-1.x86_64
+`)
 	bare := newRPMRepo(t, "package oakadvised 2-1 x86_64\npackage oakadvised 3-1 x86_64\n")
 	bare.strip("updateinfo")
 	sold := newRPMRepo(t, "package oakcert 2-1 x86_64\nadvisory OAK-9 type=security severity=Critical issued=2026-01-10 packages=oakcert-2-1.x86_64\n")
@@ -121,7 +128,7 @@ func TestReasonsOnDNF(t *testing.T) {
 		r        *rpmRepo
 	}{
 		{"oaktest", "gpgcheck=0", r},
-		{"preferred", "gpgcheck=0\npriority=10", preferred},
+		{"preferred", "gpgcheck=0\npriority=10\nexcludepkgs=oakother", preferred},
 		{"bare", "gpgcheck=0", bare},
 		{"sold", "gpgcheck=0\nsslclientcert=/etc/pki/entitlement/1.pem\nsslclientkey=/etc/pki/entitlement/1-key.pem", sold},
 		{"unsigned", "gpgcheck=1\ngpgkey=file:///etc/pki/rpm-gpg/oak", unsigned},
@@ -145,7 +152,7 @@ func TestReasonsOnDNF(t *testing.T) {
 		"oakstays": "InstalledOther", "oakold": "InstalledOther obsoleted", "oakmodule": "Missing", "oakstream": "InstalledOther module",
 		"oakpriority": "Missing priority", "oakadvised": "InstalledOther noAdvisory", "oaklow": "InstalledOther notApproved", "oakbug": "InstalledOther notApproved",
 		"oaknone": "InstalledOther notSecurity", "oaktoday": "InstalledOther delay", "oakrejected": "InstalledOther rejected",
-		"oakneedsrejected": "Missing blockedByRejected", "oakunsigned": "Missing", "oakkernel": "Missing", "oakcert": "Missing entitlement",
+		"oakneedsrejected": "Missing blockedByRejected", "oakunsigned": "Missing", "oakkernel": "Missing", "oakcert": "Missing entitlement", "oakother": "Missing",
 	}
 	if diff := cmp.Diff(want, by); diff != "" {
 		t.Errorf("reasons (-want +got):\n%s", diff)
