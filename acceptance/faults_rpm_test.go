@@ -289,7 +289,7 @@ var dnfRows = []fault{
 	{
 		name: "unsigned", what: "packages are not signed, and the repository asks for that (`gpgcheck`)", step: "downloading", does: "nothing is installed; no key is imported",
 		ready:  func(f *faulty) { f.rewrite("etc/yum.repos.d/oaktest.repo", "gpgcheck=0", "gpgcheck=1") },
-		reason: "PATCH_FAILED", failed: all("notTrusted"),
+		reason: "PATCH_FAILED", failed: all("downloadFailed"), says: "its signature is not accepted",
 	},
 	{
 		name: "held", what: "a package is held on the node (versionlock)", step: "planning", does: "leaves it alone, and shows it as missing with that reason",
