@@ -346,13 +346,7 @@ func complaint(text string, code int) string {
 			out = append(out, s)
 		}
 	}
-	switch {
-	case len(out) > 0:
-		return strings.Join(out, "; ")
-	case code < 0:
-		return "apt-get was killed"
-	}
-	return fmt.Sprintf("apt-get ended with %d", code)
+	return system.Said(out, "apt-get", code)
 }
 
 // faults reads what dpkg says about single packages, with the last words of their scripts.

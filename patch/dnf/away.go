@@ -159,21 +159,9 @@ func parseLocks(text string) []lock {
 				pattern = rest[:i] + "-" + e + ":" + rest[i+1:]
 			}
 		}
-		out = append(out, lock{name: nameOf(pattern), text: pattern, exclude: exclude, takes: func(p *md.Package) bool { return names(pattern, p) }})
+		out = append(out, lock{name: rpm.NameOf(pattern), text: pattern, exclude: exclude, takes: func(p *md.Package) bool { return names(pattern, p) }})
 	}
 	return out
-}
-
-// nameOf is the name in NAME-[EPOCH:]VERSION-RELEASE[.ARCH], or the whole when there is no version.
-func nameOf(pattern string) string {
-	i := strings.LastIndexByte(pattern, '-')
-	if i <= 0 {
-		return pattern
-	}
-	if k := strings.LastIndexByte(pattern[:i], '-'); k > 0 {
-		return pattern[:k]
-	}
-	return pattern[:i]
 }
 
 // readLocks5 reads dnf 5's list: entries of a name and conditions on evr and arch, all of which have to hold.

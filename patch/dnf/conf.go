@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -280,20 +279,9 @@ func (m *Manager) ownOptions(sources []baseline.Source) ([]string, error) {
 	if sources == nil {
 		return nil, nil
 	}
-	if m.cfg.CacheDir == "" {
-		return nil, errors.New("patch sources need a folder of their own, and there is none")
-	}
 	dir := filepath.Join(m.ownDir(), "repos")
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, fmt.Errorf("write the patch sources: %w", err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("write the patch sources: %w", err)
-	}
-	for i, s := range sources {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%02d.repo", i)), []byte(s.Configuration+"\n"), 0o600); err != nil {
-			return nil, fmt.Errorf("write the patch sources: %w", err)
-		}
+	if err := rpm.WriteSources(m.cfg, dir, sources); err != nil {
+		return nil, err
 	}
 	return []string{"--setopt=reposdir=" + dir, "--setopt=cachedir=" + filepath.Join(m.ownDir(), "cache")}, nil
 }

@@ -185,13 +185,7 @@ func complaint(text string, code int) string {
 			out = append(out, s)
 		}
 	}
-	switch {
-	case len(out) > 0:
-		return strings.Join(out, "; ")
-	case code < 0:
-		return "dnf was killed"
-	}
-	return fmt.Sprintf("dnf ended with %d", code)
+	return system.Said(out, "dnf", code)
 }
 
 // faults reads what rpm says about single packages: scripts that failed and files that could not be unpacked.
@@ -208,7 +202,7 @@ func faults(text string) map[string]string {
 		if nevra == "" {
 			continue
 		}
-		name := nameOf(nevra)
+		name := rpm.NameOf(nevra)
 		if !strings.Contains(nevra, "-") {
 			name = nevra
 		}
@@ -229,7 +223,7 @@ func (m *Manager) Finished(line string) (string, bool) {
 	if len(w) < 2 {
 		return "", false
 	}
-	return nameOf(w[0]), true
+	return rpm.NameOf(w[0]), true
 }
 
 // Present reads the rpm database. A package of architecture noarch is found under the machine's own too, and the other

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 
+	"oakum.dev/patch/rpm"
 	"oakum.dev/patch/system"
 	"oakum.dev/repo/compress"
 	md "oakum.dev/repo/rpm"
@@ -123,7 +124,7 @@ func (x *modules) load() {
 			}
 			if on {
 				x.on[a] = true
-				if name := nameOf(a); name != "" {
+				if name := rpm.NameOf(a); name != "" {
 					x.names[name] = struct{}{}
 				}
 			} else if _, have := x.off[a]; !have {

@@ -146,8 +146,8 @@ func (n *node) certain(news, olds []*md.Package, owner func(file string) string)
 				}
 			case lost[r.Name] && w.has(r, nil) == nil:
 				return false
-			case strings.HasPrefix(r.Name, "/") && changes[owner(r.Name)] && w.has(r, nil) == nil &&
-				!slices.ContainsFunc(news, func(p *md.Package) bool { return slices.Contains(p.Files, r.Name) }):
+			case strings.HasPrefix(r.Name, "/") && w.has(r, nil) == nil &&
+				!slices.ContainsFunc(news, func(p *md.Package) bool { return slices.Contains(p.Files, r.Name) }) && changes[owner(r.Name)]:
 				return false // its owner changes, and may drop it
 			}
 		}

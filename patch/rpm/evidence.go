@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"oakum.dev/compliance"
+	"oakum.dev/patch"
 	"oakum.dev/patch/system"
 	"oakum.dev/pkgver"
 	md "oakum.dev/repo/rpm"
@@ -62,6 +63,27 @@ func (n *node) suggestions() []suggestion {
 		}
 	}
 	return out
+}
+
+// Evidence collects what speaks for a reboot or for restarts on the running system, and what else updates the node by itself:
+// those of the files, as paths for fs.FS, that are there, by their names, and PackageKit.
+func (r *Reader) Evidence(ctx context.Context, inv *patch.Inventory, files []string) (compliance.Reboot, []string, error) {
+	var updaters []string
+	for _, f := range files {
+		if _, err := fs.Lstat(r.cfg.FS, f); err == nil {
+			updaters = append(updaters, path.Base(f))
+		}
+	}
+	if slices.ContainsFunc(inv.Packages, func(p patch.Package) bool { return p.Name == "PackageKit" }) {
+		updaters = append(updaters, "packagekit")
+	}
+	slices.Sort(updaters)
+	updaters = slices.Compact(updaters)
+	if !r.cfg.Live {
+		return compliance.Reboot{}, updaters, nil
+	}
+	reboot, err := r.Reboot(ctx)
+	return reboot, updaters, err
 }
 
 // Reboot collects what speaks for a reboot or for restarts on the running system, by the packages of the last Inventory.

@@ -2,6 +2,7 @@ package rpm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"oakum.dev/baseline"
 	"oakum.dev/patch"
 	"oakum.dev/patch/system"
 	md "oakum.dev/repo/rpm"
@@ -19,6 +21,38 @@ import (
 func PackageFile(name, text, arch string) string {
 	_, vr, _ := strings.Cut(text, ":")
 	return name + "-" + vr + "." + arch + ".rpm"
+}
+
+// NameOf is the name in NAME-[EPOCH:]VERSION-RELEASE[.ARCH], or the whole when there is no version.
+func NameOf(nevra string) string {
+	i := strings.LastIndexByte(nevra, '-')
+	if i <= 0 {
+		return nevra
+	}
+	if k := strings.LastIndexByte(nevra[:i], '-'); k > 0 {
+		return nevra[:k]
+	}
+	return nevra[:i]
+}
+
+// WriteSources writes a baseline's sources into a folder of their own, one file each, in place of what was there.
+func WriteSources(cfg system.Config, dir string, sources []baseline.Source) error {
+	if cfg.CacheDir == "" {
+		return errors.New("patch sources need a folder of their own, and there is none")
+	}
+	err := os.RemoveAll(dir)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	for i, s := range sources {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, fmt.Sprintf("%02d.repo", i)), []byte(s.Configuration+"\n"), 0o600)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("write the patch sources: %w", err)
+	}
+	return nil
 }
 
 // Unsigned finds package files whose signature the node does not accept. files are absolute paths with the keys of what

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"oakum.dev/compliance"
@@ -213,28 +214,30 @@ func (n *node) sure(ctx context.Context, targets []patch.Target) bool {
 		}
 		news, olds = append(news, p), append(olds, old)
 	}
-	// Files that anything requires are looked up at once.
-	files := map[string]struct{}{}
-	need := func(p *md.Package) {
-		for i := range p.Requires {
-			if r := &p.Requires[i]; strings.HasPrefix(r.Name, "/") {
-				files[r.Name] = struct{}{}
+	// Files that anything requires are looked up at once, when the first of them is asked for: that reads the database again.
+	var failed error
+	owners := sync.OnceValue(func() map[string]string {
+		files := map[string]struct{}{}
+		need := func(p *md.Package) {
+			for i := range p.Requires {
+				if r := &p.Requires[i]; strings.HasPrefix(r.Name, "/") {
+					files[r.Name] = struct{}{}
+				}
 			}
 		}
-	}
-	for _, i := range n.order {
-		for _, p := range i.versions {
+		for _, i := range n.order {
+			for _, p := range i.versions {
+				need(p)
+			}
+		}
+		for _, p := range news {
 			need(p)
 		}
-	}
-	for _, p := range news {
-		need(p)
-	}
-	owners, err := md.Owners(ctx, n.cfg.FS, files)
-	if err != nil {
-		return false
-	}
-	return n.certain(news, olds, func(file string) string { return owners[file] })
+		var found map[string]string
+		found, failed = md.Owners(ctx, n.cfg.FS, files)
+		return found
+	})
+	return n.certain(news, olds, func(file string) string { return owners()[file] }) && failed == nil
 }
 
 // target finds the offered package of a target, and the installed one that it replaces.

@@ -53,3 +53,14 @@ func ReadFrom(name string, at int64) (string, error) {
 	b, err := io.ReadAll(io.NewSectionReader(f, at, maxLog))
 	return patch.Lines(string(b)), err
 }
+
+// Said puts what a program said about its failure into one line; where it said nothing, how it ended.
+func Said(words []string, program string, code int) string {
+	switch {
+	case len(words) > 0:
+		return strings.Join(words, "; ")
+	case code < 0:
+		return program + " was killed"
+	}
+	return fmt.Sprintf("%s ended with %d", program, code)
+}

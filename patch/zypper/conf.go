@@ -10,7 +10,6 @@ import (
 	"hash"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -265,7 +264,7 @@ func provides(p *md.Package, capability string) bool {
 // newView makes the view that patch/rpm reads a node by.
 func (m *Manager) newView(c *config, sources []baseline.Source) *rpm.View {
 	v := &rpm.View{
-		Machine: rpm.Machine(m.cfg.FS), Repos: c.repos, Away: c.away, InstallOnly: c.installOnly, Held: c.held, Refused: c.refuses,
+		OS: baseline.SUSE, Machine: rpm.Machine(m.cfg.FS), Repos: c.repos, Away: c.away, InstallOnly: c.installOnly, Held: c.held, Refused: c.refuses,
 		Withdrawn: func(x *md.Notice) bool { return strings.EqualFold(x.Status, "retracted") }, Remark: remark, Issued: true,
 		Classify: category, NoSeverity: "Unspecified", Degraded: c.degraded, Identity: "zypper " + hex.EncodeToString(c.digest),
 	}
@@ -345,20 +344,9 @@ func (m *Manager) ownOptions(sources []baseline.Source) ([]string, error) {
 	if sources == nil {
 		return nil, nil
 	}
-	if m.cfg.CacheDir == "" {
-		return nil, errors.New("patch sources need a folder of their own, and there is none")
-	}
 	dir := filepath.Join(m.ownDir(), "repos.d")
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, fmt.Errorf("write the patch sources: %w", err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("write the patch sources: %w", err)
-	}
-	for i, s := range sources {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%02d.repo", i)), []byte(s.Configuration+"\n"), 0o600); err != nil {
-			return nil, fmt.Errorf("write the patch sources: %w", err)
-		}
+	if err := rpm.WriteSources(m.cfg, dir, sources); err != nil {
+		return nil, err
 	}
 	return []string{"--reposd-dir", dir, "--cache-dir", filepath.Join(m.ownDir(), "cache")}, nil
 }

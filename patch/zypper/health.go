@@ -24,7 +24,11 @@ func (m *Manager) Repair(ctx context.Context, log *os.File, _ func(patch.Change)
 	if err := system.WaitLocks(ctx, m.locks(), m.cfg.LockWait, m.cfg.Note); err != nil {
 		return patch.Health{}, err
 	}
-	h, err := m.mender.Mend(ctx, m.installOnly(), log)
+	only, err := m.installOnly()
+	if err != nil { // without it nobody knows what is installed twice by mistake
+		return patch.Health{}, err
+	}
+	h, err := m.mender.Mend(ctx, only, log)
 	if err != nil {
 		return h, err
 	}

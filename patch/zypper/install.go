@@ -120,13 +120,7 @@ func complaint(text string, code int) string {
 			out = append(out, s)
 		}
 	}
-	switch {
-	case len(out) > 0:
-		return strings.Join(out, "; ")
-	case code < 0:
-		return "zypper was killed"
-	}
-	return fmt.Sprintf("zypper ended with %d", code)
+	return system.Said(out, "zypper", code)
 }
 
 // faults reads what rpm says about single packages: scripts that failed, and packages that could not be installed.
@@ -151,13 +145,13 @@ func faults(text string) map[string]string {
 			if !ok {
 				nevra = ""
 			} else {
-				failing = nameOf(nevra)
+				failing = rpm.NameOf(nevra)
 			}
 		}
 		if nevra == "" {
 			continue
 		}
-		if name := nameOf(nevra); out[name] == "" || strings.Contains(s, "exit status") {
+		if name := rpm.NameOf(nevra); out[name] == "" || strings.Contains(s, "exit status") {
 			out[name] = strings.TrimPrefix(strings.TrimPrefix(s, "warning: "), "error: ")
 		}
 	}
@@ -169,18 +163,6 @@ func faults(text string) map[string]string {
 	return out
 }
 
-// nameOf is the name in NAME-VERSION-RELEASE.ARCH.
-func nameOf(nevra string) string {
-	i := strings.LastIndexByte(nevra, '-')
-	if i <= 0 {
-		return nevra
-	}
-	if k := strings.LastIndexByte(nevra[:i], '-'); k > 0 {
-		return nevra[:k]
-	}
-	return nevra[:i]
-}
-
 // Finished reads zypper's progress: "(1/3) Installing: alpha-1.1-1.x86_64 [.....done]".
 func (m *Manager) Finished(line string) (string, bool) {
 	_, rest, ok := strings.Cut(line, ") Installing: ")
@@ -188,20 +170,29 @@ func (m *Manager) Finished(line string) (string, bool) {
 	if !ok || !strings.HasPrefix(strings.TrimSpace(line), "(") || !strings.HasSuffix(strings.TrimSpace(state), "done]") {
 		return "", false
 	}
-	return nameOf(nevra), true
+	return rpm.NameOf(nevra), true
 }
 
 // Present reads the rpm database. A package of architecture noarch is found under the machine's own too, and the other
 // way round: a package may go from one to the other with a new version.
 func (m *Manager) Present(ctx context.Context) (map[string]patch.Presence, error) {
-	return rpm.Present(ctx, m.cfg.FS, m.installOnly())
+	only, err := m.installOnly()
+	if err != nil {
+		return nil, err
+	}
+	return rpm.Present(ctx, m.cfg.FS, only)
 }
 
-func (m *Manager) installOnly() func(*md.Package) bool {
+// installOnly tells what is installed in several versions side by side, by the node's configuration.
+func (m *Manager) installOnly() (func(*md.Package) bool, error) {
 	if m.view != nil {
-		return m.view.InstallOnly
+		return m.view.InstallOnly, nil
 	}
-	return (&config{multi: []string{"provides:multiversion(kernel)"}}).installOnly
+	c, err := m.readConfig(nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.installOnly, nil
 }
 
 // Leftovers lists new and old versions of configuration files that wait for a decision.
