@@ -270,7 +270,7 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 		return nil, asError(err, "LOCKED", CodeFailed)
 	}
 	if resumed {
-		if err := e.Manager.Settle(ctx, r.Planned, r.log); err != nil {
+		if err := e.marks(ctx, r.Planned, r.log); err != nil {
 			e.warn("%v", err)
 		}
 	}
@@ -292,7 +292,7 @@ func (e *Engine) install(ctx context.Context, r *liveRun, req InstallRequest, st
 	w.broken = health.Broken
 	if resumed && r.open {
 		w.degraded = append(w.degraded, e.redo(ctx, r.Planned, r.log)...)
-		if err := e.Manager.Settle(ctx, r.Planned, r.log); err != nil {
+		if err := e.marks(ctx, r.Planned, r.log); err != nil {
 			e.warn("%v", err)
 		}
 	}
@@ -607,7 +607,7 @@ func (w *work) apply(ctx context.Context, r *liveRun, wish Wish, plan *Plan, all
 	if applied.Code != 0 {
 		w.degraded = append(w.degraded, e.redo(ctx, plan.Changes, r.log)...)
 	}
-	if err := e.Manager.Settle(ctx, plan.Changes, r.log); err != nil {
+	if err := e.marks(ctx, plan.Changes, r.log); err != nil {
 		w.degraded = append(w.degraded, err.Error())
 	}
 	return applied, health, nil
@@ -624,6 +624,16 @@ func (e *Engine) redo(ctx context.Context, changes []Change, log *os.File) []str
 		trouble = append(trouble, "after an interrupted transaction: "+err.Error())
 	}
 	return trouble
+}
+
+// marks makes the marks of packages those of the plan. What does so may be killed like the transaction before it, and
+// nothing comes after it that would make up for that: it is repeated, twice at most.
+func (e *Engine) marks(ctx context.Context, changes []Change, log *os.File) error {
+	err := e.Manager.Settle(ctx, changes, log)
+	for tries := 1; err != nil && tries < 3 && ctx.Err() == nil; tries++ {
+		err = e.Manager.Settle(ctx, changes, log)
+	}
+	return err
 }
 
 func fault(a Applied, name, def string) string {

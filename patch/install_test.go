@@ -17,11 +17,12 @@ import (
 // machine is a package manager whose transactions change its inventory, one package each, and that fails when told to.
 type machine struct {
 	manager
-	applied int
-	fail    map[int]error // by the number of the transaction: it is not begun
-	repair  map[int]error // by the number of transactions before it
-	trouble []string
-	keeps   int64 // size of the package files of old versions
+	applied  int
+	fail     map[int]error // by the number of the transaction: it is not begun
+	repair   map[int]error // by the number of transactions before it
+	trouble  []string
+	unmarked int   // so many attempts at the marks fail
+	keeps    int64 // size of the package files of old versions
 }
 
 func (m *machine) Repair(context.Context, *os.File, func(patch.Change) bool) (patch.Health, error) {
@@ -85,7 +86,13 @@ func (m *machine) Apply(_ context.Context, _ patch.Wish, p *patch.Plan, _ string
 	return patch.Applied{Code: 1, Text: "one at a time"}, nil
 }
 
-func (*machine) Settle(context.Context, []patch.Change, *os.File) error { return nil }
+func (m *machine) Settle(context.Context, []patch.Change, *os.File) error {
+	if m.unmarked > 0 {
+		m.unmarked--
+		return errors.New("dnf was killed")
+	}
+	return nil
+}
 
 func (*machine) Leftovers(context.Context) ([]string, error) { return nil, nil }
 
@@ -229,6 +236,25 @@ func TestTroubleIsReported(t *testing.T) {
 	}
 	if got := strings.Join(in.Result.Header.Degraded, "; "); !strings.Contains(got, m.trouble[0]) {
 		t.Errorf("degraded %q, want the trouble", got)
+	}
+}
+
+// TestMarksAreRepeated lets what marks packages be killed: twice does no harm, and what goes on failing is reported.
+func TestMarksAreRepeated(t *testing.T) {
+	t.Parallel()
+	for killed, want := range map[int]bool{0: false, 2: false, 100: true} {
+		e, m, req := installer(t)
+		m.unmarked = killed
+		in, err := e.Install(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(in.Result.Header.Degraded, "; "); strings.Contains(got, "dnf was killed") != want {
+			t.Errorf("killed %d times: degraded %q; want it to say so: %v", killed, got, want)
+		}
+		if killed == 2 && m.unmarked != 0 {
+			t.Error("the marks were not tried three times")
+		}
 	}
 }
 

@@ -65,7 +65,7 @@ func (e *Engine) settle(ctx context.Context, r *liveRun) error {
 			e.warn("%s", trouble)
 		}
 	}
-	if err := e.Manager.Settle(ctx, r.Planned, r.log); err != nil {
+	if err := e.marks(ctx, r.Planned, r.log); err != nil {
 		e.warn("%v", err)
 	}
 	changed, err := e.changed(ctx, r)
