@@ -224,7 +224,7 @@ func killed(tools, script, scriptEnds, test string) []elsewhereRow {
 	return []elsewhereRow{
 		{"kill -9 of the agent", "any", "the install goes on without it; the next agent takes it up and reports", "as without the kill", "-", test},
 		{"kill -9 of the engine, or of the shells around it", "any", "the engine is started again, waits for what it had started, and finishes by its journal", "as without the kill", "-", test},
-		{"kill -9 of " + tools + ", or of a repair", "any", "the database is repaired, and what is left of the plan is tried again", "as without the kill", "-", test},
+		{"kill -9 of " + tools + ", or of a repair", "any", "the database is repaired, and what is left of the plan, or of the marks, is tried again", "as without the kill", "-", test},
 		{"kill -9 of a package's script", "installing", script, "`Success`, or `Failed`, `PATCH_FAILED`", scriptEnds, test},
 		{"everything is killed at once: a power cut", "any", "the next agent starts the engine, which repairs and finishes", "as without the kill", "-", test},
 	}
