@@ -3,11 +3,8 @@ package apt
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -89,6 +86,7 @@ func extract(ctx context.Context, n *node) (*extraction, error) {
 // identity changes when any list or the set of installed names does.
 func (n *node) identity() [sha256.Size]byte {
 	h := sha256.New()
+	h.Write([]byte(cacheMagic))
 	fmt.Fprintf(h, "%d %s %v\n", len(n.indexes), n.native, n.archs)
 	for _, i := range n.indexes {
 		fmt.Fprintf(h, "%s %s\n", i.path, system.FileID(i.info))
@@ -157,185 +155,54 @@ func (e *extraction) done() {
 		return
 	}
 	e.dirty = false
-	b := append([]byte(cacheMagic), e.key[:]...)
-	b = appendHits(b, e.hits)
-	b = binary.AppendUvarint(b, uint64(len(e.looked)))
-	names := make([]string, 0, len(e.looked))
-	for n := range e.looked {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	for _, n := range names {
-		b = appendString(b, n)
-	}
-	b = appendHits(b, e.extra)
-	b = appendOthers(b, e.others)
-	b = binary.AppendUvarint(b, uint64(len(e.memos)))
-	for k, v := range e.memos {
-		b = appendString(appendString(b, k), v)
-	}
-	sum := sha256.Sum256(b)
-	b = append(b, sum[:]...)
-	if os.MkdirAll(filepath.Dir(e.file), 0o755) != nil {
-		return
-	}
-	tmp := fmt.Sprintf("%s.%d", e.file, os.Getpid())
-	if os.WriteFile(tmp, b, 0o600) != nil || os.Rename(tmp, e.file) != nil {
-		os.Remove(tmp)
-	}
+	system.WriteCache(e.file, e.key, e.cached)
 }
 
-const cacheMagic = "oakum apt lists 3\n"
-
-var errCache = errors.New("damaged cache")
+// cacheMagic changes with the form of the cache and with what is read out of lists.
+const cacheMagic = "oakum apt lists 4\n"
 
 func (e *extraction) read() bool {
-	b, err := os.ReadFile(e.file)
-	head := len(cacheMagic) + sha256.Size
-	if err != nil || len(b) < head+sha256.Size || string(b[:len(cacheMagic)]) != cacheMagic || [sha256.Size]byte(b[len(cacheMagic):head]) != e.key {
-		return false
+	if system.ReadCache(e.file, e.key, e.cached) && e.fits() {
+		return true
 	}
-	body, sum := b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
-	if sha256.Sum256(body) != [sha256.Size]byte(sum) {
-		return false
-	}
-	r := cacheReader{text: string(body), at: head}
-	e.hits = r.hits(len(e.node.indexes))
-	for range r.count() {
-		e.looked[r.str()] = struct{}{}
-	}
-	e.extra = r.hits(len(e.node.indexes))
-	e.others = r.others(len(e.node.indexes))
-	for range r.count() {
-		k := r.str()
-		e.memos[k] = r.str()
-	}
-	if r.err != nil {
-		e.hits, e.extra, e.looked, e.memos = nil, nil, map[string]struct{}{}, map[string]string{}
-	}
-	return r.err == nil
+	e.hits, e.extra, e.others, e.looked, e.memos = nil, nil, nil, map[string]struct{}{}, map[string]string{}
+	return false
 }
 
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+// fits reports whether every stanza is of one of the node's lists.
+func (e *extraction) fits() bool {
+	odd := func(list int) bool { return list < 0 || list >= len(e.node.indexes) }
+	hit := func(h deb.Hit) bool { return odd(h.List) }
+	return !slices.ContainsFunc(e.hits, hit) && !slices.ContainsFunc(e.extra, hit) && !slices.ContainsFunc(e.others, func(o deb.Other) bool {
+		return slices.ContainsFunc(o.In, func(f deb.ListFact) bool { return odd(f.List) })
+	})
 }
 
-func texts(p *deb.Package) []*string {
-	return []*string{
-		&p.Name, &p.Arch, &p.Version, &p.Source, &p.SourceVersion, &p.Priority, &p.Section, &p.MultiArch, &p.Depends, &p.PreDepends,
-		&p.Conflicts, &p.Breaks, &p.Provides, &p.Replaces, &p.Filename,
-	}
+// cached walks over what the cache holds.
+func (e *extraction) cached(c *system.Cache) {
+	cachedHits(c, &e.hits)
+	cachedHits(c, &e.extra)
+	system.Table(c, &e.looked, func(*struct{}) {})
+	system.List(c, &e.others, func(o *deb.Other) {
+		c.Int(&o.Count)
+		system.List(c, &o.In, func(f *deb.ListFact) {
+			c.Int(&f.List)
+			c.Texts(&f.Fact.Priority, &f.Fact.Section)
+		})
+	})
+	system.Table(c, &e.memos, c.Text)
 }
 
-func appendHits(b []byte, hits []deb.Hit) []byte {
-	b = binary.AppendUvarint(b, uint64(len(hits)))
-	for i := range hits {
-		h := &hits[i]
-		b = binary.AppendUvarint(b, uint64(h.List))
-		b = binary.AppendUvarint(b, uint64(max(0, h.Package.Size)))
-		b = append(b, byte(h.Package.Phased), 0)
-		if h.Package.Essential {
-			b[len(b)-1] = 1
-		}
-		for _, s := range texts(&h.Package) {
-			b = appendString(b, *s)
-		}
-	}
-	return b
-}
-
-func appendOthers(b []byte, others []deb.Other) []byte {
-	b = binary.AppendUvarint(b, uint64(len(others)))
-	for _, o := range others {
-		b = binary.AppendUvarint(b, uint64(o.Count))
-		b = binary.AppendUvarint(b, uint64(len(o.In)))
-		for _, f := range o.In {
-			b = binary.AppendUvarint(b, uint64(f.List))
-			b = appendString(appendString(b, f.Fact.Priority), f.Fact.Section)
-		}
-	}
-	return b
-}
-
-func (r *cacheReader) others(lists int) []deb.Other {
-	out := make([]deb.Other, r.count())
-	for i := range out {
-		out[i].Count = int(r.uvarint())
-		out[i].In = make([]deb.ListFact, r.count())
-		for k := range out[i].In {
-			f := &out[i].In[k]
-			f.List, f.Fact.Priority, f.Fact.Section = int(r.uvarint()), r.str(), r.str()
-			if f.List >= lists {
-				r.err = errCache
-			}
-		}
-		if r.err != nil {
-			return nil
-		}
-	}
-	return out
-}
-
-// cacheReader cuts strings out of one text, so that reading allocates little.
-type cacheReader struct {
-	text string
-	at   int
-	err  error
-}
-
-func (r *cacheReader) uvarint() uint64 {
-	v, shift := uint64(0), 0
-	for r.at < len(r.text) && shift < 64 {
-		c := r.text[r.at]
-		r.at++
-		v |= uint64(c&0x7f) << shift
-		if c < 0x80 {
-			return v
-		}
-		shift += 7
-	}
-	r.err = errCache
-	return 0
-}
-
-func (r *cacheReader) count() int {
-	n := r.uvarint()
-	if n > uint64(len(r.text)) {
-		r.err = errCache
-		return 0
-	}
-	return int(n)
-}
-
-func (r *cacheReader) str() string {
-	n := r.count()
-	if r.at+n > len(r.text) {
-		r.err = errCache
-		return ""
-	}
-	s := r.text[r.at : r.at+n]
-	r.at += n
-	return s
-}
-
-func (r *cacheReader) hits(lists int) []deb.Hit {
-	n := r.count()
-	out := make([]deb.Hit, n)
-	for i := range out {
-		h := &out[i]
-		h.List = int(r.uvarint())
-		h.Package.Size = int64(r.uvarint())
-		if r.at+2 > len(r.text) || h.List >= lists {
-			r.err = errCache
-		}
-		if r.err != nil {
-			return nil
-		}
-		h.Package.Phased, h.Package.Essential = int(r.text[r.at]), r.text[r.at+1] == 1
-		r.at += 2
-		for _, s := range texts(&h.Package) {
-			*s = r.str()
-		}
-	}
-	return out
+func cachedHits(c *system.Cache, hits *[]deb.Hit) {
+	system.List(c, hits, func(h *deb.Hit) {
+		p := &h.Package
+		c.Int(&h.List)
+		c.Number(&p.Size)
+		c.Int(&p.Phased)
+		c.Bool(&p.Essential)
+		c.Texts(
+			&p.Name, &p.Arch, &p.Version, &p.Source, &p.SourceVersion, &p.Priority, &p.Section, &p.MultiArch, &p.Depends, &p.PreDepends,
+			&p.Conflicts, &p.Breaks, &p.Provides, &p.Replaces, &p.Filename,
+		)
+	})
 }

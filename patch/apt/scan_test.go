@@ -14,7 +14,6 @@ import (
 	"oakum.dev/baseline"
 	"oakum.dev/compliance"
 	"oakum.dev/patch"
-	"oakum.dev/repo/deb"
 )
 
 // scan judges a synthetic root without apt.
@@ -455,16 +454,4 @@ func TestASourceThatWasNeverFetched(t *testing.T) {
 	if h.Status != compliance.Compliant || !h.Blind() || !h.Seen().IsZero() || !strings.Contains(strings.Join(h.Degraded, "\n"), "never.example") {
 		t.Errorf("status %s, blind %v, seen %s, degraded %q", h.Status, h.Blind(), h.Seen(), h.Degraded)
 	}
-}
-
-// FuzzCache must not crash on whatever is in the cache; what does not fit is read anew.
-func FuzzCache(f *testing.F) {
-	f.Add(appendHits(nil, []deb.Hit{{Package: deb.Package{Name: "a", Version: "1", Phased: 100}}}))
-	f.Add(appendOthers(nil, []deb.Other{{Count: 2, In: []deb.ListFact{{Fact: deb.Fact{Priority: "optional"}}}}}))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r := cacheReader{text: string(b)}
-		_ = r.hits(2)
-		r = cacheReader{text: string(b)}
-		_ = r.others(2)
-	})
 }

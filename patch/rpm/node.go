@@ -150,7 +150,7 @@ func load(ctx context.Context, cfg *system.Config, v *View) (*node, error) {
 func read(ctx context.Context, cfg *system.Config, v *View) (*node, error) {
 	n := &node{
 		cfg: cfg, view: v, byName: map[string][]*installed{}, offers: map[string][]offer{}, obsoletes: map[string][]offer{},
-		notices: map[string][]naming{}, advised: map[*Repo]bool{}, odds: map[*Repo]int{}, dates: map[*Repo]time.Time{}, others: others{machine: v.Machine, notices: map[string][]*md.Notice{}, built: map[string]time.Time{}},
+		notices: map[string][]naming{}, advised: map[*Repo]bool{}, odds: map[*Repo]int{}, dates: map[*Repo]time.Time{}, others: newOthers(v.Machine),
 	}
 	if err := n.readDatabase(ctx); err != nil {
 		return nil, err
@@ -354,7 +354,7 @@ func (n *node) addOffer(r *Repo, p *md.Package) {
 			}
 		}
 	}
-	n.others.add(p.Name, p.Arch, p.Built)
+	n.others.replacing(p)
 }
 
 // odd notes that a repository names packages that there cannot be: a name or version with other characters than those of

@@ -1,14 +1,10 @@
 package rpm
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/gob"
 	"encoding/hex"
-	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -103,9 +99,6 @@ func (r *Reader) fetched(repo *Repo, c *compliance.Repository) {
 	}
 }
 
-// cacheMagic changes with the form of the cache and with what is read out of metadata.
-const cacheMagic = "oakum rpm metadata 2\n"
-
 func (r *Reader) file() string {
 	if r.cfg.CacheDir == "" {
 		return ""
@@ -114,44 +107,22 @@ func (r *Reader) file() string {
 	return filepath.Join(r.cfg.CacheDir, r.name+"-"+hex.EncodeToString(where[:8])+".cache")
 }
 
-// recall reads the cache. One that is damaged, or of another state of the node, is as good as none.
+// recall reads the cache.
 func (r *Reader) recall() bool {
-	file := r.file()
-	if file == "" {
-		return false
-	}
-	b, err := os.ReadFile(file)
-	const head = 2 * sha256.Size
-	if err != nil || len(b) < head || [sha256.Size]byte(b[:sha256.Size]) != r.key || sha256.Sum256(b[head:]) != [sha256.Size]byte(b[sha256.Size:head]) {
-		return false
-	}
 	var s stored
-	if gob.NewDecoder(bytes.NewReader(b[head:])).Decode(&s) != nil || s.Inventory == nil || len(s.Inventory.Repositories) != len(r.view.Repos) {
+	file := r.file()
+	if file == "" || !system.ReadCache(file, r.key, s.cached) || len(s.Inventory.Repositories) != len(r.view.Repos) {
 		return false
-	}
-	if s.Blocks == nil {
-		s.Blocks = map[string]map[string]patch.Block{}
 	}
 	r.store = s
 	return true
 }
 
-// save writes the cache. One that cannot be written costs time only, so nothing is said about it.
+// save writes the cache.
 func (r *Reader) save() {
-	file := r.file()
-	if file == "" || !r.dirty {
-		return
-	}
-	r.dirty = false
-	var body bytes.Buffer
-	if gob.NewEncoder(&body).Encode(r.store) != nil || os.MkdirAll(filepath.Dir(file), 0o755) != nil {
-		return
-	}
-	sum := sha256.Sum256(body.Bytes())
-	b := append(append(append([]byte{}, r.key[:]...), sum[:]...), body.Bytes()...)
-	tmp := fmt.Sprintf("%s.%d", file, os.Getpid())
-	if os.WriteFile(tmp, b, 0o600) != nil || os.Rename(tmp, file) != nil {
-		os.Remove(tmp)
+	if file := r.file(); file != "" && r.dirty {
+		r.dirty = false
+		system.WriteCache(file, r.key, r.store.cached)
 	}
 }
 

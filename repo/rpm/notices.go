@@ -38,6 +38,7 @@ type notices struct {
 	want    func([]byte) bool
 	t       tokens
 	strings arena
+	list    []NoticePackage
 }
 
 // mayWant looks at the package tags alone, which is cheap. A yes may be wrong, a no is not.
@@ -71,6 +72,7 @@ func (n *notices) read(b []byte) (notice *Notice, taken bool, err error) {
 	t := &n.t
 	t.reset(b)
 	notice = &Notice{}
+	n.list = n.list[:0]
 	first, severity := 0, "" // first package of the collection; severity given as an attribute
 	module := ""
 	for {
@@ -79,13 +81,14 @@ func (n *notices) read(b []byte) (notice *Notice, taken bool, err error) {
 			if notice.Severity == "" {
 				notice.Severity = severity
 			}
+			notice.Packages = append([]NoticePackage(nil), n.list...) // in the room that they take
 			return notice, taken, t.err
 		case finish:
 			if string(t.name) == "collection" {
-				for i := first; i < len(notice.Packages); i++ {
-					notice.Packages[i].Module = module
+				for i := first; i < len(n.list); i++ {
+					n.list[i].Module = module
 				}
-				first, module = len(notice.Packages), ""
+				first, module = len(n.list), ""
 			}
 		case start:
 			switch string(t.name) {
@@ -94,7 +97,7 @@ func (n *notices) read(b []byte) (notice *Notice, taken bool, err error) {
 					severity = n.update(notice)
 				}
 			case "collection":
-				first, module = len(notice.Packages), ""
+				first, module = len(n.list), ""
 			case "module":
 				var name, stream string
 				t.attr(func(key, v []byte) {
@@ -192,7 +195,7 @@ func (n *notices) pkg(notice *Notice) (wanted bool) {
 		}
 	})
 	if p.Name != "" {
-		notice.Packages = append(notice.Packages, p)
+		n.list = append(n.list, p)
 	}
 	return wanted
 }
@@ -256,11 +259,13 @@ func ParseDate(s string) time.Time {
 		}
 		return unix(number([]byte(s)))
 	}
-	if at, err := time.Parse(time.RFC3339, s); err == nil {
-		return at.UTC()
-	}
 	if len(s) < 10 {
 		return time.Time{}
+	}
+	if len(s) > 10 && (s[10] == 'T' || s[10] == 't') {
+		if at, err := time.Parse(time.RFC3339, s); err == nil {
+			return at.UTC()
+		}
 	}
 	at, err := time.Parse(time.DateOnly, s[:10])
 	if err != nil {

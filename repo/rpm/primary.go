@@ -64,6 +64,7 @@ type primary struct {
 	t       tokens
 	brief   Brief
 	strings arena
+	list    []Relation
 }
 
 // head reads name, arch, version and time, which come first, and stops as soon as it has them.
@@ -169,12 +170,17 @@ func (p *primary) full(b []byte) (*Package, error) {
 		switch t.next() {
 		case done:
 			return pkg, t.err
+		case finish:
+			if t.depth == 2 && list != nil && len(p.list) > 0 { // a list is kept in the room that it takes
+				*list = append(*list, p.list...)
+				p.list = p.list[:0]
+			}
 		case start:
 			switch t.depth {
 			case 2:
 				p.child(pkg)
 			case 3:
-				list = nil
+				list, p.list = nil, p.list[:0]
 				switch string(t.name) {
 				case "vendor":
 					pkg.Vendor = p.strings.put(t.text())
@@ -193,7 +199,7 @@ func (p *primary) full(b []byte) (*Package, error) {
 				}
 			case 4:
 				if list != nil && string(t.name) == "entry" {
-					if err := p.entry(list); err != nil {
+					if err := p.entry(); err != nil {
 						return nil, err
 					}
 				}
@@ -232,7 +238,7 @@ func (p *primary) child(pkg *Package) {
 	}
 }
 
-func (p *primary) entry(list *[]Relation) error {
+func (p *primary) entry() error {
 	var r Relation
 	bad := ""
 	p.t.attr(func(name, v []byte) {
@@ -268,7 +274,7 @@ func (p *primary) entry(list *[]Relation) error {
 		return fmt.Errorf("relation %s has unknown flags %q", r.Name, bad)
 	}
 	if r.Name != "" {
-		*list = append(*list, r)
+		p.list = append(p.list, r)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ type sqlite struct {
 	visited uint32
 	frame   []byte // page read from over
 	payload []byte
+	copies  [maxDepth + 1][]byte // of the page of each level on the way down: children push it out of the cache
 }
 
 // maxDepth of a tree: with 2 children a page 31 levels would be beyond any file.
@@ -179,7 +180,8 @@ func (s *sqlite) tree(n uint32, depth int, fn func(int64, []byte) error) error {
 	if err != nil {
 		return err
 	}
-	page := bytes.Clone(cached) // children push it out of the cache
+	page := append(s.copies[depth][:0], cached...)
+	s.copies[depth] = page
 	h := 0
 	if n == 1 {
 		h = 100
