@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"regexp"
 	"strings"
 	"syscall"
@@ -110,12 +111,30 @@ printf 'pluginpath=/mnt/evil/plug\n' >>/mnt/evil/etc/dnf/dnf.conf && printf 'imp
 func TestSideBySideStays(t *testing.T) {
 	t.Parallel()
 	r := newRPMRepo(t, "package oakdrv 1-1 x86_64\npackage oakdrv 2-1 x86_64\n")
-	n := r.node(t, "beside", "rhel9", "--setopt=installonlypkgs=oakdrv oakdrv-1-1")
-	n.mustRun("sh", "-c", "printf 'installonlypkgs=oakdrv\n' >>/etc/dnf/dnf.conf; dnf -q -y install oakdrv-2-1")
-	if _, _, code := n.install(); code != 0 {
-		t.Errorf("an install of nothing ends with %d", code)
-	}
-	if got := strings.Join(strings.Fields(n.mustRun("rpm", "-q", "oakdrv")), " "); got != "oakdrv-1-1.x86_64 oakdrv-2-1.x86_64" {
-		t.Errorf("rpm has %s", got)
+	for name, node := range map[string]func(t *testing.T) *debNode{
+		"dnf": func(t *testing.T) *debNode {
+			n := r.node(t, "beside", "rhel9", "--setopt=installonlypkgs=oakdrv oakdrv-1-1")
+			n.mustRun("sh", "-c", "printf 'installonlypkgs=oakdrv\n' >>/etc/dnf/dnf.conf; dnf -q -y install oakdrv-2-1")
+			return n
+		},
+		"zypper": func(t *testing.T) *debNode {
+			n := r.suseNode(t, "besidez", "oakdrv=1-1")
+			writeFile(t, filepath.Join(n.root, "etc/zypp/zypp.conf"), "[main]\nmultiversion = provides:multiversion(kernel),oakdrv\n")
+			n.mustRun("zypper", "-q", "-n", "install", "oakdrv=2-1")
+			return n
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := node(t)
+			if _, _, code := n.install(); code != 0 {
+				t.Errorf("an install of nothing ends with %d", code)
+			}
+			got := strings.Fields(n.mustRun("rpm", "-q", "oakdrv"))
+			slices.Sort(got)
+			if strings.Join(got, " ") != "oakdrv-1-1.x86_64 oakdrv-2-1.x86_64" {
+				t.Errorf("rpm has %s", got)
+			}
+		})
 	}
 }
