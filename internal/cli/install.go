@@ -92,11 +92,11 @@ func runInstall(ctx context.Context, s *Streams, o *installOptions) error {
 	if err := asRoot(o.root); err != nil {
 		return err
 	}
-	scanMemory()
 	engine, platform, _, err := scanEngine(ctx, s, &o.scanOptions)
 	if err != nil {
 		return failed(scanFailure(err))
 	}
+	scanMemory(engine.Manager.Name())
 	show := &installProgress{s: s, live: isTerminal(s.Err)}
 	engine.Progress = show.show
 	req := patch.InstallRequest{ScanRequest: patch.ScanRequest{RebootOption: option, Refresh: !o.noRefresh, Record: true}}

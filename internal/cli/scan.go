@@ -33,11 +33,16 @@ type scanOptions struct {
 	image     imageOptions
 }
 
-// scanMemory sets the garbage collector for scans: one that finds everything in the cache ends before the first
-// collection, and one that reads all lists stays small from there on. What the rest of the program touched while it
-// started is given back.
-func scanMemory() {
-	debug.SetGCPercent(400)
+// scanMemory sets the garbage collector for a scan by a package manager: one that finds everything in the cache ends before
+// the first collection, and one that reads all lists stays small from there on. Reading RPM metadata for the first time
+// mostly ends before it too, in two thirds of what dnf takes. What the rest of the program touched while it started is given
+// back.
+func scanMemory(manager string) {
+	percent := 800
+	if manager == "apt" {
+		percent = 400
+	}
+	debug.SetGCPercent(percent)
 	runtime.AddCleanup(new([64]byte), func(percent int) { debug.SetGCPercent(percent) }, 100)
 	agent.ReleasePages()
 }
@@ -108,11 +113,11 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 		defer img.Close() // a private folder in the system's place for such
 		o.root = img.root()
 	}
-	scanMemory()
 	engine, platform, live, err := scanEngine(ctx, s, o)
 	if err != nil {
 		return &ExitError{exitFailed, scanFailure(err)}
 	}
+	scanMemory(engine.Manager.Name())
 	req := patch.ScanRequest{Refresh: live && agent.Privileged() && !o.noRefresh}
 	req.Baseline, req.EvaluatedAt, err = chooseBaseline(o.baseline, platform)
 	if err != nil {

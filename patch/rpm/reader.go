@@ -63,8 +63,7 @@ func (r *Reader) Inventory(ctx context.Context, v *View, now time.Time) (*patch.
 			}
 		}
 		r.node, r.store = n, stored{Inventory: inv, Boot: n.bootPackages(), Suggestions: n.suggestions(), Blocks: map[string]map[string]patch.Block{}}
-		r.dirty = true
-		r.save()
+		r.dirty = true // Check, which every scan ends with, saves it
 	}
 	inv := *r.store.Inventory
 	inv.Packages, inv.Repositories, inv.Degraded = slices.Clone(inv.Packages), slices.Clone(inv.Repositories), slices.Clone(inv.Degraded)
@@ -139,8 +138,9 @@ func (r *Reader) loaded(ctx context.Context) (*node, error) {
 }
 
 // Check answers for a package manager: nothing where the targets certainly go in together, else what ask finds out. Its
-// answer is kept under id; an empty id keeps none.
+// answer is kept under id; an empty id keeps none. It writes the cache.
 func (r *Reader) Check(ctx context.Context, targets []patch.Target, id string, ask func() (map[string]patch.Block, error)) (map[string]patch.Block, error) {
+	defer r.save()
 	if len(targets) == 0 {
 		return nil, nil
 	}
@@ -170,7 +170,6 @@ func (r *Reader) Check(ctx context.Context, targets []patch.Target, id string, a
 			}
 		}
 		r.store.Blocks[key], r.dirty = blocks, true
-		r.save()
 	}
 	return blocks, nil
 }

@@ -170,7 +170,7 @@ func (s *records) cutPlain(from int, name []byte) int {
 		return 0
 	}
 	inner := b[from : from+n]
-	if bytes.Contains(inner, []byte("<!")) || bytes.Contains(inner, []byte("<?")) {
+	if marks(inner, '!') || marks(inner, '?') {
 		return 0
 	}
 	end := bytes.IndexByte(b[from+n:], '>')
@@ -179,6 +179,19 @@ func (s *records) cutPlain(from int, name []byte) int {
 	}
 	s.flagged = s.mark != "" && bytes.Contains(inner, s.opening)
 	return from + n + end + 1
+}
+
+// marks reports whether a "<" stands before one of the bytes c in b. There are far fewer of those than of "<".
+func marks(b []byte, c byte) bool {
+	for i := 0; ; i++ {
+		n := bytes.IndexByte(b[i:], c)
+		if n < 0 {
+			return false
+		}
+		if i += n; i > 0 && b[i-1] == '<' {
+			return true
+		}
+	}
 }
 
 // cut returns the length of the element called name whose first tag has from bytes.
