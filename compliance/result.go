@@ -76,11 +76,15 @@ type LivePatch struct {
 	System     string    `json:"system,omitempty"` // whose live patching it is
 	Kernel     string    `json:"kernel"`           // the running one, uname -r
 	Effective  string    `json:"effective,omitempty"`
-	Modules    []string  `json:"modules,omitempty"` // that are in force
+	Modules    []string  `json:"modules,omitempty"`  // that are in force
+	Packages   []string  `json:"packages,omitempty"` // live patches for the running kernel that are installed, and not only the empty first one
+	Service    string    `json:"service,omitempty"`  // what loads them at boot: enabled, disabled, ...; empty: not known
 	SupportEnd time.Time `json:"supportEnd,omitzero"`
 	Detail     string    `json:"detail,omitempty"`
 	CVEs       []string  `json:"cves,omitempty"`      // that are fixed in the running kernel
 	Remaining  []string  `json:"remaining,omitempty"` // that only a newer kernel fixes, after a reboot
+	// Debt is the sentence about the reboot that is due all the same; empty: none is.
+	Debt string `json:"debt,omitempty"`
 }
 
 // Service is a unit whose processes still use files that were replaced.

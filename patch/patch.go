@@ -154,7 +154,6 @@ type LivePatching struct {
 	// IsPatch tells live patches from other packages by their name. They need no reboot.
 	IsPatch func(name string) bool
 	Report  *compliance.LivePatch
-	Debt    string // the sentence about the reboot that is due all the same; may be empty
 }
 
 // covers reports whether live patches make a version of a kernel count as installed, and why.

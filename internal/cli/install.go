@@ -406,6 +406,9 @@ func writeInstallTable(s *Streams, in *patch.Installation) error {
 	for _, x := range h.Reboot.Reasons {
 		fmt.Fprintf(w, "reboot needed: %s\n", x)
 	}
+	if text := livePatchText(h.Reboot.LivePatch, h.EndedAt); text != "" {
+		fmt.Fprintf(w, "kernel live patching: %s\n", printable(text))
+	}
 	for _, u := range h.Reboot.Services {
 		fmt.Fprintf(w, "restart needed: %s\n", u.Unit)
 	}

@@ -123,7 +123,7 @@ func writeNode(w io.Writer, n *oakum.Node, h *compliance.Header, items []oakum.P
 		"  Patches", fmt.Sprintf("%d missing, %d failed, %d pending reboot, %d rejected, %d installed, %d other", c.Missing, c.Failed,
 			c.InstalledPendingReboot, c.InstalledRejected, c.Installed, c.InstalledOther),
 		"  Not compliant", fmt.Sprintf("%d critical, %d security, %d other", c.CriticalNonCompliant, c.SecurityNonCompliant, c.OtherNonCompliant),
-		"  Reboot", reboot, "  Kernel", kernel, "  Restart needed", serviceNames(h.Reboot.Services), "  Other updaters", strings.Join(h.Updaters, ", "))...)
+		"  Reboot", reboot, "  Kernel", kernel, "  Live patching", livePatchText(h.Reboot.LivePatch, now), "  Restart needed", serviceNames(h.Reboot.Services), "  Other updaters", strings.Join(h.Updaters, ", "))...)
 	for _, d := range h.Degraded {
 		fmt.Fprintf(w, "  Degraded: %s\n", printable(d))
 	}

@@ -24,10 +24,11 @@ type scanDocument struct {
 	OperationStartTime string
 	OperationEndTime   string
 	RebootRequired     bool
-	RebootReasons      []string             `json:",omitempty"`
-	Services           []compliance.Service `json:",omitempty"`
-	Updaters           []string             `json:",omitempty"`
-	Degraded           []string             `json:",omitempty"`
+	RebootReasons      []string              `json:",omitempty"`
+	LivePatch          *compliance.LivePatch `json:",omitempty"`
+	Services           []compliance.Service  `json:",omitempty"`
+	Updaters           []string              `json:",omitempty"`
+	Degraded           []string              `json:",omitempty"`
 	Repositories       []compliance.Repository
 	Install            *compliance.Install `json:",omitempty"`
 	Image              *compliance.Image   `json:",omitempty"`
@@ -93,7 +94,7 @@ func writeScanJSON(s *Streams, res *compliance.Result) error {
 	doc := scanDocument{
 		OperatingSystem: string(h.OperatingSystem), Product: h.Product, PlatformName: h.PlatformName, PlatformVersion: h.PlatformVersion,
 		BaselineID: h.BaselineID, BaselineName: h.BaselineName, Status: h.Status, Severity: string(h.Severity), compliantCounts: counts(h.Counts),
-		OperationStartTime: when(h.StartedAt), OperationEndTime: when(h.EndedAt), RebootRequired: h.Reboot.Required, RebootReasons: h.Reboot.Reasons,
+		OperationStartTime: when(h.StartedAt), OperationEndTime: when(h.EndedAt), RebootRequired: h.Reboot.Required, RebootReasons: h.Reboot.Reasons, LivePatch: h.Reboot.LivePatch,
 		Services: h.Reboot.Services, Updaters: h.Updaters, Degraded: h.Degraded, Repositories: h.Repositories, Install: h.Install, Image: h.Image, Items: make([]scanItem, 0, len(res.Items)),
 	}
 	for i := range res.Items {
@@ -161,6 +162,9 @@ func writeScanTable(s *Streams, res *compliance.Result) error {
 	}
 	for _, r := range h.Reboot.Reasons {
 		fmt.Fprintf(w, "reboot needed: %s\n", r)
+	}
+	if text := livePatchText(h.Reboot.LivePatch, h.EndedAt); text != "" {
+		fmt.Fprintf(w, "kernel live patching: %s\n", printable(text))
 	}
 	for _, u := range h.Reboot.Services {
 		fmt.Fprintf(w, "restart needed: %s\n", u.Unit)

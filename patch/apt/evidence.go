@@ -45,9 +45,11 @@ func (m *Manager) Evidence(ctx context.Context, _ *patch.Inventory) (compliance.
 	}
 	r.Required = len(r.Reasons) > 0
 	if _, err := fs.Stat(m.cfg.FS, "var/snap/canonical-livepatch"); err == nil && m.cfg.Exec != nil {
-		s, debt := livepatch.Evidence(ctx, livepatch.Node{OS: baseline.Ubuntu, Arch: n.native, Kernel: running, FS: m.cfg.FS, Exec: m.cfg.Exec, Now: time.Now()}, nil)
-		r.LivePatch = s.Report(nil)
-		r.Reasons = append(r.Reasons, debt...)
+		waits := ""
+		if sentence != "" {
+			waits = newest
+		}
+		r.LivePatch = livepatch.Evidence(ctx, livepatch.Node{OS: baseline.Ubuntu, Arch: n.native, Kernel: running, FS: m.cfg.FS, Exec: m.cfg.Exec, Now: time.Now()}, waits)
 	}
 	var err error
 	r.Services, err = system.ReplacedFiles(ctx, m.cfg.FS)

@@ -22,12 +22,6 @@ func PatchState(installed, enabled bool) (state compliance.State, detail string)
 	return "", ""
 }
 
-// NeedsReboot reports whether an install that put in these packages makes a node reboot that reboots after any: live
-// patches alone need none. asOriginal keeps the rule of the AWS service, which reboots after them as well.
-func NeedsReboot(installed []string, asOriginal bool) bool {
-	return slices.ContainsFunc(installed, func(pkg string) bool { return asOriginal || !IsPatch(pkg) })
-}
-
 // Cover says what a newer kernel fixes and live patches do not. Covered is true when nothing remains. A kernel that names
 // no CVE is covered by nothing: what it fixes is not known.
 func Cover(kernel, fixed []string) (covered bool, remaining []string) {
@@ -91,44 +85,93 @@ func remains(cves []string) string {
 // list names the first of many.
 func list(cves []string) string {
 	if len(cves) > 20 {
-		return fmt.Sprintf("%s and %d more", strings.Join(cves[:20], ", "), len(cves)-20)
+		return fmt.Sprintf("%s and %d more", cut(strings.Join(cves[:20], ", ")), len(cves)-20)
 	}
-	return strings.Join(cves, ", ")
+	return cut(strings.Join(cves, ", "))
 }
 
 // Report is the status in the form that results carry. remaining are the CVEs that a reboot into a newer kernel fixes
 // and live patches do not.
 func (s *Status) Report(remaining []string) *compliance.LivePatch {
 	return &compliance.LivePatch{
-		State: string(s.State), System: string(s.System), Kernel: s.Kernel, Effective: s.Effective, Modules: s.Modules, SupportEnd: s.SupportEnd,
-		Detail: s.Detail, CVEs: s.CVEs, Remaining: remaining,
+		State: string(s.State), System: string(s.System), Kernel: cut(s.Kernel), Effective: cut(s.Effective), Modules: first(s.Modules), Service: cut(s.Service),
+		Packages:   first(slices.DeleteFunc(slices.Clone(s.Packages), emptyPatch)),
+		SupportEnd: s.SupportEnd, Detail: cut(s.Detail), CVEs: first(s.CVEs), Remaining: first(remaining),
 	}
 }
 
-// Debt is the sentence about the reboot that a newer kernel waits for, for compliance.Reboot: how long the node is
-// protected without it, and what it is needed for all the same. pending is the newer kernel; empty: there is none, and
-// no sentence either, unless the protection ends.
-func (s *Status) Debt(pending string, remaining []string) string {
-	protected := ""
+// Bounds of what is reported, far beyond what nodes have: tools that print megabytes do not fill the server.
+const (
+	maxReported = 2000
+	maxText     = 1000 // bytes
+)
+
+func first(list []string) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	out := slices.Clone(list[:min(len(list), maxReported)])
+	for i := range out {
+		out[i] = cut(out[i])
+	}
+	return out
+}
+
+func cut(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "..."
+}
+
+// Newer is what a newer kernel would bring that live patches do not. The zero value is none.
+type Newer struct {
+	Version string
+	CVEs    []string // that it fixes and live patches do not
+	Unnamed bool     // its notices name no CVE at all: what it fixes is not known
+}
+
+// Debt is the sentence about the reboot that is owed: how long the node is protected without it, and what it is needed
+// for all the same. waits is the kernel that is installed and not booted, offered the newest that could be installed.
+// Without either there is no sentence, unless the protection ends.
+func (s *Status) Debt(waits, offered Newer) string {
+	day, protected := s.SupportEnd.Format(time.DateOnly), ""
 	switch {
 	case s.State == Expired:
 		protected = "live patches have ended for kernel " + s.Kernel
 	case s.State != Active && s.State != Expiring:
-		protected = ""
+		return ""
+	case s.State == Expiring && len(s.Modules)+len(s.CVEs) == 0: // what is only on protects nothing yet
+		protected = "nothing is live-patched, and live patches end on " + day
 	case s.SupportEnd.IsZero():
 		protected = "protected by live patches"
 	default:
-		protected = "protected until " + s.SupportEnd.Format(time.DateOnly) + " by live patches"
+		protected = "protected until " + day + " by live patches"
 	}
+	parts := []string{protected}
 	switch {
-	case protected == "" || pending == "" && s.State == Active:
-		return ""
-	case pending == "":
-		return protected + "; a newer kernel and a reboot are needed by then"
-	case len(remaining) == 0:
-		return protected + "; kernel " + pending + " waits for a reboot"
+	case waits.Version == "":
+	case len(waits.CVEs) > 0:
+		parts = append(parts, "still needs a reboot into kernel "+waits.Version+" for: "+list(waits.CVEs))
+	case waits.Unnamed:
+		parts = append(parts, "kernel "+waits.Version+" waits for a reboot, and what it fixes is not known")
+	default:
+		parts = append(parts, "kernel "+waits.Version+" waits for a reboot")
 	}
-	return protected + "; still needs a reboot into kernel " + pending + " for: " + list(remaining)
+	beyond := slices.DeleteFunc(slices.Clone(offered.CVEs), func(c string) bool { return slices.Contains(waits.CVEs, c) })
+	if offered.Version != "" && len(beyond) > 0 {
+		parts = append(parts, "still needs kernel "+offered.Version+" and a reboot for: "+list(beyond))
+	}
+	if len(parts) == 1 {
+		switch s.State {
+		case Active:
+			return ""
+		case Expired:
+			return protected + "; a newer kernel and a reboot are needed"
+		}
+		return protected + "; a newer kernel and a reboot are needed by then"
+	}
+	return strings.Join(parts, "; ")
 }
 
 // Memory is what is remembered between scans: kernels that wait for a reboot and count as installed because live patches

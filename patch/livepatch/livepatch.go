@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"oakum.dev/baseline"
+	"oakum.dev/compliance"
 	"oakum.dev/pkgver"
 )
 
@@ -74,6 +75,7 @@ type Status struct {
 	Packages   []string // live patches for the running kernel, name-version-release
 	Others     []string // live patches for other kernels
 	CVEs       []string // that the live patches in force fix, where that is known
+	Service    string   // what loads them at boot: enabled, disabled, ...; empty: not known
 	SupportEnd time.Time
 	Transition bool   // a module is going in or out
 	Detail     string // what is behind the state, in words
@@ -91,7 +93,7 @@ const first414 = "4.14.165-131.185"
 
 // Decide makes the status of what was read.
 func Decide(f *Facts) Status {
-	s := Status{Kernel: f.Kernel, SupportEnd: f.SupportEnd}
+	s := Status{Kernel: f.Kernel, SupportEnd: f.SupportEnd, Service: f.Service}
 	for i := range f.Modules {
 		m := &f.Modules[i]
 		s.Transition = s.Transition || m.Transition
@@ -199,13 +201,14 @@ func (s *Status) running(f *Facts) {
 		s.State, s.Detail = Failed, "the kernel does not use the module "+f.disabledModule()
 	case !f.has("kpatch-runtime") && !f.has("kpatch"):
 		s.State, s.Detail = Available, "kpatch-runtime is not installed"
-	case f.Service == "disabled" || f.Service == "masked":
-		s.State, s.Detail = Available, "kpatch.service is not enabled: what is loaded now is gone after a reboot"
-		if len(s.Modules) > 0 {
-			s.State = Active
-		}
+	case !loaded && !s.atBoot(): // another reboot would not load it
+		s.State, s.Detail = Stale, why+", and kpatch.service, which loads it at boot, is not enabled"
 	case !loaded:
 		s.State, s.Detail = Stale, why
+	case !s.atBoot() && len(s.Modules) > 0:
+		s.State, s.Detail = Active, "kpatch.service is not enabled: what is loaded now is gone after a reboot"
+	case !s.atBoot():
+		s.State, s.Detail = Available, "kpatch.service is not enabled: what is loaded now is gone after a reboot"
 	case len(s.Modules) > 0:
 		s.State = Active
 	case len(s.Others) > 0 && len(s.Packages) == 0:
@@ -216,19 +219,42 @@ func (s *Status) running(f *Facts) {
 	s.expire(f)
 }
 
+// atBoot reports whether live patches come back after a reboot, as far as that is known.
+func (s *Status) atBoot() bool { return s.Service != "disabled" && s.Service != "masked" }
+
 // expire makes a good state one that has an end in sight.
 func (s *Status) expire(f *Facts) {
 	if s.State != Active && s.State != Enabled {
 		return
 	}
 	switch {
-	case f.Ended, !f.SupportEnd.IsZero() && !f.Now.Before(f.SupportEnd.AddDate(0, 0, 1)): // the day itself is covered
+	case f.Ended, over(f.SupportEnd, f.Now):
 		s.State = Expired
 		s.Detail = join("the running kernel gets no more live patches: reboot into a newer one", s.Detail)
-	case !f.SupportEnd.IsZero() && f.SupportEnd.Sub(f.Now) < expiring:
+	case soon(f.SupportEnd, f.Now, expiring):
 		s.State = Expiring
 		s.Detail = join("the running kernel gets no more live patches after "+f.SupportEnd.Format(time.DateOnly), s.Detail)
 	}
+}
+
+// over reports whether the last day with live patches has passed; the day itself is covered.
+func over(end, now time.Time) bool { return !end.IsZero() && !now.Before(end.AddDate(0, 0, 1)) }
+
+// soon reports whether the last day with live patches is nearer than some time.
+func soon(end, now time.Time, within time.Duration) bool {
+	return !end.IsZero() && end.Sub(now) < within
+}
+
+// At is the state of a report at a later time: a kernel's live patches end without anybody looking at the node.
+func At(r *compliance.LivePatch, now time.Time) State {
+	s := State(r.State)
+	switch on := s == Active || s == Enabled || s == Expiring; {
+	case on && over(r.SupportEnd, now):
+		return Expired
+	case on && soon(r.SupportEnd, now, expiring):
+		return Expiring
+	}
+	return s
 }
 
 func join(a, b string) string {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -165,6 +166,14 @@ func TestStates(t *testing.T) {
 		{
 			name: "al2023_package_without_module", os: baseline.AmazonLinux2023, kernel: al2023, packages: append(on, patch57), answers: amazonAnswers(kpatchNone, ""),
 			want: livepatch.Stale, detail: "no module is loaded",
+		},
+		{
+			name: "al2023_not_loaded_and_not_at_boot", os: baseline.AmazonLinux2023, kernel: al2023, packages: append(on, patch57),
+			answers: with(amazonAnswers(kpatchNone, ""), "systemctl is-enabled kpatch.service", "disabled\n", 1), want: livepatch.Stale, detail: "which loads it at boot, is not enabled",
+		},
+		{
+			name: "al2023_active_and_not_at_boot", os: baseline.AmazonLinux2023, kernel: al2023, packages: append(on, patch57), modules: []string{"livepatch_CVE_2022_36946 1 0"},
+			answers: with(amazonAnswers(kpatchAmazon, ""), "systemctl is-enabled kpatch.service", "masked\n", 1), want: livepatch.Active, detail: "gone after a reboot", cves: []string{"CVE-2022-36946"},
 		},
 		{
 			name: "al2023_of_another_kernel", os: baseline.AmazonLinux2023, kernel: al2023, packages: append(on, patch56), answers: amazonAnswers(kpatchOld, ""),
@@ -359,44 +368,110 @@ func TestPatchStateAndReboot(t *testing.T) {
 			t.Errorf("PatchState(%v, %v) = %s, want %s", tc.installed, tc.enabled, got, tc.want)
 		}
 	}
-	live, mixed := []string{"kernel-livepatch-6.1.57-29.131"}, []string{"kernel-livepatch-6.1.57-29.131", "bash"}
-	if livepatch.NeedsReboot(live, false) || !livepatch.NeedsReboot(live, true) || !livepatch.NeedsReboot(mixed, false) || livepatch.NeedsReboot(nil, true) {
-		t.Error("NeedsReboot: live patches alone need none, unless the original's rule is asked for")
-	}
 }
 
+// TestDebt: the sentence names for each CVE the kernel that fixes it, also one that is not installed yet.
 func TestDebt(t *testing.T) {
 	t.Parallel()
 	end := time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)
-	for _, tc := range []struct {
-		s         livepatch.Status
-		pending   string
-		remaining []string
-		want      string
-	}{
-		{livepatch.Status{State: livepatch.Active, SupportEnd: end}, "6.1.60-1", []string{"CVE-2026-3"}, "protected until 2027-02-01 by live patches; still needs a reboot into kernel 6.1.60-1 for: CVE-2026-3"},
-		{livepatch.Status{State: livepatch.Active, SupportEnd: end}, "6.1.60-1", nil, "protected until 2027-02-01 by live patches; kernel 6.1.60-1 waits for a reboot"},
-		{livepatch.Status{State: livepatch.Active}, "6.1.60-1", nil, "protected by live patches; kernel 6.1.60-1 waits for a reboot"},
-		{livepatch.Status{State: livepatch.Active, SupportEnd: end}, "", nil, ""},
-		{livepatch.Status{State: livepatch.Expiring, SupportEnd: end}, "", nil, "protected until 2027-02-01 by live patches; a newer kernel and a reboot are needed by then"},
-		{livepatch.Status{State: livepatch.Expired, Kernel: "k"}, "6.1.60-1", []string{"CVE-1"}, "live patches have ended for kernel k; still needs a reboot into kernel 6.1.60-1 for: CVE-1"},
-		{livepatch.Status{State: livepatch.Available}, "6.1.60-1", nil, ""},
-	} {
-		if got := tc.s.Debt(tc.pending, tc.remaining); got != tc.want {
-			t.Errorf("%s: Debt(%q, %v) =\n%q, want\n%q", tc.s.State, tc.pending, tc.remaining, got, tc.want)
-		}
+	active := livepatch.Status{State: livepatch.Active, SupportEnd: end, Modules: []string{"m"}}
+	in := func(st livepatch.State) livepatch.Status {
+		s := active
+		s.State, s.Kernel = st, "k"
+		return s
 	}
-	s, reasons := livepatch.Evidence(t.Context(), livepatch.Node{
+	none := livepatch.Newer{}
+	for _, tc := range []struct {
+		name           string
+		s              livepatch.Status
+		waits, offered livepatch.Newer
+		want           string
+	}{
+		{"waits_and_fixes_more", active, livepatch.Newer{Version: "6.1.60-1", CVEs: []string{"CVE-2026-3"}}, none, "protected until 2027-02-01 by live patches; still needs a reboot into kernel 6.1.60-1 for: CVE-2026-3"},
+		{"waits_and_is_covered", active, livepatch.Newer{Version: "6.1.60-1"}, none, "protected until 2027-02-01 by live patches; kernel 6.1.60-1 waits for a reboot"},
+		{"waits_and_says_nothing", active, livepatch.Newer{Version: "6.1.60-1", Unnamed: true}, none, "protected until 2027-02-01 by live patches; kernel 6.1.60-1 waits for a reboot, and what it fixes is not known"},
+		{
+			"offered_fixes_more", active, none,
+			livepatch.Newer{Version: "6.1.61-1", CVEs: []string{"CVE-2026-4"}},
+			"protected until 2027-02-01 by live patches; still needs kernel 6.1.61-1 and a reboot for: CVE-2026-4",
+		},
+		{
+			"each_kernel_its_own", active,
+			livepatch.Newer{Version: "6.1.60-1", CVEs: []string{"CVE-2026-3"}},
+			livepatch.Newer{Version: "6.1.61-1", CVEs: []string{"CVE-2026-3", "CVE-2026-4"}},
+			"protected until 2027-02-01 by live patches; still needs a reboot into kernel 6.1.60-1 for: CVE-2026-3; still needs kernel 6.1.61-1 and a reboot for: CVE-2026-4",
+		},
+		{"offered_is_covered", active, none, livepatch.Newer{Version: "6.1.61-1"}, ""},
+		{"no_end_known", livepatch.Status{State: livepatch.Active}, livepatch.Newer{Version: "6.1.60-1"}, none, "protected by live patches; kernel 6.1.60-1 waits for a reboot"},
+		{"nothing_owed", active, none, none, ""},
+		{"ends", in(livepatch.Expiring), none, none, "protected until 2027-02-01 by live patches; a newer kernel and a reboot are needed by then"},
+		{"ends_and_patched_nothing", livepatch.Status{State: livepatch.Expiring, SupportEnd: end}, none, none, "nothing is live-patched, and live patches end on 2027-02-01; a newer kernel and a reboot are needed by then"},
+		{"ended", in(livepatch.Expired), livepatch.Newer{Version: "6.1.60-1", CVEs: []string{"CVE-1"}}, none, "live patches have ended for kernel k; still needs a reboot into kernel 6.1.60-1 for: CVE-1"},
+		{"ended_without_a_newer_kernel", in(livepatch.Expired), none, none, "live patches have ended for kernel k; a newer kernel and a reboot are needed"},
+		{"off", in(livepatch.Available), livepatch.Newer{Version: "6.1.60-1"}, none, ""},
+		{"not_in_force", in(livepatch.Stale), livepatch.Newer{Version: "6.1.60-1"}, none, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			if got := tc.s.Debt(tc.waits, tc.offered); got != tc.want {
+				t.Errorf("Debt(%v, %v) =\n%q, want\n%q", tc.waits, tc.offered, got, tc.want)
+			}
+		})
+	}
+	r := livepatch.Evidence(t.Context(), livepatch.Node{
 		OS: baseline.Ubuntu, Arch: "x86_64", Kernel: ubuntu, FS: sys(), Now: now,
 		Exec: &recorded{answers: map[string]answer{"canonical-livepatch status --format json": {text: canonical}}},
-	}, []livepatch.KernelUpdate{{Version: "5.15.0-119.129", CVEs: []string{"CVE-2024-26581", "CVE-2024-9"}, Installed: true}})
-	want := []string{"protected until 2027-03-07 by live patches; still needs a reboot into kernel 5.15.0-119.129 for: CVE-2024-9"}
-	if diff := cmp.Diff(want, reasons); diff != "" {
-		t.Errorf("Evidence (-want +got):\n%s", diff)
+	}, "5.15.0-119-generic")
+	want := "protected until 2027-03-07 by live patches; kernel 5.15.0-119-generic waits for a reboot, and what it fixes is not known"
+	if r.Debt != want || r.State != "Active" || r.System != "Canonical Livepatch" || len(r.CVEs) != 2 {
+		t.Errorf("Evidence = %+v, want the debt %q", r, want)
 	}
-	r := s.Report([]string{"CVE-2024-9"})
-	if r.State != "Active" || r.System != "Canonical Livepatch" || len(r.CVEs) != 2 || len(r.Remaining) != 1 {
-		t.Errorf("Report = %+v", r)
+}
+
+// TestReportIsBounded: tools that print megabytes do not fill results.
+func TestReportIsBounded(t *testing.T) {
+	t.Parallel()
+	many := slices.Repeat([]string{strings.Repeat("é", 3000)}, 5000)
+	s := livepatch.Status{
+		State: livepatch.Active, Modules: many, CVEs: many, Detail: many[0],
+		Packages: []string{"kernel-livepatch-6.1.57-29.131-1.0-0.amzn2023", "kernel-livepatch-6.1.57-29.131-1.0-2.amzn2023", "odd"},
+	}
+	r := s.Report(many)
+	for _, list := range [][]string{r.Modules, r.CVEs, r.Remaining} {
+		if len(list) != 2000 || len(list[0]) > 1010 || !utf8.ValidString(list[0]) {
+			t.Errorf("%d entries of %d bytes", len(list), len(list[0]))
+		}
+	}
+	if len(r.Detail) > 1010 || !slices.Equal(r.Packages, []string{"kernel-livepatch-6.1.57-29.131-1.0-2.amzn2023", "odd"}) {
+		t.Errorf("detail of %d bytes, packages %v", len(r.Detail), r.Packages)
+	}
+	if d := s.Debt(livepatch.Newer{Version: "6", CVEs: many}, livepatch.Newer{}); len(d) > 1200 {
+		t.Errorf("a debt of %d bytes", len(d))
+	}
+}
+
+// TestAt: what was found ages by itself.
+func TestAt(t *testing.T) {
+	t.Parallel()
+	end := time.Date(2026, 12, 20, 0, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		state livepatch.State
+		days  int // after now, 2026-11-22
+		want  livepatch.State
+	}{
+		{livepatch.Active, 0, livepatch.Active},
+		{livepatch.Active, 14, livepatch.Expiring},
+		{livepatch.Enabled, 28, livepatch.Expiring},
+		{livepatch.Expiring, 29, livepatch.Expired},
+		{livepatch.Stale, 29, livepatch.Stale},
+		{livepatch.Failed, 14, livepatch.Failed},
+	} {
+		if got := livepatch.At(&compliance.LivePatch{State: string(tc.state), SupportEnd: end}, now.AddDate(0, 0, tc.days)); got != tc.want {
+			t.Errorf("%s after %d days is %s, want %s", tc.state, tc.days, got, tc.want)
+		}
+	}
+	if got := livepatch.At(&compliance.LivePatch{State: "Active"}, now); got != livepatch.Active {
+		t.Errorf("without an end: %s", got)
 	}
 }
 

@@ -54,6 +54,19 @@ func Empty(pkg, version string) bool {
 	return v == "1"
 }
 
+// emptyPatch is Empty of a package as name-version-release.
+func emptyPatch(nevr string) bool {
+	for i := len(nevr) - 1; i > 0; i-- { // the name ends before the last dash but one
+		if nevr[i] == '-' {
+			if j := strings.LastIndexByte(nevr[:i], '-'); j > 0 {
+				return Empty(nevr[:j], nevr[j+1:])
+			}
+			return false
+		}
+	}
+	return false
+}
+
 // IsKernel reports whether a package, by its name, is a kernel that a node boots, or a part of one that comes with it.
 func IsKernel(pkg string) bool {
 	for _, k := range []string{"kernel", "kernel-core", "kernel-modules", "kernel-modules-core", "kernel-default", "kernel-azure", "kernel-uek", "kernel-uek-core", "kernel6.12"} {

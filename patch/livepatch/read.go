@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"oakum.dev/baseline"
+	"oakum.dev/compliance"
 	"oakum.dev/patch"
 )
 
@@ -293,26 +294,12 @@ func (f *Facts) suse(ctx context.Context, n Node) {
 	}
 }
 
-// Evidence is Read in the form of an Evidence of a package manager: the report for the result, and the sentence about the
-// reboot, or none. newer are kernels that are newer than the running one. It returns nil where nothing is known of live
-// patching, so that systems without it do not speak of it.
-func Evidence(ctx context.Context, n Node, newer []KernelUpdate) (*Status, []string) {
+// Evidence is Read in the form that the evidence of a package manager has, with the sentence about the reboot. waits is the
+// newest kernel that is installed and not booted, by its version; empty: none. What it fixes is not known where no notices are
+// read, and the sentence says so.
+func Evidence(ctx context.Context, n Node, waits string) *compliance.LivePatch {
 	s := Read(ctx, n)
-	if s.State == Unsupported || s.State == Available && len(s.Modules) == 0 {
-		return &s, nil
-	}
-	pending := ""
-	var remaining []string
-	for _, k := range newer {
-		_, rest := Cover(k.CVEs, s.CVEs)
-		remaining = append(remaining, rest...)
-		if k.Installed {
-			pending = k.Version
-		}
-	}
-	slices.Sort(remaining)
-	if debt := s.Debt(pending, slices.Compact(remaining)); debt != "" {
-		return &s, []string{debt}
-	}
-	return &s, nil
+	r := s.Report(nil)
+	r.Debt = s.Debt(Newer{Version: waits, Unnamed: true}, Newer{})
+	return r
 }

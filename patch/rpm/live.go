@@ -40,7 +40,7 @@ func (r *Reader) livePatches(ctx context.Context, inv *patch.Inventory, now time
 	s := livepatch.Read(ctx, livepatch.Node{OS: r.view.OS, Arch: r.view.Machine, Kernel: running, FS: r.cfg.FS, Exec: r.cfg.Exec, Packages: have, Now: now})
 	live := &patch.LivePatching{Covered: map[string]string{}, Loose: map[string]string{}, IsPatch: livepatch.IsPatch}
 	inv.Packages = slices.DeleteFunc(inv.Packages, func(p patch.Package) bool { return livepatch.IsPatch(p.Name) && !livepatch.Applicable(p.Name, running) })
-	pending := ""
+	var waits, offered livepatch.Newer
 	var remaining []string
 	for i := range inv.Packages {
 		p := &inv.Packages[i]
@@ -65,14 +65,20 @@ func (r *Reader) livePatches(ctx context.Context, inv *patch.Inventory, now time
 			} else {
 				remaining = append(remaining, verdict.Remaining...)
 			}
-			if v.Order == 0 {
-				pending = v.Text[strings.IndexByte(v.Text, ':')+1:]
+			switch { // several packages make one kernel
+			case v.Order == 0:
+				waits = livepatch.Newer{Version: v.Text[strings.IndexByte(v.Text, ':')+1:], CVEs: append(waits.CVEs, verdict.Remaining...), Unnamed: len(cves) == 0}
+			case v.Order > 0 && v.Offered:
+				offered = livepatch.Newer{Version: v.Text[strings.IndexByte(v.Text, ':')+1:], CVEs: append(offered.CVEs, verdict.Remaining...)}
 			}
 		}
 	}
-	slices.Sort(remaining)
-	remaining = slices.Compact(remaining)
-	live.Report, live.Debt = s.Report(remaining), s.Debt(pending, remaining)
+	for _, list := range []*[]string{&remaining, &waits.CVEs, &offered.CVEs} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	live.Report = s.Report(remaining)
+	live.Report.Debt = s.Debt(waits, offered)
 	inv.LivePatching, r.live = live, &lived{live}
 }
 

@@ -49,11 +49,26 @@ func TestLivePatchedKernel(t *testing.T) {
 		installed bool // the newer kernel is on the disk, and waits for a reboot
 		state     compliance.State
 		reason    string
+		debt      string
 	}{
-		{"covered", []string{"CVE-2026-1"}, false, compliance.Installed, patch.ReasonLivePatched},
-		{"fixes_more", []string{"CVE-2026-1", "CVE-2026-2"}, false, compliance.Missing, ""},
-		{"covered_and_waiting", []string{"CVE-2026-1"}, true, compliance.Installed, ""},
-		{"waiting", []string{"CVE-2026-2"}, true, compliance.InstalledPendingReboot, ""},
+		{"covered", []string{"CVE-2026-1"}, false, compliance.Installed, patch.ReasonLivePatched, ""},
+		{
+			"fixes_more",
+			[]string{"CVE-2026-1", "CVE-2026-2"},
+			false, compliance.Missing, "",
+			"protected until 2027-01-22 by live patches; still needs kernel 6.1.61-85.141.amzn2023 and a reboot for: CVE-2026-2",
+		},
+		{"covered_and_waiting", []string{"CVE-2026-1"}, true, compliance.Installed, "", "protected until 2027-01-22 by live patches; kernel 6.1.61-85.141.amzn2023 waits for a reboot"},
+		{
+			"waiting",
+			[]string{"CVE-2026-2"},
+			true, compliance.InstalledPendingReboot, "",
+			"protected until 2027-01-22 by live patches; still needs a reboot into kernel 6.1.61-85.141.amzn2023 for: CVE-2026-2",
+		},
+		{
+			"waiting_without_cves", nil, true, compliance.InstalledPendingReboot, "",
+			"protected until 2027-01-22 by live patches; kernel 6.1.61-85.141.amzn2023 waits for a reboot, and what it fixes is not known",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -91,7 +106,7 @@ func TestLivePatchedKernel(t *testing.T) {
 			if !found || (len(targets) > 0) != (tc.state == compliance.Missing) {
 				t.Errorf("found %v, targets %v", found, targets)
 			}
-			if lp := inv.LivePatching.Report; lp == nil || lp.State != "Active" || lp.Kernel != running {
+			if lp := inv.LivePatching.Report; lp == nil || lp.State != "Active" || lp.Kernel != running || lp.Debt != tc.debt {
 				t.Errorf("report %+v", lp)
 			}
 		})
