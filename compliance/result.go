@@ -2,7 +2,9 @@ package compliance
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"oakum.dev/baseline"
@@ -76,15 +78,35 @@ type LivePatch struct {
 	System     string    `json:"system,omitempty"` // whose live patching it is
 	Kernel     string    `json:"kernel"`           // the running one, uname -r
 	Effective  string    `json:"effective,omitempty"`
-	Modules    []string  `json:"modules,omitempty"`  // that are in force
-	Packages   []string  `json:"packages,omitempty"` // live patches for the running kernel that are installed, and not only the empty first one
-	Service    string    `json:"service,omitempty"`  // what loads them at boot: enabled, disabled, ...; empty: not known
+	Modules    []string  `json:"modules,omitempty"`    // that are in force
+	Packages   []string  `json:"packages,omitempty"`   // live patches for the running kernel that are installed, and not only the empty first one
+	Service    string    `json:"service,omitempty"`    // what loads them at boot: enabled, disabled, ...; empty: not known
+	Transition bool      `json:"transition,omitempty"` // a module is going in or out
 	SupportEnd time.Time `json:"supportEnd,omitzero"`
 	Detail     string    `json:"detail,omitempty"`
 	CVEs       []string  `json:"cves,omitempty"`      // that are fixed in the running kernel
 	Remaining  []string  `json:"remaining,omitempty"` // that only a newer kernel fixes, after a reboot
 	// Debt is the sentence about the reboot that is due all the same; empty: none is.
 	Debt string `json:"debt,omitempty"`
+	// Lost are the modules that were in force on this kernel before the node was started again, and are not any more
+	// although their live patches are installed.
+	Lost []string `json:"lost,omitempty"`
+}
+
+// Alarm is the sentence about modules that a reboot took away, and why; empty: nothing was lost.
+func (l *LivePatch) Alarm() string {
+	if l == nil || len(l.Lost) == 0 {
+		return ""
+	}
+	text := "the reboot has taken live patches out of the running kernel: " + strings.Join(l.Lost[:min(len(l.Lost), 5)], ", ")
+	if more := len(l.Lost) - 5; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	switch l.Service {
+	case "disabled", "masked":
+		return text + "; kpatch.service, which loads them at boot, is not enabled"
+	}
+	return text
 }
 
 // Service is a unit whose processes still use files that were replaced.

@@ -166,6 +166,7 @@ func (s *sight) report(ctx context.Context, started time.Time, operation string)
 	if lp := s.inv.LivePatching; lp != nil {
 		res.Header.Reboot.LivePatch = lp.Report
 	}
+	s.state.observe(res.Header.Reboot.LivePatch, e.BootID)
 	if len(s.j.Pending) > 0 {
 		res.Header.Reboot.Reasons = append(res.Header.Reboot.Reasons, "patches were installed without the reboot that they wait for")
 	}

@@ -23,6 +23,33 @@ type State struct {
 	Pending      []string  `json:"pending,omitempty"`
 	// Fetched are the instants at which each repository was last fetched or confirmed, by its address and suite.
 	Fetched map[string]time.Time `json:"fetched,omitempty"`
+	// Live are the live patches that were last in force; nil: none.
+	Live *liveMemory `json:"livePatches,omitempty"`
+}
+
+// liveMemory is what was in force on which kernel during which boot.
+type liveMemory struct {
+	BootID  string   `json:"bootId"`
+	Kernel  string   `json:"kernel"`
+	Modules []string `json:"modules"`
+}
+
+// observe sets what lp has lost since the node was started again, and remembers what is in force now. What was lost stays
+// so until a module is in force again, another kernel runs, or the live patches are gone: then nothing is expected any more.
+// Services that bring their patches themselves, without packages, are not watched: they do so some time after the boot.
+func (s *State) observe(lp *compliance.LivePatch, bootID string) {
+	was := s.Live
+	s.Live = nil
+	switch {
+	case lp == nil || bootID == "":
+	case lp.Transition: // what is in force is known when it has ended
+		s.Live = was
+	case len(lp.Modules) > 0:
+		s.Live = &liveMemory{bootID, lp.Kernel, lp.Modules}
+	case was == nil || was.Kernel != lp.Kernel || was.BootID == bootID || len(lp.Packages) == 0:
+	default:
+		lp.Lost, s.Live = was.Modules, was
+	}
 }
 
 // confirm notes which repositories a refresh has confirmed, and says of the others when that was so last.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -39,4 +40,11 @@ func livePatchText(lp *compliance.LivePatch, now time.Time) string {
 		}
 	}
 	return string(state) + strings.Replace(says, "; ", ": ", 1)
+}
+
+// warnLost warns of live patches that a reboot took away.
+func warnLost(s *Streams, res *compliance.Result) {
+	if alarm := res.Header.Reboot.LivePatch.Alarm(); alarm != "" {
+		fmt.Fprintf(s.Err, "oakum: warning: %s\n", printable(alarm))
+	}
 }

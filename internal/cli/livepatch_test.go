@@ -47,6 +47,7 @@ func TestRebootDebtIsShown(t *testing.T) {
 	h := testHeader()
 	h.Reboot = compliance.Reboot{LivePatch: &compliance.LivePatch{
 		State: "Active", SupportEnd: noon.AddDate(0, 2, 0), Debt: "protected until 2027-01-22 by live patches; still needs kernel 6.1.60-1 and a reboot for: CVE-2026-3 \x1b[2J",
+		Lost: []string{"livepatch_x"}, Service: "disabled",
 	}}
 	var node bytes.Buffer
 	nodes := testNodes()
@@ -58,6 +59,10 @@ func TestRebootDebtIsShown(t *testing.T) {
 	}
 	if err := writeScanJSON(&Streams{Out: &doc}, res); err != nil {
 		t.Fatal(err)
+	}
+	const alarm = "Warning: the reboot has taken live patches out of the running kernel: livepatch_x; kpatch.service, which loads them at boot, is not enabled"
+	if !strings.Contains(node.String(), alarm) {
+		t.Errorf("the node's page does not warn:\n%s", node.String())
 	}
 	for name, out := range map[string]string{"node": node.String(), "table": table.String(), "json": doc.String()} {
 		if !strings.Contains(out, "protected until 2027-01-22 by live patches; still needs kernel 6.1.60-1 and a reboot for: CVE-2026-3") || strings.Contains(out, "\x1b") {

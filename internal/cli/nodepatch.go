@@ -205,6 +205,7 @@ func begunSnapshot(stateDir, command, step string) string {
 
 // tell prints a result and delivers it.
 func (o *nodePatch) tell(ctx context.Context, s, talk *Streams, node *agent.Node, res *compliance.Result, override *ssm.BaselineOverride) error {
+	warnLost(talk, res)
 	for _, d := range res.Header.Degraded {
 		fmt.Fprintf(talk.Err, "oakum: warning: %s\n", d)
 	}

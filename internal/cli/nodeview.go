@@ -124,6 +124,9 @@ func writeNode(w io.Writer, n *oakum.Node, h *compliance.Header, items []oakum.P
 			c.InstalledPendingReboot, c.InstalledRejected, c.Installed, c.InstalledOther),
 		"  Not compliant", fmt.Sprintf("%d critical, %d security, %d other", c.CriticalNonCompliant, c.SecurityNonCompliant, c.OtherNonCompliant),
 		"  Reboot", reboot, "  Kernel", kernel, "  Live patching", livePatchText(h.Reboot.LivePatch, now), "  Restart needed", serviceNames(h.Reboot.Services), "  Other updaters", strings.Join(h.Updaters, ", "))...)
+	if alarm := h.Reboot.LivePatch.Alarm(); alarm != "" {
+		fmt.Fprintf(w, "  Warning: %s\n", printable(alarm))
+	}
 	for _, d := range h.Degraded {
 		fmt.Fprintf(w, "  Degraded: %s\n", printable(d))
 	}

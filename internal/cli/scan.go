@@ -136,6 +136,7 @@ func runScan(ctx context.Context, s *Streams, o *scanOptions) error {
 	if !req.Refresh {
 		sayAge(s, res, engine.Now())
 	}
+	warnLost(s, res)
 	for _, d := range res.Header.Degraded {
 		fmt.Fprintf(s.Err, "oakum: warning: %s\n", d)
 	}

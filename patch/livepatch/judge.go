@@ -96,7 +96,7 @@ func (s *Status) Report(remaining []string) *compliance.LivePatch {
 	return &compliance.LivePatch{
 		State: string(s.State), System: string(s.System), Kernel: cut(s.Kernel), Effective: cut(s.Effective), Modules: first(s.Modules), Service: cut(s.Service),
 		Packages:   first(slices.DeleteFunc(slices.Clone(s.Packages), emptyPatch)),
-		SupportEnd: s.SupportEnd, Detail: cut(s.Detail), CVEs: first(s.CVEs), Remaining: first(remaining),
+		Transition: s.Transition, SupportEnd: s.SupportEnd, Detail: cut(s.Detail), CVEs: first(s.CVEs), Remaining: first(remaining),
 	}
 }
 
