@@ -409,7 +409,7 @@ func TestInventory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	run(t, registered(t, f), func(c *Config) { c.System.Root = root })
+	run(t, registered(t, f), func(c *Config) { c.System.Root, c.System.GOOS = root, "linux" })
 	b, _ := document.LookupBuiltin(document.GatherSoftwareInventory)
 	gather := func(command string) map[string]map[string]any {
 		f.with(func() { f.inventories = nil })
@@ -436,7 +436,7 @@ func TestInventory(t *testing.T) {
 	if diff := cmp.Diff(want, app); diff != "" || first["AWS:Application"]["SchemaVersion"] != "1.1" {
 		t.Error(diff)
 	}
-	if len(first) != 3 || first["AWS:Network"] != nil {
+	if len(first) != 4 || first["AWS:Network"] != nil || first["Custom:KernelLivePatch"] == nil {
 		t.Errorf("types %v", slices.Collect(keys(first)))
 	}
 	details := first["AWS:InstanceDetailedInformation"]["Content"].([]any)[0].(map[string]any)

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"oakum.dev/awserr"
 	"oakum.dev/document"
 	"oakum.dev/patch/journal"
+	"oakum.dev/patch/livepatch"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ssm"
 )
@@ -35,7 +37,7 @@ var inventoryTypes = []inventoryType{
 // report at once, and send it in one call.
 func (r *stepRun) inventory(ctx context.Context) (outcome, error) {
 	a := r.command.agent
-	items := a.gather(r.step.Properties[0])
+	items := a.gather(ctx, r.step.Properties[0])
 	if !wait(ctx, a.sys.jitter(a.timing.InventoryWait)) {
 		return outcome{}, ctx.Err()
 	}
@@ -53,7 +55,7 @@ func (r *stepRun) inventory(ctx context.Context) (outcome, error) {
 	return outcome{status: document.Success}, nil
 }
 
-func (a *Agent) gather(inputs map[string]any) []ssm.InventoryItem {
+func (a *Agent) gather(ctx context.Context, inputs map[string]any) []ssm.InventoryItem {
 	capture := a.sys.Now().UTC().Format(time.RFC3339)
 	var items []ssm.InventoryItem
 	add := func(name, version string, content []map[string]string) {
@@ -63,14 +65,30 @@ func (a *Agent) gather(inputs map[string]any) []ssm.InventoryItem {
 		hash := contentHash(content)
 		items = append(items, ssm.InventoryItem{TypeName: &name, SchemaVersion: &version, CaptureTime: &capture, ContentHash: &hash, Content: content})
 	}
+	var apps []map[string]string
 	for _, t := range inventoryTypes {
 		if document.Text(inputs[t.input]) == "Enabled" {
-			add(t.name, t.version, t.gather(a))
+			content := t.gather(a)
+			if t.input == "applications" {
+				apps = content
+			}
+			add(t.name, t.version, content)
 		}
 	}
 	if document.Text(inputs["customInventory"]) == "Enabled" {
-		for _, c := range a.customInventory() {
+		custom := a.customInventory()
+		for _, c := range custom {
 			add(c.TypeName, c.SchemaVersion, c.Content)
+		}
+		// An operator's own data goes first: of the same name, and where a node has as many custom types as it may.
+		own := slices.ContainsFunc(custom, func(c customItem) bool { return c.TypeName == livepatch.InventoryType })
+		if !own && len(custom) < maxCustomTypes {
+			if apps == nil {
+				apps = a.applications()
+			}
+			if content := a.livePatch(ctx, apps); content != nil {
+				add(livepatch.InventoryType, livepatch.InventoryVersion, content)
+			}
 		}
 	}
 	return items
@@ -124,6 +142,10 @@ func (a *Agent) putInventory(ctx context.Context, items []ssm.InventoryItem) (se
 	return sent, journal.WriteFile(path, b, 0o600)
 }
 
+// maxCustomTypes is how many custom types the server takes of a node.
+// Source: AWS Systems Manager endpoints and quotas, "Inventory".
+const maxCustomTypes = 20
+
 type customItem struct {
 	TypeName, SchemaVersion string
 	Content                 []map[string]string
@@ -139,7 +161,7 @@ func (a *Agent) customInventory() []customItem {
 	}
 	var items []customItem
 	for _, e := range entries {
-		if len(items) == 20 || !strings.HasSuffix(e.Name(), ".json") {
+		if len(items) == maxCustomTypes || !strings.HasSuffix(e.Name(), ".json") {
 			continue
 		}
 		b, err := os.ReadFile(filepath.Join(dir, e.Name()))

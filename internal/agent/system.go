@@ -16,6 +16,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"oakum.dev/patch"
 )
 
 // System is what the agent takes from its machine: clock, randomness, environment and reboot. RealSystem is the
@@ -33,6 +35,7 @@ type System struct {
 	BootID     func() string // changes with every boot; "" if the machine has none
 	MachineID  func() string // nil: that of /etc/machine-id
 	Reboot     func(context.Context) error
+	Exec       patch.Exec // starts the tools that inventory asks; nil: it reads files only
 }
 
 // RealSystem returns the machine the process runs on.
@@ -43,7 +46,7 @@ func RealSystem() *System {
 	}
 	s := &System{
 		Now: time.Now, Rand: rand.Reader, Environ: os.Environ(), Proxy: http.ProxyFromEnvironment,
-		Executable: exe, Root: "/", UID: effectiveUID(), GOOS: runtime.GOOS,
+		Executable: exe, Root: "/", UID: effectiveUID(), GOOS: runtime.GOOS, Exec: patch.OSExec{},
 	}
 	s.Hostname = func() string {
 		name, err := os.Hostname()
