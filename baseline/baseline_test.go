@@ -293,6 +293,16 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	if !got.EvaluatedAt.Equal(want.EvaluatedAt) || got.PatchGroup != "web" {
 		t.Errorf("ParseSnapshot = %+v", got)
 	}
+	if strings.Contains(string(b), "compat") || got.LivePatchReboot {
+		t.Errorf("a snapshot without compatibility settings has some: %s", b)
+	}
+	want.LivePatchReboot = true
+	if b, err = want.Encode(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = baseline.ParseSnapshot(b); err != nil || !got.LivePatchReboot {
+		t.Errorf("compat.livepatchReboot is lost: %s, %v", b, err)
+	}
 	if _, err := baseline.ParseSnapshot([]byte(`{}`)); err == nil {
 		t.Error("an empty snapshot parses")
 	}

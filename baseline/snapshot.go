@@ -19,6 +19,8 @@ type Snapshot struct {
 	RequiredFeatures         []string
 	CreatedAt, ModifiedAt    time.Time // of the baseline
 	EvaluatedAt              time.Time // zero in foreign snapshots: now is used
+	// LivePatchReboot keeps AWS's rule for RebootOption=RebootIfNeeded: live patches alone reboot a node as well.
+	LivePatchReboot bool
 }
 
 // SnapshotPatch is an approved update of a Windows snapshot.
@@ -42,6 +44,12 @@ type snapshotJSON struct {
 	RequiredFeatures         []string        `json:"requiredFeatures"`
 	EvaluatedAt              *time.Time      `json:"evaluatedAt,omitempty"`
 	SchemaVersion            int             `json:"schemaVersion,omitempty"`
+	Compat                   compatJSON      `json:"compat,omitzero"`
+}
+
+// compatJSON is where the nodes are to do as AWS does and Oakum otherwise does not.
+type compatJSON struct {
+	LivePatchReboot bool `json:"livepatchReboot,omitempty"`
 }
 
 type baselineJSON struct {
@@ -103,7 +111,7 @@ func (s *Snapshot) Encode() ([]byte, error) {
 			AvailableSecurityUpdates: b.AvailableSecurityUpdates,
 		},
 		Patches: orEmpty(s.Patches), EnableApplicationPatches: s.EnableApplicationPatches, RequiredFeatures: orEmpty(s.RequiredFeatures),
-		SchemaVersion: SnapshotSchema,
+		SchemaVersion: SnapshotSchema, Compat: compatJSON{LivePatchReboot: s.LivePatchReboot},
 	}
 	if b.RejectedPatchesAction != "" {
 		doc.PatchBaseline.RejectedPatchesAction = b.RejectedPatchesAction
@@ -147,6 +155,7 @@ func ParseSnapshot(b []byte) (*Snapshot, error) {
 	s := &Snapshot{
 		AccountID: p.AccountID, Patches: doc.Patches, EnableApplicationPatches: doc.EnableApplicationPatches, RequiredFeatures: doc.RequiredFeatures,
 		CreatedAt: instant(p.CreatedTime), ModifiedAt: instant(p.ModifiedTime),
+		LivePatchReboot: doc.Compat.LivePatchReboot,
 		Baseline: Baseline{
 			BaselineID: p.BaselineID, OperatingSystem: p.OperatingSystem, Name: p.Name, Description: p.Description,
 			GlobalFilters: filtersIn(p.GlobalFilters), ApprovedPatches: p.ApprovedPatches,

@@ -68,7 +68,9 @@ func (w *work) finish(ctx context.Context, r *liveRun, started time.Time, leftov
 // waits for a reboot. Source: AWS Systems Manager User Guide, "RebootOption"; design decision D9a for ours.
 func (w *work) decide(ctx context.Context, r *liveRun, after *sight, changed []Change, stopped bool, started time.Time) (reboot bool, err error) {
 	e, option := w.e, w.req.RebootOption
-	changed = after.inv.LivePatching.counting(changed)
+	if !w.req.LivePatchReboot || option != RebootIfNeeded { // they are in force without a reboot
+		changed = after.inv.LivePatching.counting(changed)
+	}
 	waits := true // for a reboot, until one happens
 	switch {
 	case stopped:

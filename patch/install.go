@@ -48,6 +48,8 @@ type InstallRequest struct {
 	ListName string                // where it came from
 	Step     string                // of the document, when a command asks: its run is taken up after a crash
 	Deadline time.Time             // no transaction is begun shortly before or after it; zero: none
+	// LivePatchReboot keeps AWS's rule for RebootIfNeeded: live patches count like every other patch.
+	LivePatchReboot bool
 }
 
 // Progress is where an install stands.

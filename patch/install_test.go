@@ -122,6 +122,41 @@ func stateOf(res *compliance.Result, name string) compliance.State {
 	return ""
 }
 
+// TestLivePatchesRebootNothing: an install of live patches alone does not reboot the node, unless AWS's rule is asked for,
+// and then only with RebootIfNeeded.
+func TestLivePatchesRebootNothing(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		option string
+		asAWS  bool
+		others bool // patches that are no live patches were installed as well
+		reboot bool
+	}{
+		{"live_patches_alone", patch.RebootIfNeeded, false, false, false},
+		{"as_aws", patch.RebootIfNeeded, true, false, true},
+		{"with_others", patch.RebootIfNeeded, false, true, true},
+		{"never_as_aws", patch.NoReboot, true, false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			e, m, req := installer(t)
+			m.inv.LivePatching = &patch.LivePatching{IsPatch: func(name string) bool { return !tc.others || name == "openssl" }}
+			req.RebootOption, req.LivePatchReboot = tc.option, tc.asAWS
+			in, err := e.Install(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if in.Reboot != tc.reboot || len(in.Run.Changed) != 3 {
+				t.Errorf("reboot %v after %d changes, want %v after 3", in.Reboot, len(in.Run.Changed), tc.reboot)
+			}
+			if n := in.Result.Header.Counts.InstalledPendingReboot; n != 0 {
+				t.Errorf("%d live patches wait for a reboot", n)
+			}
+		})
+	}
+}
+
 // TestRebootIsAskedForAgain stops a run after it has decided to reboot and before it could say so: what is started to
 // finish it asks once more, and after that says that there was none.
 func TestRebootIsAskedForAgain(t *testing.T) {

@@ -64,7 +64,9 @@ func TestLivePatchInventory(t *testing.T) {
 		{"amazon", amazon, nil, "linux", map[string]any{"customInventory": "Enabled"}, []map[string]string{active}},
 		{"with_applications", amazon, nil, "linux", map[string]any{"customInventory": "Enabled", "applications": "Enabled"}, []map[string]string{active}},
 		{
-			"debian", map[string]string{"etc/os-release": "NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n", "proc/sys/kernel/osrelease": "6.1.0-1-amd64\n"}, nil, "linux",
+			"debian",
+			map[string]string{"etc/os-release": "NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n", "proc/sys/kernel/osrelease": "6.1.0-1-amd64\n"},
+			nil, "linux",
 			map[string]any{"customInventory": "Enabled"},
 			[]map[string]string{{"State": "Unsupported", "Kernel": "6.1.0-1-amd64", "Detail": "there are no live patches for this system"}},
 		},

@@ -28,6 +28,8 @@ type installOptions struct {
 	list     string
 	dryRun   bool
 	restarts bool
+	// livePatchReboot reboots after live patches alone too.
+	livePatchReboot bool
 }
 
 // rebootFlags are the values of --reboot.
@@ -55,6 +57,7 @@ Exit codes: 0 compliant, 3 not compliant, 4 not compliant only because a reboot 
 	f.StringVar(&o.baseline, "baseline", "", "predefined baseline `NAME`, or a file in the JSON of get-patch-baseline (default: the predefined one)")
 	f.StringVar(&o.list, "install-override-list", "", "install what this `FILE` lists (YAML) in place of what the baseline approves")
 	f.StringVar(&o.reboot, "reboot", "Never", "IfNeeded reboots when anything was installed, IfRequired on evidence only, Never not at all")
+	f.BoolVar(&o.livePatchReboot, "compat-livepatch-reboot", false, "with --reboot IfNeeded, "+strings.Replace(livePatchRebootUsage, " with RebootIfNeeded", "", 1))
 	f.BoolVar(&o.restarts, "restart-services", false, "restart services that use replaced files, and look whether they live")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show the plan, and change nothing but the package lists")
 	f.BoolVar(&o.noRefresh, "no-refresh", false, "go by the metadata on the disk as it is")
@@ -81,6 +84,8 @@ func runInstall(ctx context.Context, s *Streams, o *installOptions) error {
 	switch {
 	case !ok:
 		return usage("--reboot is IfNeeded, IfRequired or Never, not %q", o.reboot)
+	case o.livePatchReboot && option != patch.RebootIfNeeded:
+		return usage("--compat-livepatch-reboot goes with --reboot IfNeeded")
 	case o.restarts && option != patch.NoReboot:
 		return usage("--restart-services goes in place of a reboot: leave out --reboot %s", o.reboot)
 	case o.output != "table" && o.output != "json" && o.output != "csv":
@@ -99,7 +104,7 @@ func runInstall(ctx context.Context, s *Streams, o *installOptions) error {
 	scanMemory(engine.Manager.Name())
 	show := &installProgress{s: s, live: isTerminal(s.Err)}
 	engine.Progress = show.show
-	req := patch.InstallRequest{ScanRequest: patch.ScanRequest{RebootOption: option, Refresh: !o.noRefresh, Record: true}}
+	req := patch.InstallRequest{ScanRequest: patch.ScanRequest{RebootOption: option, Refresh: !o.noRefresh, Record: true}, LivePatchReboot: o.livePatchReboot}
 	if req.Baseline, req.EvaluatedAt, err = chooseBaseline(o.baseline, platform); err != nil {
 		return failed(err)
 	}

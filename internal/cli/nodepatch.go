@@ -172,7 +172,7 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 	}
 	if o.operation == "Install" {
 		req.RebootOption = cmp.Or(req.RebootOption, patch.RebootIfNeeded)
-		return o.install(ctx, s, talk, node, engine, req, override)
+		return o.install(ctx, s, talk, node, engine, patch.InstallRequest{ScanRequest: req, LivePatchReboot: snap.LivePatchReboot}, override)
 	}
 	res, err := engine.Scan(ctx, req)
 	if err != nil {
@@ -225,8 +225,8 @@ func (o *nodePatch) tell(ctx context.Context, s, talk *Streams, node *agent.Node
 
 // install runs Operation=Install and ends with the step's exit code: 194 asks the agent for a reboot, after which the
 // step runs again and finishes.
-func (o *nodePatch) install(ctx context.Context, s, talk *Streams, node *agent.Node, engine *patch.Engine, scan patch.ScanRequest, override *ssm.BaselineOverride) error {
-	req := patch.InstallRequest{ScanRequest: scan, Step: os.Getenv("OAKUM_STEP"), Deadline: stepDeadline()}
+func (o *nodePatch) install(ctx context.Context, s, talk *Streams, node *agent.Node, engine *patch.Engine, req patch.InstallRequest, override *ssm.BaselineOverride) error {
+	req.Step, req.Deadline = os.Getenv("OAKUM_STEP"), stepDeadline()
 	if o.installList != "" {
 		b, err := fetchObject(ctx, node, o.installList)
 		if err != nil {

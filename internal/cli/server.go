@@ -13,12 +13,15 @@ import (
 	"oakum.dev/internal/server"
 )
 
+// livePatchRebootUsage says what --compat-livepatch-reboot does, for the fleet of a server and for one machine.
+const livePatchRebootUsage = "reboot with RebootIfNeeded also when only kernel live patches were installed, as AWS does"
+
 // serverFlags are the flags that oakum server and oakum up share.
 type serverFlags struct {
 	configFile                                                       string
 	dataDir, databaseURL, account, region, tlsCert, tlsKey, logLevel string
 	listen, proxies                                                  []string
-	insecure, printConfig                                            bool
+	insecure, printConfig, livePatchReboot                           bool
 }
 
 // register makes the flags; resolve gives them their values of the environment and the configuration file.
@@ -35,6 +38,7 @@ func (f *serverFlags) register(cmd *cobra.Command, dataDir, listen, logLevel str
 	fl.BoolVar(&f.insecure, "insecure-http", false, "allow http:// on other than loopback addresses")
 	fl.StringSliceVar(&f.proxies, "behind-proxy", nil, "`ADDRESS` or network of a proxy whose X-Forwarded headers are believed; may be repeated")
 	fl.Lookup("behind-proxy").NoOptDefVal = "127.0.0.0/8,::1/128"
+	fl.BoolVar(&f.livePatchReboot, "compat-livepatch-reboot", false, livePatchRebootUsage)
 	fl.StringVar(&f.logLevel, "log-level", logLevel, "debug, info, warn or error")
 	fl.BoolVar(&f.printConfig, "print-config", false, "print every setting with where it comes from, and end")
 }
@@ -74,7 +78,7 @@ func (f *serverFlags) config(log *slog.Logger) (server.Config, error) {
 	}
 	return server.Config{
 		DataDir: dir, Listen: f.listen, InsecureHTTP: f.insecure, TLSCert: f.tlsCert, TLSKey: f.tlsKey, DatabaseURL: f.databaseURL, Account: f.account,
-		Region: f.region, BehindProxy: f.proxies, Version: Version, Binary: self, Log: log,
+		Region: f.region, BehindProxy: f.proxies, CompatLivePatchReboot: f.livePatchReboot, Version: Version, Binary: self, Log: log,
 	}, nil
 }
 

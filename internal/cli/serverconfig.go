@@ -18,7 +18,7 @@ import (
 // serverSettings are the flags that can be given in the environment and in the configuration file too, by the same
 // names.
 var serverSettings = []string{
-	"account-id", "behind-proxy", "data-dir", "database-url", "insecure-http", "listen", "log-level", "region", "tls-cert", "tls-key",
+	"account-id", "behind-proxy", "compat-livepatch-reboot", "data-dir", "database-url", "insecure-http", "listen", "log-level", "region", "tls-cert", "tls-key",
 }
 
 // maxConfigFile is far more than every setting together needs.

@@ -50,6 +50,10 @@ type Service struct {
 	random   io.Reader
 	now      func() time.Time
 	linkKey  []byte // signs the links to snapshots
+
+	// LivePatchReboot is put into new snapshots: nodes reboot as with AWS after an install of live patches alone. It is
+	// set before the service is used.
+	LivePatchReboot bool
 }
 
 // New returns the service. linkKey signs the links under which nodes fetch snapshots.

@@ -107,6 +107,7 @@ func (s *Service) freeze(tx *store.Tx, sc store.Scope, group string, where basel
 	}
 	snap := baseline.Snapshot{
 		AccountID: sc.Account, Baseline: *b, PatchGroup: group, CreatedAt: row.CreatedAt, ModifiedAt: row.ModifiedAt, EvaluatedAt: tx.Now(),
+		LivePatchReboot: s.LivePatchReboot,
 	}
 	body, err := snap.Encode()
 	if err != nil {

@@ -16,8 +16,11 @@ type Config struct {
 	Account      string // 12 digits
 	Region       string // of what the server makes itself, such as the first activation
 	BehindProxy  []string
-	Version      string
-	Binary       string // path of this program, for nodes to install
+	// CompatLivePatchReboot keeps AWS's rule that RebootIfNeeded reboots a node after any installed patch: also when
+	// only kernel live patches were installed.
+	CompatLivePatchReboot bool
+	Version               string
+	Binary                string // path of this program, for nodes to install
 
 	Log *slog.Logger
 	Now func() time.Time

@@ -261,6 +261,7 @@ func (s *Server) build(ctx context.Context) error {
 	s.commands = command.New(s.store, pages, rand.Reader, now, s.log)
 	s.reports = report.New(s.store, pages, s.nodes, now)
 	s.baselines = patchbaseline.New(s.store, pages, s.nodes, linkKey, rand.Reader, now)
+	s.baselines.LivePatchReboot = s.cfg.CompatLivePatchReboot
 	s.hub = channel.NewHub(s.commands, s.nodes.Seen, now, s.log)
 	s.commands.Wake, s.commands.Connected = s.hub.Wake, s.connected
 	s.nodes.OnDeregister = s.hub.Drop

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"oakum.dev/baseline"
 	"oakum.dev/internal/oakumtest/servertest"
+	"oakum.dev/internal/server"
 	"oakum.dev/internal/store"
 	"oakum.dev/wire/ssm"
 )
@@ -122,4 +124,35 @@ func TestNodeIdsAreNeverUsedAgain(t *testing.T) {
 			t.Errorf("a deregistered node's heartbeat: %v", err)
 		}
 	})
+}
+
+// TestLivePatchRebootReachesNodes: what the server is told about reboots after live patches is in the snapshots that nodes
+// install by, and in none by default.
+func TestLivePatchRebootReachesNodes(t *testing.T) {
+	t.Parallel()
+	for name, on := range map[string]bool{"default": false, "as_aws": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			srv, err := server.New(t.Context(), server.Config{DataDir: dir, Listen: []string{"http://127.0.0.1:0"}, Version: "test", CompatLivePatchReboot: on})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+			done := make(chan error, 1)
+			go func() { done <- srv.Run(ctx) }()
+			t.Cleanup(func() {
+				stop()
+				try(t, <-done)
+			})
+			s := servertest.Attach(t, srv.Addresses()[0], dir)
+			n := s.Nodes(1)[0]
+			try(t, n.Heartbeat(t.Context()))
+			_, body := fetch(t, snapshotLink(t, s, n, "11111111-2222-4333-8444-555555555555"))
+			snap, err := baseline.ParseSnapshot([]byte(body))
+			if err != nil || snap.LivePatchReboot != on {
+				t.Errorf("the snapshot says %v (%v), want %v", snap != nil && snap.LivePatchReboot, err, on)
+			}
+		})
+	}
 }
