@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"oakum.dev/patch/livepatch"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/oakum"
 )
@@ -30,7 +31,7 @@ UNKNOWN that there has been none. NODE is an id, a name or a computer name.`,
   oakum nodes web1 --output json`,
 		Args: argRange(0, 1, "NODE"),
 	})
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only nodes with `KEY=VALUE[,VALUE]`; keys: InstanceIds, Name, PatchGroup, ComplianceStatus, PingStatus")
+	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only nodes with `KEY=VALUE[,VALUE]`; keys: InstanceIds, Name, PatchGroup, ComplianceStatus, PingStatus, KernelLivePatch")
 	cmd.ValidArgsFunction = completeNodes(o, 1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		parsed, err := parseFilters(filters)
@@ -52,7 +53,7 @@ UNKNOWN that there has been none. NODE is an id, a name or a computer name.`,
 	return cmd
 }
 
-var nodeFilterKeys = []string{"InstanceIds", "Name", "PatchGroup", "ComplianceStatus", "PingStatus"}
+var nodeFilterKeys = []string{"InstanceIds", "Name", "PatchGroup", "ComplianceStatus", "PingStatus", "KernelLivePatch"}
 
 func parseFilters(texts []string) ([]oakum.NodeFilter, error) {
 	var out []oakum.NodeFilter
@@ -72,6 +73,15 @@ func parseFilters(texts []string) ([]oakum.NodeFilter, error) {
 				if !slices.Contains(oakum.NodeComplianceStatusValues(), list[k]) {
 					return nil, usageHint(fmt.Sprintf("there is no compliance status %q", v), "they are "+strings.Join(oakum.NodeComplianceStatusValues(), ", "))
 				}
+			}
+		}
+		if nodeFilterKeys[i] == "KernelLivePatch" {
+			for k, v := range list {
+				n := slices.IndexFunc(livepatch.States(), func(st livepatch.State) bool { return strings.EqualFold(string(st), v) })
+				if n < 0 {
+					return nil, usageHint(fmt.Sprintf("there is no state %q of kernel live patching", v), "they are "+strings.Trim(strings.ReplaceAll(fmt.Sprint(livepatch.States()), " ", ", "), "[]"))
+				}
+				list[k] = string(livepatch.States()[n])
 			}
 		}
 		out = append(out, oakum.NodeFilter{Key: &nodeFilterKeys[i], Values: list})

@@ -86,7 +86,7 @@ func wireItem(i compliance.Item) oakum.PatchItem {
 // DescribeNodes lists managed nodes with what is known of their patches.
 func (s *Service) DescribeNodes(ctx context.Context, in *oakum.DescribeNodesInput) (*oakum.DescribeNodesOutput, error) {
 	for _, f := range in.Filters {
-		if !slices.Contains([]string{"InstanceIds", "PatchGroup", "ComplianceStatus", "PingStatus", "Name"}, codec.Value(f.Key)) {
+		if !slices.Contains([]string{"InstanceIds", "PatchGroup", "ComplianceStatus", "PingStatus", "Name", "KernelLivePatch"}, codec.Value(f.Key)) {
 			return nil, ssm.InvalidFilterKey("The specified key isn't valid: %s", codec.Value(f.Key))
 		}
 	}
@@ -141,8 +141,12 @@ func (s *Service) DescribeNodes(ctx context.Context, in *oakum.DescribeNodesInpu
 
 func nodeMatches(filters []oakum.NodeFilter, n oakum.Node) bool {
 	for _, f := range filters {
+		state := ""
+		if n.KernelLivePatch != nil {
+			state = codec.Value(n.KernelLivePatch.State)
+		}
 		v := map[string]*string{
-			"InstanceIds": n.InstanceId, "PatchGroup": n.PatchGroup, "ComplianceStatus": n.ComplianceStatus, "PingStatus": n.PingStatus, "Name": n.Name,
+			"InstanceIds": n.InstanceId, "PatchGroup": n.PatchGroup, "ComplianceStatus": n.ComplianceStatus, "PingStatus": n.PingStatus, "Name": n.Name, "KernelLivePatch": &state,
 		}[*f.Key]
 		if !slices.Contains(f.Values, codec.Value(v)) {
 			return false
@@ -179,6 +183,7 @@ func wireNode(n store.Node, s store.NodeState, outdated bool, now time.Time) oak
 	w.InstalledCount, w.MissingCount, w.FailedCount = &c.Installed, &c.Missing, &c.Failed
 	w.PendingRebootCount, w.RejectedCount = &c.InstalledPendingReboot, &c.InstalledRejected
 	w.CriticalNonCompliantCount, w.SecurityNonCompliantCount = &c.CriticalNonCompliant, &c.SecurityNonCompliant
+	w.KernelLivePatch = wireLivePatch(s.LivePatch, now)
 	return w
 }
 

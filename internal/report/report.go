@@ -224,7 +224,7 @@ func publish(tx *store.Tx, sc store.Scope, n store.Node, h *compliance.Header, s
 		EndedAt: h.EndedAt, PublishedAt: tx.Now(), BaselineID: h.BaselineID, SnapshotID: h.SnapshotID,
 		PatchGroup: h.PatchGroup, ExecutionID: h.ExecutionID, ExecutionType: h.ExecutionType, RebootOption: h.RebootOption,
 		InstallOverrideList: h.InstallOverrideList, LastNoRebootInstallAt: h.LastNoReboot, RebootRequired: h.Reboot.Required,
-		ResultHash: set.hash, AvailableHash: availableHash,
+		ResultHash: set.hash, AvailableHash: availableHash, LivePatch: livePatchColumn(h.Reboot.LivePatch),
 	}
 	if unchanged {
 		state.Counts, state.Status, state.Severity, state.SeverityCounts = old.Counts, old.Status, old.Severity, old.SeverityCounts

@@ -52,6 +52,7 @@ type NodeState struct {
 	AvailableHash         string
 	OperatingSystem       string // whose registered baseline judged; empty: another one, such as a policy's
 	PredefinedID          string // the predefined default of that operating system
+	LivePatch             string // JSON: kernel live patching; empty: none
 }
 
 func (s *NodeState) fields() []any {
@@ -66,12 +67,12 @@ func (s *NodeState) fields() []any {
 		&s.RebootRequired, &s.Status, &s.Severity,
 	}
 	f = append(f, s.Counts.fields()...)
-	return append(f, &s.SeverityCounts, &s.Header, &s.ResultHash, &s.AvailableHash, &s.OperatingSystem, &s.PredefinedID)
+	return append(f, &s.SeverityCounts, &s.Header, &s.ResultHash, &s.AvailableHash, &s.OperatingSystem, &s.PredefinedID, &s.LivePatch)
 }
 
 const stateColumns = `account, region, node_id, boot_id, scan_seq, operation, started_at, ended_at, published_at,
 	stale_at, baseline_id, snapshot_id, patch_group, execution_id, execution_type, reboot_option, install_override_list,
-	last_no_reboot_install_at, reboot_required, status, severity, ` + countColumns + `, severity_counts, header, result_hash, available_hash, operating_system, predefined_id`
+	last_no_reboot_install_at, reboot_required, status, severity, ` + countColumns + `, severity_counts, header, result_hash, available_hash, operating_system, predefined_id, live_patch`
 
 // clockSlack is how far a node's clock may be ahead before its scans count as taken with a wrong clock.
 const clockSlack = 5 * time.Minute
@@ -82,7 +83,7 @@ const clockSlack = 5 * time.Minute
 // a wrong clock, and any other takes its place.
 func (tx *Tx) PutNodeState(s NodeState) (bool, error) {
 	c := s.Counts
-	n, err := tx.exec(`INSERT INTO node_state (`+stateColumns+`) VALUES (`+placeholders(1, 39)+`)
+	n, err := tx.exec(`INSERT INTO node_state (`+stateColumns+`) VALUES (`+placeholders(1, 40)+`)
 		ON CONFLICT (account, region, node_id) DO UPDATE SET boot_id = excluded.boot_id, scan_seq = excluded.scan_seq, operation = excluded.operation,
 		started_at = excluded.started_at, ended_at = excluded.ended_at, published_at = excluded.published_at, stale_at = excluded.stale_at,
 		baseline_id = excluded.baseline_id, snapshot_id = excluded.snapshot_id, patch_group = excluded.patch_group, execution_id = excluded.execution_id,
@@ -94,8 +95,8 @@ func (tx *Tx) PutNodeState(s NodeState) (bool, error) {
 		available_security_update = excluded.available_security_update, critical_non_compliant = excluded.critical_non_compliant,
 		security_non_compliant = excluded.security_non_compliant, other_non_compliant = excluded.other_non_compliant,
 		severity_counts = excluded.severity_counts, header = excluded.header, result_hash = excluded.result_hash, available_hash = excluded.available_hash,
-		operating_system = excluded.operating_system, predefined_id = excluded.predefined_id
-		WHERE CASE WHEN node_state.ended_at > $40 THEN TRUE
+		operating_system = excluded.operating_system, predefined_id = excluded.predefined_id, live_patch = excluded.live_patch
+		WHERE CASE WHEN node_state.ended_at > $41 THEN TRUE
 			WHEN excluded.boot_id = '' OR excluded.boot_id <> node_state.boot_id OR excluded.scan_seq = node_state.scan_seq THEN excluded.ended_at > node_state.ended_at
 			WHEN excluded.scan_seq > node_state.scan_seq THEN TRUE
 			ELSE excluded.ended_at > node_state.published_at END`,
@@ -104,7 +105,7 @@ func (tx *Tx) PutNodeState(s NodeState) (bool, error) {
 		at(s.LastNoRebootInstallAt), s.RebootRequired, s.Status, s.Severity,
 		c.Installed, c.InstalledOther, c.InstalledPendingReboot, c.InstalledRejected, c.Missing, c.Failed, c.NotApplicable,
 		c.UnreportedNotApplicable, c.AvailableSecurityUpdate, c.CriticalNonCompliant, c.SecurityNonCompliant, c.OtherNonCompliant,
-		s.SeverityCounts, s.Header, s.ResultHash, s.AvailableHash, s.OperatingSystem, s.PredefinedID, at(tx.now.Add(clockSlack)))
+		s.SeverityCounts, s.Header, s.ResultHash, s.AvailableHash, s.OperatingSystem, s.PredefinedID, s.LivePatch, at(tx.now.Add(clockSlack)))
 	return n == 1, err
 }
 

@@ -284,6 +284,7 @@ CREATE TABLE node_state (
     available_hash           TEXT NOT NULL,
     operating_system         TEXT NOT NULL DEFAULT '',  -- whose registered baseline judged; empty: another one, such as a policy's
     predefined_id            TEXT NOT NULL DEFAULT '',  -- the predefined default of that operating system
+    live_patch               TEXT NOT NULL DEFAULT '',  -- JSON: kernel live patching; empty: none
     PRIMARY KEY (account, region, node_id)
 );
 CREATE INDEX node_state_stale ON node_state (account, region, stale_at);

@@ -38,6 +38,11 @@ const (
 	Failed      State = "Failed"      // its service failed, or a module was refused
 )
 
+// States lists all of them.
+func States() []State {
+	return []State{Unsupported, Available, Enabled, Active, Expiring, Expired, Stale, Failed}
+}
+
 // expiring is how long before the end of support a kernel is said to expire.
 const expiring = 14 * 24 * time.Hour
 

@@ -319,6 +319,78 @@ func (v *InstallFreeze) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *KernelLivePatch) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "State":
+			return codec.ReadString(d, &v.State)
+		case "System":
+			return codec.ReadString(d, &v.System)
+		case "Kernel":
+			return codec.ReadString(d, &v.Kernel)
+		case "EffectiveKernel":
+			return codec.ReadString(d, &v.EffectiveKernel)
+		case "Modules":
+			return codec.ReadList(d, &v.Modules, codec.ElemString)
+		case "LostModules":
+			return codec.ReadList(d, &v.LostModules, codec.ElemString)
+		case "SupportEndDate":
+			t, err := d.Time()
+			v.SupportEndDate = t
+			return err
+		case "RemainingCVEIds":
+			return codec.ReadList(d, &v.RemainingCVEIds, codec.ElemString)
+		case "RemainingCVECount":
+			return codec.ReadInt(d, &v.RemainingCVECount)
+		case "RebootDebt":
+			return codec.ReadString(d, &v.RebootDebt)
+		case "Detail":
+			return codec.ReadString(d, &v.Detail)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *KernelLivePatch) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.State != nil && e.Key("State") {
+		e.String(*v.State)
+	}
+	if v.System != nil && e.Key("System") {
+		e.String(*v.System)
+	}
+	if v.Kernel != nil && e.Key("Kernel") {
+		e.String(*v.Kernel)
+	}
+	if v.EffectiveKernel != nil && e.Key("EffectiveKernel") {
+		e.String(*v.EffectiveKernel)
+	}
+	if v.Modules != nil && e.Key("Modules") {
+		codec.WriteList(e, v.Modules, codec.PutString)
+	}
+	if v.LostModules != nil && e.Key("LostModules") {
+		codec.WriteList(e, v.LostModules, codec.PutString)
+	}
+	if v.SupportEndDate != nil && e.Key("SupportEndDate") {
+		e.Time(v.SupportEndDate)
+	}
+	if v.RemainingCVEIds != nil && e.Key("RemainingCVEIds") {
+		codec.WriteList(e, v.RemainingCVEIds, codec.PutString)
+	}
+	if v.RemainingCVECount != nil && e.Key("RemainingCVECount") {
+		e.Int(*v.RemainingCVECount)
+	}
+	if v.RebootDebt != nil && e.Key("RebootDebt") {
+		e.String(*v.RebootDebt)
+	}
+	if v.Detail != nil && e.Key("Detail") {
+		e.String(*v.Detail)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *Node) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -372,6 +444,9 @@ func (v *Node) DecodeJSON(d *codec.Decoder) error {
 			return err
 		case "BaselineId":
 			return codec.ReadString(d, &v.BaselineId)
+		case "KernelLivePatch":
+			v.KernelLivePatch = new(KernelLivePatch)
+			return v.KernelLivePatch.DecodeJSON(d)
 		}
 		return d.Skip()
 	})
@@ -448,6 +523,9 @@ func (v *Node) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.BaselineId != nil && e.Key("BaselineId") {
 		e.String(*v.BaselineId)
+	}
+	if v.KernelLivePatch != nil && e.Key("KernelLivePatch") {
+		v.KernelLivePatch.EncodeJSON(e)
 	}
 	e.End()
 }

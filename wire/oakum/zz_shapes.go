@@ -75,31 +75,47 @@ type InstallFreeze struct {
 	By        *string     `json:"By,omitzero"`
 }
 
+// KernelLivePatch is a structure of the oakum API.
+type KernelLivePatch struct {
+	State             *string     `json:"State,omitzero"`
+	System            *string     `json:"System,omitzero"`
+	Kernel            *string     `json:"Kernel,omitzero"`
+	EffectiveKernel   *string     `json:"EffectiveKernel,omitzero"`
+	Modules           []string    `json:"Modules,omitzero"`
+	LostModules       []string    `json:"LostModules,omitzero"`
+	SupportEndDate    *codec.Time `json:"SupportEndDate,omitzero"`
+	RemainingCVEIds   []string    `json:"RemainingCVEIds,omitzero"`
+	RemainingCVECount *int64      `json:"RemainingCVECount,omitzero"`
+	RebootDebt        *string     `json:"RebootDebt,omitzero"`
+	Detail            *string     `json:"Detail,omitzero"`
+}
+
 // Node is a structure of the oakum API.
 type Node struct {
-	InstanceId                *string     `json:"InstanceId,omitzero"`
-	Name                      *string     `json:"Name,omitzero"`
-	ComputerName              *string     `json:"ComputerName,omitzero"`
-	IPAddress                 *string     `json:"IPAddress,omitzero"`
-	PlatformType              *string     `json:"PlatformType,omitzero"`
-	PlatformName              *string     `json:"PlatformName,omitzero"`
-	PlatformVersion           *string     `json:"PlatformVersion,omitzero"`
-	AgentVersion              *string     `json:"AgentVersion,omitzero"`
-	PingStatus                *string     `json:"PingStatus,omitzero"`
-	LastPingDateTime          *codec.Time `json:"LastPingDateTime,omitzero"`
-	PatchGroup                *string     `json:"PatchGroup,omitzero"`
-	ComplianceStatus          *string     `json:"ComplianceStatus,omitzero"`
-	ComplianceSeverity        *string     `json:"ComplianceSeverity,omitzero"`
-	InstalledCount            *int64      `json:"InstalledCount,omitzero"`
-	MissingCount              *int64      `json:"MissingCount,omitzero"`
-	FailedCount               *int64      `json:"FailedCount,omitzero"`
-	PendingRebootCount        *int64      `json:"PendingRebootCount,omitzero"`
-	RejectedCount             *int64      `json:"RejectedCount,omitzero"`
-	CriticalNonCompliantCount *int64      `json:"CriticalNonCompliantCount,omitzero"`
-	SecurityNonCompliantCount *int64      `json:"SecurityNonCompliantCount,omitzero"`
-	RebootRequired            *bool       `json:"RebootRequired,omitzero"`
-	LastScanTime              *codec.Time `json:"LastScanTime,omitzero"`
-	BaselineId                *string     `json:"BaselineId,omitzero"`
+	InstanceId                *string          `json:"InstanceId,omitzero"`
+	Name                      *string          `json:"Name,omitzero"`
+	ComputerName              *string          `json:"ComputerName,omitzero"`
+	IPAddress                 *string          `json:"IPAddress,omitzero"`
+	PlatformType              *string          `json:"PlatformType,omitzero"`
+	PlatformName              *string          `json:"PlatformName,omitzero"`
+	PlatformVersion           *string          `json:"PlatformVersion,omitzero"`
+	AgentVersion              *string          `json:"AgentVersion,omitzero"`
+	PingStatus                *string          `json:"PingStatus,omitzero"`
+	LastPingDateTime          *codec.Time      `json:"LastPingDateTime,omitzero"`
+	PatchGroup                *string          `json:"PatchGroup,omitzero"`
+	ComplianceStatus          *string          `json:"ComplianceStatus,omitzero"`
+	ComplianceSeverity        *string          `json:"ComplianceSeverity,omitzero"`
+	InstalledCount            *int64           `json:"InstalledCount,omitzero"`
+	MissingCount              *int64           `json:"MissingCount,omitzero"`
+	FailedCount               *int64           `json:"FailedCount,omitzero"`
+	PendingRebootCount        *int64           `json:"PendingRebootCount,omitzero"`
+	RejectedCount             *int64           `json:"RejectedCount,omitzero"`
+	CriticalNonCompliantCount *int64           `json:"CriticalNonCompliantCount,omitzero"`
+	SecurityNonCompliantCount *int64           `json:"SecurityNonCompliantCount,omitzero"`
+	RebootRequired            *bool            `json:"RebootRequired,omitzero"`
+	LastScanTime              *codec.Time      `json:"LastScanTime,omitzero"`
+	BaselineId                *string          `json:"BaselineId,omitzero"`
+	KernelLivePatch           *KernelLivePatch `json:"KernelLivePatch,omitzero"`
 }
 
 // NodeFilter is a structure of the oakum API.
