@@ -22,6 +22,12 @@ func PatchState(installed, enabled bool) (state compliance.State, detail string)
 	return "", ""
 }
 
+// Idle reports whether an installed live patch for the running kernel, by its name and version-release, fixes nothing because
+// no module is in force, whatever the reason: its service failed, the kernel refused it, or what loads it is not there.
+func (s *Status) Idle(pkg, version string) bool {
+	return Applicable(pkg, s.Kernel) && !Empty(pkg, version) && len(s.Modules) == 0 && !s.Transition
+}
+
 // Cover says what a newer kernel fixes and live patches do not. Covered is true when nothing remains. A kernel that names
 // no CVE is covered by nothing: what it fixes is not known.
 func Cover(kernel, fixed []string) (covered bool, remaining []string) {

@@ -1,6 +1,7 @@
 package rpm
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -44,8 +45,8 @@ func (r *Reader) livePatches(ctx context.Context, inv *patch.Inventory, now time
 	var remaining []string
 	for i := range inv.Packages {
 		p := &inv.Packages[i]
-		if livepatch.IsPatch(p.Name) && s.State == livepatch.Stale {
-			live.Loose[p.Key()] = s.Detail
+		if livepatch.IsPatch(p.Name) && (s.State == livepatch.Stale || s.Idle(p.Name, p.Installed[strings.IndexByte(p.Installed, ':')+1:])) {
+			live.Loose[p.Key()] = cmp.Or(s.Detail, "module not loaded")
 		}
 		if !livepatch.IsKernel(p.Name) {
 			continue

@@ -28,7 +28,46 @@ func (liveTools) Run(_ context.Context, c patch.Command) (patch.Output, error) {
 	return patch.Output{Code: 1}, nil
 }
 
-// TestLivePatchedKernel is a node whose running kernel has had all fixes of a newer one applied: the newer one counts as
+// brokenTools is a node whose kpatch.service failed.
+type brokenTools struct{}
+
+func (brokenTools) Run(_ context.Context, c patch.Command) (patch.Output, error) {
+	if strings.Contains(strings.Join(c.Args, " "), "is-failed") {
+		return patch.Output{Stdout: []byte("failed\n")}, nil
+	}
+	return patch.Output{Code: 1}, nil
+}
+
+// TestLivePatchThatIsNotInForce: an installed live patch counts as installed only while the kernel uses its module; the empty
+// first one has none.
+func TestLivePatchThatIsNotInForce(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, version, runtime string
+		tools                  patch.Exec
+		loose                  bool
+	}{
+		{"service_failed", "0:1.0-2.amzn2023", "kpatch-runtime", brokenTools{}, true},
+		{"nothing_loads_it", "0:1.0-2.amzn2023", "bash", liveTools{}, true},
+		{"the_empty_one", "0:1.0-0.amzn2023", "kpatch-runtime", brokenTools{}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			inv := &patch.Inventory{}
+			for name, version := range map[string]string{"kpatch-dnf": "0:1-1", tc.runtime: "0:1-1", "kernel-livepatch-6.1.57-29.131": tc.version} {
+				inv.Packages = append(inv.Packages, patch.Package{Name: name, Arch: "x86_64", Installed: version})
+			}
+			r := NewReader(system.Config{FS: fstest.MapFS{"proc/sys/kernel/osrelease": {Data: []byte("6.1.57-29.131.amzn2023.x86_64\n")}}, Root: "/", Live: true, Exec: tc.tools}, "dnf")
+			r.view = &View{OS: baseline.AmazonLinux2023, Machine: "x86_64"}
+			r.livePatches(t.Context(), inv, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC))
+			if why := inv.LivePatching.Loose["kernel-livepatch-6.1.57-29.131.x86_64"]; (why != "") != tc.loose {
+				t.Errorf("not in force because of %q; state %s (%s)", why, inv.LivePatching.Report.State, inv.LivePatching.Report.Detail)
+			}
+		})
+	}
+}
+
+// Trap R6: TestLivePatchedKernel is a node whose running kernel has had all fixes of a newer one applied: the newer one counts as
 // installed, and no longer when it fixes more.
 func TestLivePatchedKernel(t *testing.T) {
 	t.Parallel()
