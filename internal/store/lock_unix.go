@@ -3,6 +3,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -23,5 +24,9 @@ func lockFile(path string) (func() error, error) {
 	if err := f.Truncate(0); err == nil {
 		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid()) // information for a person; the lock does not depend on it
 	}
-	return f.Close, nil
+	return func() error {
+		// Closing alone leaves the lock to a child that this process is just starting, until that becomes another program.
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+		return errors.Join(err, f.Close())
+	}, nil
 }
