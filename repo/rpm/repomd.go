@@ -12,7 +12,8 @@ import (
 // maxData bounds the files that a repomd.xml lists; real ones have about twenty.
 const maxData = 1000
 
-// ReadRepomd reads a repository's index. A file that is said to lie outside of the repository is an error.
+// ReadRepomd reads a repository's index. A file that is said to lie outside of the repository is an error. That it is to be
+// fetched from another address (xml:base) is none: its name is the same there, and on the disk.
 func ReadRepomd(r io.Reader) (*Repomd, error) {
 	md := &Repomd{}
 	var t tokens
@@ -58,7 +59,6 @@ func readData(t *tokens) (*Data, error) {
 			d.Type = string(v)
 		}
 	})
-	var elsewhere string
 	for {
 		switch t.next() {
 		case done:
@@ -68,19 +68,16 @@ func readData(t *tokens) (*Data, error) {
 			if d.Type == "" {
 				return nil, errors.New("a file without a type")
 			}
-			if elsewhere != "" || !inside(d.Location) {
-				return nil, fmt.Errorf("%s lies outside of the repository: %q", d.Type, clip([]byte(elsewhere+d.Location)))
+			if !inside(d.Location) {
+				return nil, fmt.Errorf("%s lies outside of the repository: %q", d.Type, clip([]byte(d.Location)))
 			}
 			return d, nil
 		case start:
 			switch string(t.name) {
 			case "location":
 				t.attr(func(name, v []byte) {
-					switch string(name) {
-					case "href":
+					if string(name) == "href" {
 						d.Location = string(v)
-					case "base":
-						elsewhere = string(v)
 					}
 				})
 			case "checksum":
