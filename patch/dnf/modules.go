@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"oakum.dev/patch/rpm"
@@ -24,7 +25,7 @@ type modules struct {
 	err    error
 	stream map[string]string   // by module: the active stream
 	on     map[string]bool     // artifacts of active streams
-	off    map[string]string   // artifacts of others, to NAME:STREAM
+	off    map[string]string   // artifacts of others, to why they are hidden
 	names  map[string]struct{} // of packages in active streams
 }
 
@@ -58,6 +59,9 @@ func (x *modules) active(module string) bool {
 
 // hides says why a package is hidden by modules, or nothing.
 func (x *modules) hides(r *repo, p *md.Package) string {
+	if r.hotfixes { // nothing of it is, whichever module it belongs to
+		return ""
+	}
 	x.load()
 	e := p.Epoch
 	if e == "" {
@@ -67,11 +71,16 @@ func (x *modules) hides(r *repo, p *md.Package) string {
 	if x.on[nevra] {
 		return ""
 	}
-	if module, ok := x.off[nevra]; ok {
-		return "it belongs to the module stream " + module + ", which is not enabled"
+	if why, ok := x.off[nevra]; ok {
+		return why
 	}
-	if _, shadowed := x.names[p.Name]; shadowed && !r.hotfixes {
+	if _, shadowed := x.names[p.Name]; shadowed {
 		return "an enabled module has the package " + p.Name
+	}
+	for i := range p.Provides {
+		if _, shadowed := x.names[p.Provides[i].Name]; shadowed {
+			return "it provides " + p.Provides[i].Name + ", and an enabled module has the package of that name"
+		}
 	}
 	return ""
 }
@@ -116,8 +125,13 @@ func (x *modules) load() {
 			x.stream[name] = s.Stream
 		}
 	}
+	x.stream = activate(all, x.stream, states)
 	for i := range all {
-		on := x.stream[all[i].Name] == all[i].Stream
+		chosen := x.stream[all[i].Name] == all[i].Stream
+		on, why := chosen && met(&all[i], x.stream), "it belongs to the module stream "+all[i].Name+":"+all[i].Stream+", which is not enabled"
+		if chosen {
+			why = "it belongs to a build of the module stream " + all[i].Name + ":" + all[i].Stream + " for other streams than the enabled ones: " + strings.Join(all[i].Requires, " ")
+		}
 		for _, a := range all[i].Artifacts {
 			if strings.HasSuffix(a, ".src") || strings.HasSuffix(a, ".nosrc") { // what is built from a source may have other names
 				continue
@@ -128,10 +142,111 @@ func (x *modules) load() {
 					x.names[name] = struct{}{}
 				}
 			} else if _, have := x.off[a]; !have {
-				x.off[a] = all[i].Name + ":" + all[i].Stream
+				x.off[a] = why
 			}
 		}
 	}
+}
+
+// activate takes the chosen streams and makes of them the active ones: a stream brings those along that it needs and that
+// nothing is said about, and one whose needs cannot be met is not active, even if it is enabled. A stream may be built several
+// times for different streams of the modules that it needs; one of these is enough.
+func activate(all []md.Module, chosen map[string]string, states map[string]md.ModuleState) map[string]string {
+	active := maps.Clone(chosen)
+	builds := map[string][]*md.Module{} // by NAME:STREAM
+	streams := map[string][]string{}    // by module
+	for i := range all {
+		m := &all[i]
+		builds[m.Name+":"+m.Stream] = append(builds[m.Name+":"+m.Stream], m)
+		if !slices.Contains(streams[m.Name], m.Stream) {
+			streams[m.Name] = append(streams[m.Name], m.Stream)
+		}
+	}
+	barred := map[string]bool{} // modules that are not to be had
+	for name, s := range states {
+		barred[name] = s.State == "disabled"
+	}
+	enabled := func(name string) bool { return states[name].State == "enabled" }
+	brings := func(m *md.Module) (more map[string]string, ok bool) {
+		more = map[string]string{}
+		for name, wanted := range needs(m) {
+			if _, is := active[name]; is || barred[name] {
+				if !meets(active, name, wanted) {
+					return nil, false
+				}
+				continue
+			}
+			i := slices.IndexFunc(streams[name], func(s string) bool { return len(wanted) == 0 || slices.Contains(wanted, s) })
+			if i < 0 {
+				return nil, false
+			}
+			more[name] = streams[name][i]
+		}
+		return more, true
+	}
+	for again := true; again; { // each turn adds a module or bars one
+		again = false
+		names := slices.Sorted(maps.Keys(active))
+		slices.SortStableFunc(names, func(a, b string) int { // what somebody enabled comes before defaults
+			switch {
+			case enabled(a) == enabled(b):
+				return 0
+			case enabled(a):
+				return -1
+			}
+			return 1
+		})
+		for _, name := range names {
+			list := builds[name+":"+active[name]]
+			if len(list) == 0 || slices.ContainsFunc(list, func(m *md.Module) bool { return met(m, active) }) {
+				continue // of one that no repository describes nothing is hidden
+			}
+			again = true
+			found := false
+			for _, m := range list {
+				if more, ok := brings(m); ok {
+					maps.Copy(active, more)
+					found = true
+					break
+				}
+			}
+			if !found {
+				delete(active, name)
+				barred[name] = true
+			}
+			break
+		}
+	}
+	return active
+}
+
+// needs are the modules that a module needs, and the streams of each that will do; none: any.
+func needs(m *md.Module) map[string][]string {
+	out := map[string][]string{}
+	for _, r := range m.Requires {
+		name, stream, one := strings.Cut(r, ":")
+		if one {
+			out[name] = append(out[name], stream)
+		} else if out[name] == nil {
+			out[name] = []string{}
+		}
+	}
+	return out
+}
+
+// met reports whether the active streams are what a module needs.
+func met(m *md.Module, active map[string]string) bool {
+	for name, wanted := range needs(m) {
+		if !meets(active, name, wanted) {
+			return false
+		}
+	}
+	return true
+}
+
+func meets(active map[string]string, name string, wanted []string) bool {
+	stream, is := active[name]
+	return is && (len(wanted) == 0 || slices.Contains(wanted, stream))
 }
 
 // ownDefaults are the default streams that the administrator names in place of the repositories' ones.
