@@ -1,6 +1,7 @@
 package dnf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,29 +33,103 @@ func (c *config) away(r *repo, p *md.Package, mods *modules) rpm.Away {
 	return rpm.Away{}
 }
 
-// excludes names the setting that excludes a package, or nothing. Source: dnf.conf(5), excludepkgs and includepkgs.
+// excludes names the setting that excludes a package, or nothing. What one list of includes takes is included, main's or the
+// repository's own. Source: dnf.conf(5), excludepkgs and includepkgs.
 func (c *config) excludes(r *repo, p *md.Package) string {
 	off := c.main.List("disable_excludes")
 	if slices.Contains(off, "all") || slices.Contains(off, "*") {
 		return ""
 	}
-	for where, s := range map[string]*md.Section{"main": c.main, r.ID: r.section} {
-		if slices.Contains(off, where) {
+	limits := ""
+	included := false
+	for _, list := range []struct {
+		where string
+		of    *md.Section
+	}{{"main", c.main}, {r.ID, r.section}} {
+		if slices.Contains(off, list.where) {
 			continue
 		}
 		for _, key := range []string{"excludepkgs", "exclude"} {
-			for _, pattern := range s.List(key) {
-				if names(pattern, p) {
-					return fmt.Sprintf("%s=%s of [%s]", key, pattern, where)
+			for _, pattern := range list.of.List(key) {
+				if c.takes(pattern, p) {
+					return fmt.Sprintf("%s=%s of [%s]", key, pattern, list.where)
 				}
 			}
 		}
-		only := s.List("includepkgs")
-		if len(only) > 0 && !slices.ContainsFunc(only, func(pattern string) bool { return names(pattern, p) }) {
-			return fmt.Sprintf("includepkgs of [%s] does not name it", where)
+		if only := list.of.List("includepkgs"); len(only) > 0 {
+			limits = list.where
+			included = included || slices.ContainsFunc(only, func(pattern string) bool { return c.takes(pattern, p) })
 		}
 	}
+	if limits != "" && !included {
+		return fmt.Sprintf("includepkgs of [%s] does not name it", limits)
+	}
 	return ""
+}
+
+// takes reports whether an entry of excludes or includes takes a package. dnf reads an entry as the name of a package, and as
+// a name and a version only where no package has such a name: php-* is php-fpm, and not every version of php.
+// Source: dnf(8), "Specifying Packages".
+func (c *config) takes(pattern string, p *md.Package) bool {
+	rest, arch, hasArch := cutLast(pattern, '.')
+	hasArch = hasArch && !strings.ContainsAny(arch, "-:")
+	if name, evr, ok := cutVersion(rest, 2); hasArch && ok && baseline.Glob(name, p.Name) && baseline.Glob(arch, p.Arch) && likeVersion(evr, p) {
+		return true
+	}
+	named := func(name, of string) bool {
+		return baseline.Glob(pattern, name) || hasArch && baseline.Glob(rest, name) && baseline.Glob(arch, of)
+	}
+	if named(p.Name, p.Arch) {
+		return true
+	}
+	known, asked := c.asNames[pattern]
+	if !asked {
+		known = c.known != nil && c.known(named)
+		if c.asNames == nil {
+			c.asNames = map[string]bool{}
+		}
+		c.asNames[pattern] = known
+	}
+	if known {
+		return false
+	}
+	for _, words := range []int{2, 1} {
+		if name, evr, ok := cutVersion(pattern, words); ok && baseline.Glob(name, p.Name) && likeVersion(evr, p) {
+			return true
+		}
+	}
+	all := forms(p)
+	return baseline.Glob(pattern, all[len(all)-1]) || baseline.Glob(pattern, p.Name+"-"+p.Version+"-"+p.Release+"."+p.Arch)
+}
+
+// cutVersion splits NAME-VERSION (words is 1) or NAME-VERSION-RELEASE (2) before its version.
+func cutVersion(s string, words int) (name, evr string, ok bool) {
+	at := len(s)
+	for range words {
+		if at = strings.LastIndexByte(s[:at], '-'); at <= 0 {
+			return "", "", false
+		}
+	}
+	return s[:at], s[at+1:], true
+}
+
+func cutLast(s string, sep byte) (before, after string, ok bool) {
+	if i := strings.LastIndexByte(s, sep); i > 0 {
+		return s[:i], s[i+1:], true
+	}
+	return s, "", false
+}
+
+// likeVersion reports whether a package has a version, with or without an epoch and a release.
+func likeVersion(pattern string, p *md.Package) bool {
+	if e, rest, ok := strings.Cut(pattern, ":"); ok {
+		if e != cmp.Or(p.Epoch, "0") {
+			return false
+		}
+		pattern = rest
+	}
+	version, release, full := strings.Cut(pattern, "-")
+	return baseline.Glob(version, p.Version) && (!full || baseline.Glob(release, p.Release))
 }
 
 // names reports whether a pattern takes a package in one of the forms that dnf knows.
@@ -109,7 +184,7 @@ func locked(locks []lock, p *md.Package) string {
 }
 
 // readLocks reads versionlock's list, where its plugin is installed and enabled: without it dnf does not look at the list.
-func (m *Manager) readLocks(raw func(string) ([]byte, error), read func(string) (md.Conf, error)) ([]lock, error) {
+func (m *Manager) readLocks(main *md.Section, raw func(string) ([]byte, error), read func(string) (md.Conf, error)) ([]lock, error) {
 	conf, list, plugin := "etc/dnf/plugins/versionlock.conf", "/etc/dnf/plugins/versionlock.list", "usr/lib*/python3*/*-packages/dnf-plugins/versionlock.py"
 	switch m.tool.name {
 	case "dnf5":
@@ -118,7 +193,7 @@ func (m *Manager) readLocks(raw func(string) ([]byte, error), read func(string) 
 		conf, list, plugin = "etc/yum/pluginconf.d/versionlock.conf", "/etc/yum/pluginconf.d/versionlock.list", "usr/lib/yum-plugins/versionlock.py"
 	}
 	found, err := fs.Glob(m.cfg.FS, plugin)
-	if err != nil || len(found) == 0 {
+	if err != nil || len(found) == 0 || !main.Bool("plugins", m.tool.name != "yum3") {
 		return nil, err
 	}
 	if _, err := raw(found[0]); err != nil { // that it is there is part of the answer

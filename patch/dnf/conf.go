@@ -42,6 +42,8 @@ type config struct {
 	locks    []lock
 	digest   []byte // of everything that was read
 	degraded []string
+	known    func(match func(name, arch string) bool) bool // whether any package, installed or offered, matches
+	asNames  map[string]bool                               // entries of excludes and includes to whether a package has such a name
 }
 
 // latest: Amazon Linux 2023 locks a node to the release that it was installed with. Its updates are in later ones, and
@@ -63,9 +65,9 @@ func (m *Manager) readConfig(ctx context.Context, sources []baseline.Source) (*c
 		if err != nil {
 			return md.Conf{}, err
 		}
-		conf, err := md.ReadConf(bytes.NewReader(b))
+		conf, err := m.readINI(b)
 		if err != nil {
-			err = fmt.Errorf("/%s: %w", name, err)
+			err = fmt.Errorf("/%s: %w", name, errINI{err})
 		}
 		return conf, err
 	}
@@ -90,7 +92,7 @@ func (m *Manager) readConfig(ctx context.Context, sources []baseline.Source) (*c
 		c.cacheDir = "" // its own
 		confs = nil
 		for _, s := range sources {
-			conf, err := md.ReadConf(strings.NewReader(s.Configuration))
+			conf, err := m.readINI([]byte(s.Configuration))
 			if err != nil {
 				return nil, fmt.Errorf("patch source %s: %w", s.Name, err)
 			}
@@ -107,11 +109,19 @@ func (m *Manager) readConfig(ctx context.Context, sources []baseline.Source) (*c
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, fmt.Errorf("read the repositories: %w", err)
 			}
+			// In dnf's order, which counts where two files have a repository of the same id: a.repo comes before a-b.repo.
+			slices.SortFunc(entries, func(a, b fs.DirEntry) int {
+				return strings.Compare(strings.TrimSuffix(a.Name(), ".repo"), strings.TrimSuffix(b.Name(), ".repo"))
+			})
 			for _, e := range entries {
-				if path.Ext(e.Name()) != ".repo" || e.IsDir() {
+				if path.Ext(e.Name()) != ".repo" || strings.HasPrefix(e.Name(), ".") || e.IsDir() {
 					continue
 				}
 				conf, err := read(strings.TrimPrefix(path.Join(dir, e.Name()), "/"))
+				if _, bad := errors.AsType[errINI](err); bad { // dnf goes on without it
+					c.degraded = append(c.degraded, m.Name()+" cannot read "+err.Error()+": its repositories are not looked at")
+					continue
+				}
 				if err != nil {
 					return nil, fmt.Errorf("read the repositories: %w", err)
 				}
@@ -131,6 +141,10 @@ func (m *Manager) readConfig(ctx context.Context, sources []baseline.Source) (*c
 				continue
 			}
 			known[s.Name] = true
+			if strings.ContainsFunc(md.Expand(s.Name, c.vars), notInID) { // dnf leaves it out, with a word about it
+				c.degraded = append(c.degraded, fmt.Sprintf("%q is no id that a repository can have: %s does not look at it", s.Name, m.Name()))
+				continue
+			}
 			for _, o := range overrides {
 				if baseline.Glob(o.Name, s.Name) {
 					s.Keys = append(slices.Clone(o.Keys), s.Keys...) // the first of a key is what is read
@@ -141,11 +155,38 @@ func (m *Manager) readConfig(ctx context.Context, sources []baseline.Source) (*c
 			}
 		}
 	}
-	if c.locks, err = m.readLocks(raw, read); err != nil {
+	if c.locks, err = m.readLocks(c.main, raw, read); err != nil {
 		return nil, err
 	}
 	c.digest = h.Sum(nil)
 	return c, nil
+}
+
+// errINI: a file is none that dnf could read.
+type errINI struct{ error }
+
+func (e errINI) Unwrap() error { return e.error }
+
+// readINI reads a configuration file. A value that is in quotes as a whole is read without them by dnf, with them by yum 3.
+func (m *Manager) readINI(b []byte) (md.Conf, error) {
+	if m.tool.name == "yum3" {
+		return md.ReadConf(bytes.NewReader(b), md.Yum)
+	}
+	conf, err := md.ReadConf(bytes.NewReader(b), md.DNF)
+	for i := range conf.Sections {
+		for k := range conf.Sections[i].Keys {
+			v := &conf.Sections[i].Keys[k].Value
+			if n := len(*v); n > 1 && (*v)[0] == (*v)[n-1] && ((*v)[0] == '"' || (*v)[0] == '\'') {
+				*v = (*v)[1 : n-1]
+			}
+		}
+	}
+	return conf, err
+}
+
+// notInID reports what dnf allows in no repository's id.
+func notInID(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.:", r))
 }
 
 // dropIns are the settings of dnf 5 that lie beside its configuration: of main they are merged, those of repositories come
@@ -195,8 +236,12 @@ func (m *Manager) defaultCache() string {
 func (m *Manager) readVars(ctx context.Context, c *config) error {
 	arch := rpm.Machine(m.cfg.FS)
 	c.vars = map[string]string{"arch": arch, "basearch": rpm.BaseArch(arch)}
-	for _, dir := range []string{"etc/yum/vars", "etc/dnf/vars"} {
-		vars, err := md.ReadVars(m.cfg.FS, dir)
+	dirs := c.main.List("varsdir")
+	if len(dirs) == 0 || m.tool.name == "yum3" {
+		dirs = []string{"/etc/yum/vars", "/etc/dnf/vars"}
+	}
+	for _, dir := range dirs {
+		vars, err := md.ReadVars(m.cfg.FS, strings.TrimPrefix(path.Clean(dir), "/"))
 		if err != nil {
 			return fmt.Errorf("read the variables: %w", err)
 		}
@@ -226,10 +271,8 @@ func (m *Manager) readVars(ctx context.Context, c *config) error {
 
 // repository makes a repository of its section. Where dnf keeps its metadata follows from its address.
 func (m *Manager) repository(c *config, s *md.Section, sources []baseline.Source) *repo {
-	get := func(key string) string {
-		return strings.TrimSpace(md.Expand(cmp.Or(s.Get(key, ""), c.main.Get(key, "")), c.vars))
-	}
-	number := func(key string, otherwise int) int {
+	get := func(key string) string { return strings.TrimSpace(md.Expand(s.Get(key, ""), c.vars)) }
+	number := func(key string, otherwise int) int { // of the repository alone: main has neither priority nor cost
 		if n, err := strconv.Atoi(get(key)); err == nil {
 			return n
 		}
@@ -240,6 +283,9 @@ func (m *Manager) repository(c *config, s *md.Section, sources []baseline.Source
 	base := ""
 	if list := s.List("baseurl"); len(list) > 0 {
 		base = md.Expand(list[0], c.vars)
+		if strings.HasPrefix(base, "/") && m.tool.name != "yum3" {
+			base = "file://" + base
+		}
 	}
 	address := cmp.Or(get("metalink"), get("mirrorlist"), base, id)
 	r.Repo = rpm.Repo{
@@ -247,7 +293,7 @@ func (m *Manager) repository(c *config, s *md.Section, sources []baseline.Source
 		Trusted: s.Bool("gpgcheck", c.main.Bool("gpgcheck", false)), Failed: m.failed[id],
 	}
 	r.Dir = m.metadataDir(c, id, address, sources)
-	if cert := get("sslclientcert"); cert != "" {
+	if cert := md.Expand(cmp.Or(s.Get("sslclientcert", ""), c.main.Get("sslclientcert", "")), c.vars); cert != "" {
 		r.certificate = m.entitlement(cert)
 	}
 	return r
@@ -346,6 +392,7 @@ func (m *Manager) readView(ctx context.Context, sources []baseline.Source) (*rpm
 	}
 	mods := newModules(m, c)
 	v.Stream, v.Err = mods.active, func() error { return mods.err }
+	c.known = func(match func(name, arch string) bool) bool { return v.Known != nil && v.Known(match) }
 	v.Away = func(r *rpm.Repo, p, _ *md.Package) rpm.Away { return c.away(byID[r.ID], p, mods) }
 	return v, nil
 }

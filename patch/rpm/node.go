@@ -64,6 +64,9 @@ type View struct {
 	Source      string                                  // names what repositories these are, when not the node's own
 	Identity    string                                  // changes when one of the answers above may
 	Degraded    []string
+
+	// Known reports whether any package, installed or offered, matches. Reader sets it before it asks Away.
+	Known func(match func(name, arch string) bool) bool
 }
 
 // installed is a package of the node by name and architecture, in one or several versions.
@@ -152,6 +155,7 @@ func read(ctx context.Context, cfg *system.Config, v *View) (*node, error) {
 		cfg: cfg, view: v, byName: map[string][]*installed{}, offers: map[string][]offer{}, obsoletes: map[string][]offer{},
 		notices: map[string][]naming{}, advised: map[*Repo]bool{}, odds: map[*Repo]int{}, dates: map[*Repo]time.Time{}, others: newOthers(v.Machine),
 	}
+	v.Known = n.known
 	if err := n.readDatabase(ctx); err != nil {
 		return nil, err
 	}
@@ -213,6 +217,28 @@ func (n *node) readDatabase(ctx context.Context) error {
 		n.degraded = append(n.degraded, "an interrupted transaction left packages installed twice: "+strings.Join(twice, " "))
 	}
 	return nil
+}
+
+func (n *node) known(match func(name, arch string) bool) bool {
+	for _, i := range n.order {
+		if match(i.name, i.arch) {
+			return true
+		}
+	}
+	for name, list := range n.offers { // of another architecture than what is installed
+		for _, o := range list {
+			if match(name, o.Arch) {
+				return true
+			}
+		}
+	}
+	for key := range n.others.built {
+		i := strings.LastIndexByte(key, '.')
+		if match(key[:i], key[i+1:]) {
+			return true
+		}
+	}
+	return false
 }
 
 func (n *node) installOnly(p *md.Package) bool {

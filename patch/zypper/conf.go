@@ -59,7 +59,7 @@ func (f *files) conf(name string) (md.Conf, error) {
 	if err != nil {
 		return md.Conf{}, err
 	}
-	c, err := md.ReadConf(bytes.NewReader(b))
+	c, err := md.ReadConf(bytes.NewReader(b), md.Zypp)
 	if err != nil {
 		err = fmt.Errorf("/%s: %w", name, err)
 	}
@@ -123,7 +123,7 @@ func (m *Manager) readConfig(sources []baseline.Source) (*config, error) {
 			return nil, err
 		}
 		for _, s := range sources {
-			conf, err := md.ReadConf(strings.NewReader(s.Configuration))
+			conf, err := md.ReadConf(strings.NewReader(s.Configuration), md.Zypp)
 			if err != nil {
 				return nil, fmt.Errorf("patch source %s: %w", s.Name, err)
 			}

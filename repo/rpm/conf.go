@@ -23,9 +23,22 @@ type Section struct {
 // Setting is one key of a Section. Lines of a value that goes on over several are joined by "\n".
 type Setting struct{ Key, Value string }
 
-// ReadConf reads an INI file as dnf does: comments are whole lines that start with # or ;, a line that starts with a
-// blank goes on with the value above it. What dnf refuses is an error that names the line.
-func ReadConf(r io.Reader) (Conf, error) {
+// Dialect is whose reading of a configuration file counts: they part at lines that start with a blank.
+type Dialect int
+
+// The dialects. Comments are whole lines that start with # or ; in all of them.
+const (
+	// DNF: a line that starts with a blank goes on with the value right above it, also when it looks like a comment. A comment
+	// or an empty line ends the value.
+	DNF Dialect = iota
+	// Yum: the same, but that comments and empty lines may stand within a value.
+	Yum
+	// Zypp: blanks at the start mean nothing. What is no comment, section or KEY = VALUE goes on with the value above.
+	Zypp
+)
+
+// ReadConf reads an INI file. What the program of the dialect refuses is an error that names the line.
+func ReadConf(r io.Reader, d Dialect) (Conf, error) {
 	var c Conf
 	var section *Section
 	var value *string
@@ -36,10 +49,18 @@ func ReadConf(r io.Reader) (Conf, error) {
 		if n == 1 {
 			line = strings.TrimPrefix(line, "\ufeff")
 		}
+		line = strings.TrimRight(line, "\r")
 		text := strings.TrimSpace(line)
+		if d == Zypp {
+			line = text
+		}
 		switch {
-		case text == "" || text[0] == '#' || text[0] == ';':
-		case line[0] == ' ' || line[0] == '\t':
+		case line == "" || line[0] == '#' || line[0] == ';':
+			if d == DNF {
+				value = nil
+			}
+		case text == "":
+		case d == Zypp && value != nil && line[0] != '[' && !zyppSetting(line), line[0] == ' ' || line[0] == '\t':
 			if value == nil {
 				return c, fmt.Errorf("line %d: %q goes on with nothing", n, clip([]byte(text)))
 			}
@@ -70,6 +91,12 @@ func ReadConf(r io.Reader) (Conf, error) {
 		return c, fmt.Errorf("a line: %w", ErrTooLarge)
 	}
 	return c, s.Err()
+}
+
+// zyppSetting reports whether libzypp takes a line for KEY = VALUE, and not for an address with an = in it.
+func zyppSetting(line string) bool {
+	key, _, ok := strings.Cut(line, "=")
+	return ok && !strings.ContainsAny(key, ":/?|,\\")
 }
 
 // section finds or makes the section. The pointer is good until the next call.
@@ -169,6 +196,9 @@ func ReadVars(fsys fs.FS, dir string) (map[string]string, error) {
 			continue
 		}
 		b, err := readSmall(fsys, path.Join(dir, e.Name()))
+		if errors.Is(err, fs.ErrNotExist) { // a link to nowhere is none
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read variable %s: %w", e.Name(), err)
 		}

@@ -36,7 +36,7 @@ weird=maybe
 
 func TestReadConf(t *testing.T) {
 	t.Parallel()
-	c, err := rpm.ReadConf(strings.NewReader("\ufeff" + strings.ReplaceAll(confText, "\n", "\r\n")))
+	c, err := rpm.ReadConf(strings.NewReader("\ufeff"+strings.ReplaceAll(confText, "\n", "\r\n")), rpm.Yum)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +60,40 @@ func TestReadConf(t *testing.T) {
 		"a=b\n": "line 1: a stands before the first section", "[m]\nword\n": "line 2: \"word\" is not KEY = VALUE", "[m]\n  x\n": "line 2: \"x\" goes on with nothing",
 		"[]\n": "without a name", "[m\n": "without a name", "[m]\n=b\n": "is not KEY = VALUE", "[m]\na=" + strings.Repeat("x", 2<<20): "larger than allowed",
 	} {
-		if _, err := rpm.ReadConf(strings.NewReader(in)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := rpm.ReadConf(strings.NewReader(in), rpm.DNF); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ReadConf(%.20q) = %v, want %q", in, err, want)
+		}
+	}
+}
+
+// Lines that start with a blank are what dnf, yum and zypper read in three ways.
+func TestDialects(t *testing.T) {
+	t.Parallel()
+	const refused = "(refused)"
+	for _, tc := range []struct{ name, text, dnf, yum, zypp string }{
+		{"more_of_a_value", "[r]\nlist=a\n  b\n", "list=a\nb;", "list=a\nb;", "list=a\nb;"},
+		{"a_comment_further_in", "[r]\nlist=a\n  # b\n  c\n", "list=a\n# b\nc;", "list=a\n# b\nc;", "list=a\nc;"},
+		{"a_comment_between", "[r]\nlist=a\n# b\n  c\n", refused, "list=a\nc;", "list=a\nc;"},
+		{"an_empty_line_between", "[r]\nlist=a\n\n  c\n", refused, "list=a\nc;", "list=a\nc;"},
+		{"a_blank_line_between", "[r]\nlist=a\n  \n  c\n", "list=a\nc;", "list=a\nc;", "list=a\nc;"},
+		{"keys_further_in", "[r]\n  list=a\n  other=b\n", refused, refused, "list=a;other=b;"},
+		{"a_key_behind_a_key", "[r]\nlist=a\n  other=b\n", "list=a\nother=b;", "list=a\nother=b;", "list=a;other=b;"},
+		{"an_address_with_a_sign", "[r]\nbaseurl=http://a/\n  http://b/?c=d\n", "baseurl=http://a/\nhttp://b/?c=d;", "baseurl=http://a/\nhttp://b/?c=d;", "baseurl=http://a/\nhttp://b/?c=d;"},
+	} {
+		for d, want := range map[rpm.Dialect]string{rpm.DNF: tc.dnf, rpm.Yum: tc.yum, rpm.Zypp: tc.zypp} {
+			c, err := rpm.ReadConf(strings.NewReader(tc.text), d)
+			got := ""
+			if s := c.Section("r"); s != nil {
+				for _, k := range s.Keys {
+					got += k.Key + "=" + k.Value + ";"
+				}
+			}
+			if err != nil {
+				got = refused
+			}
+			if got != want {
+				t.Errorf("%s, dialect %d: %q, want %q (%v)", tc.name, d, got, want, err)
+			}
 		}
 	}
 }
@@ -129,7 +161,7 @@ func TestCompatible(t *testing.T) {
 func FuzzReadConf(f *testing.F) {
 	f.Add([]byte(confText))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := rpm.ReadConf(bytes.NewReader(b))
+		c, err := rpm.ReadConf(bytes.NewReader(b), rpm.DNF)
 		if err != nil {
 			return
 		}
@@ -140,7 +172,7 @@ func FuzzReadConf(f *testing.F) {
 				out.WriteString(k.Key + "=" + strings.ReplaceAll(k.Value, "\n", "\n ") + "\n")
 			}
 		}
-		again, err := rpm.ReadConf(strings.NewReader(out.String()))
+		again, err := rpm.ReadConf(strings.NewReader(out.String()), rpm.DNF)
 		if diff := cmp.Diff(c, again); diff != "" || err != nil {
 			t.Errorf("%v (-first +again):\n%s", err, diff)
 		}

@@ -239,7 +239,7 @@ func ReadModuleState(fsys fs.FS, dir string) (map[string]ModuleState, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", e.Name(), err)
 		}
-		conf, err := ReadConf(bytes.NewReader(b))
+		conf, err := ReadConf(bytes.NewReader(b), DNF)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", e.Name(), err)
 		}
