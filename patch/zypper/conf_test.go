@@ -153,11 +153,25 @@ match_type: regex
 solvable_name: ^(x|y)z$
 
 type: package
+install_status: installed
+match_type: exact
+solvable_name: here
+
+type: package
+install_status: not-installed
+match_type: exact
+solvable_name: there
+comment: until the next release
+
+type: package
+query_string: part
+
+type: package
 solvable_provides: something
 `
 	c := &config{locks: parseLocks(text)}
 	pkg := func(name, version string) *md.Package { return &md.Package{Name: name, Version: version, Release: "1"} }
-	for name, held := range map[string]bool{"alpha": true, "Alpha": false, "gamma": false, "beta": false, "SUSE-1": false, "xz": true, "xzz": false, "something": false} {
+	for name, held := range map[string]bool{"alpha": true, "Alpha": false, "gamma": false, "beta": false, "SUSE-1": false, "xz": true, "xzz": false, "something": false, "here": true, "there": false, "apart-libs": true} {
 		if got := c.held(pkg(name, "1.0")); (got != "") != held {
 			t.Errorf("%s 1.0 is held: %q", name, got)
 		}
@@ -172,6 +186,14 @@ solvable_provides: something
 			}
 		}
 		return false
+	}
+	if taken("here", "oaktest", "2") || !taken("there", "oaktest", "2") {
+		t.Error("locks on what is installed, or is not, are not kept to")
+	}
+	for i, want := range map[int]string{0: "(zypper removelock 'alph*')", 2: "(zypper removelock -r oaktest 'et')", 3: "(zypper removelock -t patch 'SUSE-1')"} {
+		if got := c.locks[i].String(); !strings.HasSuffix(got, want) {
+			t.Errorf("how to take it off: %s, want %s", got, want)
+		}
 	}
 	if !taken("beta", "oaktest", "2") || taken("beta", "other", "2") || !taken("gamma", "other", "2") || taken("gamma", "other", "1.5") {
 		t.Error("locks on versions or repositories are not kept to")

@@ -20,6 +20,7 @@ type lock struct {
 	exact   bool   // upper and lower case differ
 	repos   []string
 	version *md.Relation // nil: all
+	status  string       // installed, not-installed or all
 	strange string       // something that is not understood
 }
 
@@ -59,7 +60,7 @@ func parseLocks(text string) []lock {
 			continue
 		}
 		if l == nil {
-			out = append(out, lock{match: "glob"})
+			out = append(out, lock{match: "substring"}) // unless it says more; zypper always does
 			l = &out[len(out)-1]
 		}
 		switch key {
@@ -75,6 +76,9 @@ func parseLocks(text string) []lock {
 			l.repos = append(l.repos, value)
 		case "version":
 			l.version = relation(value)
+		case "install_status":
+			l.status = value
+		case "comment": // limits nothing
 		default:
 			l.strange = line
 		}
@@ -110,7 +114,16 @@ func relation(s string) *md.Relation {
 
 func (l *lock) String() string {
 	name := strings.Join(l.names, " ")
-	return "zypper's lock on " + name + " (zypper removelock '" + name + "')"
+	command := "zypper removelock "
+	for _, kind := range l.kinds {
+		if kind != "package" { // which is what it looks for unless it is told more
+			command += "-t " + kind + " "
+		}
+	}
+	for _, repo := range l.repos {
+		command += "-r " + repo + " "
+	}
+	return "zypper's lock on " + name + " (" + command + "'" + name + "')"
 }
 
 // about reports whether a lock is about things of a kind and name.
@@ -154,15 +167,19 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// takes reports whether a lock keeps a package of a repository as it is. The repository of what is installed is @System.
+// installedAlias is what libzypp calls the repository of what is installed.
+const installedAlias = "@System"
+
+// takes reports whether a lock keeps a package of a repository as it is.
 func (l *lock) takes(p *md.Package, repo string) bool {
-	return l.about("package", p.Name) && (len(l.repos) == 0 || contains(l.repos, repo)) && (l.version == nil || rpm.Takes(l.version, p))
+	return l.about("package", p.Name) && (len(l.repos) == 0 || contains(l.repos, repo)) && (l.version == nil || rpm.Takes(l.version, p)) &&
+		(l.status != "installed" || repo == installedAlias) && (l.status != "not-installed" || repo != installedAlias)
 }
 
 // held says why an installed package stays as it is.
 func (c *config) held(p *md.Package) string {
 	for i := range c.locks {
-		if l := &c.locks[i]; l.takes(p, "@System") {
+		if l := &c.locks[i]; l.takes(p, installedAlias) {
 			return l.String()
 		}
 	}
