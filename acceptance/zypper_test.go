@@ -306,6 +306,37 @@ func TestZypperRun(t *testing.T) {
 	}
 }
 
+// TestReplacedByAnUpdateOnZypper: an update that obsoletes another installed package takes its place, as zypper does it, and
+// is nothing that removes packages. A .repo file with blanks before its keys is read as zypper reads it.
+func TestReplacedByAnUpdateOnZypper(t *testing.T) {
+	t.Parallel()
+	r := newRPMRepo(t, `package oakmain 1-1 x86_64
+package oakmain 2-1 x86_64 obsoletes="oakmain-libs < 2" provides="oakmain-libs = 2"
+package oakmain-libs 1-1 x86_64
+package oakother 1-1 x86_64
+package oakother 2-1 x86_64 conflicts="oakstays"
+package oakstays 1-1 x86_64
+advisory OAK-1 type=security severity=important issued=2026-01-10 packages=oakmain-2-1.x86_64
+`)
+	n := r.suseNode(t, "replaced", "oakmain=1 oakmain-libs=1 oakother=1 oakstays=1")
+	writeFile(t, filepath.Join(n.root, "etc/zypp/repos.d/oaktest.repo"), "[oaktest]\n  name=oaktest\n  # enabled=0\n  baseurl="+r.url+"\n  enabled=1\n  gpgcheck=0\n")
+	before := n.packages()
+	if _, by := n.scan(); by["oakmain"] != "Missing" || by["oakother"] == "Missing" {
+		t.Errorf("the scan says %v", by)
+	}
+	out, _ := n.run("oakum", "install") // its exit code says that a reboot is due
+	if !strings.Contains(out, "installed, in place of 1 package ") || !strings.Contains(out, "oakmain-libs.x86_64  0:1-1  (removed)  replaced") {
+		t.Errorf("the install says\n%s", out)
+	}
+	if diff := cmp.Diff([]string{"oakmain-2-1.x86_64", "oakother-1-1.x86_64", "oakstays-1-1.x86_64"}, n.packages()); diff != "" {
+		t.Errorf("rpm (-want +got):\n%s", diff)
+	}
+	n.undoLast()
+	if diff := cmp.Diff(before, n.packages()); diff != "" {
+		t.Errorf("after the undo (-before +after):\n%s", diff)
+	}
+}
+
 // undoLast takes the last run of a node back.
 func (n *debNode) undoLast() {
 	n.t.Helper()

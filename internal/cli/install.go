@@ -224,6 +224,7 @@ type changeRow struct {
 	From       string `json:",omitempty"`
 	To         string `json:",omitempty"`
 	Dependency bool   `json:",omitempty"`
+	replaced   bool   // another package takes its place
 }
 
 // leftRow is a patch that was left out.
@@ -232,7 +233,7 @@ type leftRow struct{ ID, Reason, Detail string }
 func rowsOf(changes []patch.Change) []changeRow {
 	out := make([]changeRow, 0, len(changes))
 	for _, c := range changes {
-		out = append(out, changeRow{c.Name, c.Arch, c.Old, c.New, !c.Wanted})
+		out = append(out, changeRow{c.Name, c.Arch, c.Old, c.New, !c.Wanted, c.New == "" && c.By != ""})
 	}
 	slices.SortFunc(out, func(a, b changeRow) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Arch, b.Arch)) })
 	return out
@@ -282,8 +283,14 @@ func writePreview(s *Streams, output string, p *patch.Preview) error {
 		fmt.Fprintf(w, "nothing to install: baseline %s, %s\n", h.BaselineName, plural(h.Counts.Missing, "patch is missing", "patches are missing"))
 	} else {
 		writeChanges(w, s, changes)
-		fmt.Fprintf(w, "\n%s would be installed (baseline %s): %s to download, %s on the disk\n", plural(len(changes), "package", "packages"), h.BaselineName,
-			size(download), signed(grows))
+		replaced := 0
+		for _, c := range changes {
+			if c.replaced {
+				replaced++
+			}
+		}
+		fmt.Fprintf(w, "\n%s would be installed%s (baseline %s): %s to download, %s on the disk\n", plural(len(changes)-replaced, "package", "packages"),
+			company(0, replaced), h.BaselineName, size(download), signed(grows))
 	}
 	writeLeft(w, s, left)
 	if room != "" {
@@ -293,10 +300,25 @@ func writePreview(s *Streams, output string, p *patch.Preview) error {
 }
 
 func because(c changeRow) string {
-	if c.Dependency {
+	switch {
+	case c.replaced:
+		return "replaced"
+	case c.Dependency:
 		return "dependency"
 	}
 	return "approved"
+}
+
+// company is what comes with patches: packages that they need, and packages that they take the place of.
+func company(along, replaced int) string {
+	text := ""
+	if along > 0 {
+		text += ", and " + plural(along, "package", "packages") + " that they need"
+	}
+	if replaced > 0 {
+		text += ", in place of " + plural(replaced, "package", "packages")
+	}
+	return text
 }
 
 // idOf is what a package is called in tables: name.arch, and the name alone on systems that tell no architectures apart.
@@ -368,9 +390,14 @@ func writeInstallTable(s *Streams, in *patch.Installation) error {
 	w := bufio.NewWriter(s.Out)
 	h, r := &in.Result.Header, &in.Run
 	changes := rowsOf(r.Changed)
-	wanted := 0
+	wanted, along, replaced := 0, 0, 0
 	for _, c := range changes {
-		if !c.Dependency {
+		switch {
+		case c.replaced:
+			replaced++
+		case c.Dependency:
+			along++
+		default:
 			wanted++
 		}
 	}
@@ -389,10 +416,7 @@ func writeInstallTable(s *Streams, in *patch.Installation) error {
 	case len(changes) == 0 && len(left) == 0:
 		fmt.Fprintf(w, "nothing to install: everything that baseline %s approves is there\n", h.BaselineName)
 	default:
-		fmt.Fprintf(w, "%s installed", plural(wanted, "patch", "patches"))
-		if d := len(changes) - wanted; d > 0 {
-			fmt.Fprintf(w, ", and %s that they need", plural(d, "package", "packages"))
-		}
+		fmt.Fprintf(w, "%s installed%s", plural(wanted, "patch", "patches"), company(along, replaced))
 		fmt.Fprintf(w, " in %s, %s of it in the package manager's programs (baseline %s)\n", h.EndedAt.Sub(h.StartedAt).Round(100_000_000),
 			(time.Duration(h.Install.ManagerMillis) * time.Millisecond).Round(100_000_000), h.BaselineName)
 	}

@@ -162,17 +162,16 @@ func installFields(h *compliance.Header) []string {
 }
 
 func changedText(list []compliance.Change) string {
-	along := 0
+	along, replaced := 0, 0
 	for _, c := range list {
-		if c.Dependency {
+		switch {
+		case c.New == "": // an install removes nothing else
+			replaced++
+		case c.Dependency:
 			along++
 		}
 	}
-	text := plural(len(list)-along, "patch", "patches")
-	if along > 0 {
-		text += fmt.Sprintf(", and %s that they need", plural(along, "package", "packages"))
-	}
-	return text
+	return plural(len(list)-along-replaced, "patch", "patches") + company(along, replaced)
 }
 
 // shownChanges bounds the list of what an install changed, so that what is missing stays in sight.
@@ -192,10 +191,7 @@ func writeNodeInstall(w io.Writer, n *oakum.Node, h *compliance.Header, width in
 	}
 	rows := [][]string{{"CHANGED", "FROM", "TO", "BECAUSE"}}
 	for _, c := range changes[:min(len(changes), shownChanges)] {
-		because := "approved"
-		if c.Dependency {
-			because = "dependency"
-		}
+		because := because(changeRow{Dependency: c.Dependency, replaced: c.New == ""})
 		rows = append(rows, []string{strings.TrimSuffix(c.Name+"."+c.Arch, "."), orDefault(c.Old, "(new)"), orDefault(c.New, "(removed)"), because})
 	}
 	fmt.Fprintln(w)

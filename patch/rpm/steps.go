@@ -192,7 +192,36 @@ func (r *Reader) Plan(ctx context.Context, w patch.Wish, steps []Step) (*patch.P
 			}
 		}
 	}
+	for i := range p.Changes { // zypper does not say that a package is removed because a new one takes its place
+		if c := &p.Changes[i]; c.New == "" && c.By == "" {
+			by, err := r.replacing(ctx, p, c)
+			if err != nil {
+				return nil, err
+			}
+			c.By = by
+		}
+	}
 	return p, nil
+}
+
+// replacing names the package of a plan whose new version obsoletes what a change removes, or nothing.
+func (r *Reader) replacing(ctx context.Context, p *patch.Plan, c *patch.Change) (string, error) {
+	have, err := r.Installed(ctx, c.Name)
+	if err != nil {
+		return "", err
+	}
+	for _, old := range have[c.Arch] {
+		for _, n := range p.Changes {
+			if n.New == "" {
+				continue
+			}
+			o, ok := r.Offered(ctx, n.Name, n.Arch, n.New)
+			if ok && slices.ContainsFunc(o.Obsoletes, func(x md.Relation) bool { return x.Name == old.Name && Takes(&x, old) }) {
+				return n.Name, nil
+			}
+		}
+	}
+	return "", nil
 }
 
 // Differs says what two plans have not in common, or nothing.
