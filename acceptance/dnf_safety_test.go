@@ -138,3 +138,26 @@ func TestSideBySideStays(t *testing.T) {
 		})
 	}
 }
+
+// TestNoRoomForATransaction fills a file system that only rpm looks at: the updates are left with the reason noSpace. Where the
+// metadata finds no room, the scan says so in the manager's words.
+func TestNoRoomForATransaction(t *testing.T) {
+	t.Parallel()
+	r := newRPMRepo(t, "package oakroom 1-1 x86_64\npackage oakroom 2-1 x86_64\nadvisory OAK-1 type=security severity=Critical issued=2026-01-10 packages=oakroom-2-1.x86_64\n")
+	full := func(dir, command string) string {
+		return "mount -t tmpfs -o size=16k none " + dir + "; dd if=/dev/zero of=" + dir + "/fill bs=1k count=60 2>/dev/null; " + command
+	}
+	for _, n := range []*debNode{r.node(t, "room", "rhel9", "oakroom-1-1"), r.suseNode(t, "zroom", "oakroom=1-1")} {
+		out, _ := n.run("sh", "-c", full("/usr/share/oaktest", "oakum install")) // its exit code says that a patch failed
+		if !strings.Contains(out, "oakroom.x86_64 0:2-1  noSpace ") || !strings.Contains(out, "more space on the /usr/share/oaktest") || strings.Contains(out, "Transaction test error") {
+			t.Errorf("%s: the install says\n%s", n.name, out)
+		}
+		if strings.HasSuffix(n.name, "zroom") {
+			continue
+		}
+		out, _ = n.run("sh", "-c", full("/var/cache/dnf", "oakum scan"))
+		if !strings.Contains(out, "hint: not refreshed: ") || !strings.Contains(out, "No space left on device") {
+			t.Errorf("%s: the scan says\n%s", n.name, out)
+		}
+	}
+}

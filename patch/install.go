@@ -431,7 +431,7 @@ func (w *work) carryOut(ctx context.Context, r *liveRun) (*Error, error) {
 		case len(left) > 1:
 			groups = append(groups, left[:len(left)/2], left[len(left)/2:])
 		default:
-			if err := w.failed(r, left[0], ReasonInstall, applied); err != nil {
+			if err := w.failed(r, left[0], cmp.Or(applied.Reason, ReasonInstall), applied); err != nil {
 				return nil, err
 			}
 		}
@@ -581,7 +581,7 @@ func (w *work) transact(ctx context.Context, r *liveRun, plan *Plan, targets []T
 		case applied.Code == 0:
 			lost[key] = Block{ReasonInstall, "the package manager ended well and left it as it was"}
 		case applied.Faults[t.Package.Name] != "":
-			lost[key] = Block{ReasonInstall, applied.Faults[t.Package.Name]}
+			lost[key] = Block{cmp.Or(applied.Reason, ReasonInstall), applied.Faults[t.Package.Name]}
 		default:
 			left = append(left, t)
 		}

@@ -78,7 +78,7 @@ func Lock(ctx context.Context, dir string, me Owner, budget time.Duration, waiti
 	}
 	if err != nil {
 		f.Close()
-		return nil, Fail("DISK", "write %s: %w", path, err)
+		return nil, Fail("DISK", "take the engine's lock: %w", err)
 	}
 	return func() { f.Close() }, nil
 }

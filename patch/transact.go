@@ -100,5 +100,6 @@ type Redoer interface {
 type Applied struct {
 	Code   int
 	Text   string            // the manager's complaint, one line; empty when there is none
+	Reason string            // with a Text: one of the Reason constants, where the manager's words tell
 	Faults map[string]string // package name to what went wrong with it
 }

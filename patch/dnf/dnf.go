@@ -107,7 +107,7 @@ func (m *Manager) look(ctx context.Context, sources []baseline.Source) (*rpm.Vie
 	if err != nil {
 		return nil, err
 	}
-	if err := v.Fetched(len(sources) > 0, m.Name()+" repolist --all", m.Name()+" makecache"); err != nil {
+	if err := v.Fetched(len(sources) > 0, m.Name()+" repolist --all", m.Name()+" makecache", m.broken); err != nil {
 		return nil, err
 	}
 	m.view, m.sourced = v, sources

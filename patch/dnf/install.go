@@ -55,7 +55,7 @@ func (m *Manager) Fetch(ctx context.Context, w patch.Wish, p *patch.Plan, log *o
 	}
 	lacking := map[string]string{}
 	if code != 0 {
-		if strings.Contains(text, "No space left on device") || strings.Contains(text, "more space needed on the") || strings.Contains(text, "Not enough free space") {
+		if rpm.NoRoom(text) {
 			return nil, patch.Fail("DISK", "download the packages: %s", complaint(text, code))
 		}
 		for _, c := range p.Changes {
@@ -163,6 +163,9 @@ func (m *Manager) Apply(ctx context.Context, w patch.Wish, p *patch.Plan, unit s
 	a := patch.Applied{Code: code, Faults: faults(text)}
 	if code != 0 {
 		a.Text = complaint(text, code)
+		if rpm.NoRoom(a.Text) {
+			a.Reason = patch.ReasonNoSpace
+		}
 	}
 	return a, nil
 }
@@ -181,7 +184,7 @@ func complaint(text string, code int) string {
 		case s == "" || strings.HasPrefix(s, "$ "):
 			taking = false
 		}
-		if taking && s != "" && !strings.HasPrefix(s, "(try to add") && !strings.HasPrefix(s, "You can try") && !slices.Contains(out, s) && len(out) < maxWords {
+		if taking && s != "" && s != "Transaction test error:" && !strings.HasPrefix(s, "(try to add") && !strings.HasPrefix(s, "You can try") && !slices.Contains(out, s) && len(out) < maxWords {
 			out = append(out, s)
 		}
 	}

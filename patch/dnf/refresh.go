@@ -1,6 +1,7 @@
 package dnf
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -51,8 +52,10 @@ func refreshFaults(text string, code int) (failed map[string]string, other []str
 	why := map[string]string{}
 	current, mirrors, lost := "", "", ""
 	var last []string
+	end := ""
 	for line := range strings.Lines(text) {
 		s := strings.TrimSpace(line)
+		end = cmp.Or(s, end)
 		switch {
 		case strings.HasPrefix(s, "Errors during downloading metadata for repository '"):
 			current, _, _ = strings.Cut(strings.TrimPrefix(s, "Errors during downloading metadata for repository '"), "'")
@@ -93,6 +96,9 @@ func refreshFaults(text string, code int) (failed map[string]string, other []str
 		}
 	}
 	if code != 0 && len(failed) == 0 {
+		if len(last) == 0 && end != "" { // such as [Errno 28] No space left on device
+			last = append(last, end)
+		}
 		other = append(other, "not refreshed: "+strings.Join(append(last, fmt.Sprintf("makecache ended with %d", code)), "; "))
 	}
 	return failed, other

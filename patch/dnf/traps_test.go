@@ -236,3 +236,15 @@ func TestTrap_Y5_WhetherATransactionEnded(t *testing.T) {
 		}
 	}
 }
+
+// What dnf says when there is no room: for metadata, and for what a transaction would unpack.
+func TestWordsForNoRoom(t *testing.T) {
+	t.Parallel()
+	if failed, other := refreshFaults("[Errno 28] No space left on device\n", 1); len(failed) > 0 || !slices.Equal(other, []string{"not refreshed: [Errno 28] No space left on device; makecache ended with 1"}) {
+		t.Errorf("refreshFaults: %v, %q", failed, other)
+	}
+	got := complaint("Running transaction test\nError: Transaction test error:\n  installing package a-2-1.x86_64 needs 4KB more space on the /usr filesystem\n\n", 1)
+	if want := "installing package a-2-1.x86_64 needs 4KB more space on the /usr filesystem"; got != want || !rpm.NoRoom(got) || rpm.NoRoom("nothing provides more") {
+		t.Errorf("complaint: %q, want %q", got, want)
+	}
+}

@@ -107,6 +107,16 @@ func Room(cfg system.Config, cache string, p *patch.Plan) error {
 	return system.Room(cfg.Root, places)
 }
 
+// NoRoom reports whether a manager or rpm complains about too little disk space.
+func NoRoom(text string) bool {
+	for _, words := range []string{"No space left on device", "more space needed on the", "more space on the", "Not enough free space", "Not enough space", "not enough disk space"} {
+		if strings.Contains(text, words) {
+			return true
+		}
+	}
+	return false
+}
+
 func databaseDir(root fs.FS) string {
 	for _, f := range md.DatabaseFiles(root) {
 		return f[:strings.LastIndexByte(f, '/')]

@@ -246,8 +246,9 @@ func Differs(want, have *patch.Plan) string {
 }
 
 // Fetched reports that nothing is known of newer versions: without metadata nothing would be missing, which would be no
-// more than not knowing. list and refresh are the manager's commands to name.
-func (v *View) Fetched(sourced bool, list, refresh string) error {
+// more than not knowing. list and refresh are the manager's commands to name, said is what it complained of in the last refresh
+// about no repository.
+func (v *View) Fetched(sourced bool, list, refresh string, said []string) error {
 	why := ""
 	for i := range v.Repos {
 		if v.Repos[i].Dir != "" {
@@ -265,6 +266,8 @@ func (v *View) Fetched(sourced bool, list, refresh string) error {
 		e.Hint = "a system that needs a subscription has repositories once it is registered; see " + list
 	case why != "":
 		e.Hint = manager + " says: " + why
+	case len(said) > 0:
+		e.Hint = strings.Join(said, "; ")
 	default:
 		e.Hint = "run " + refresh + ", or scan as root without --no-refresh"
 	}

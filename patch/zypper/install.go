@@ -37,7 +37,7 @@ func (m *Manager) Fetch(ctx context.Context, w patch.Wish, p *patch.Plan, log *o
 		return nil, err
 	}
 	why := complaint(text, code)
-	if strings.Contains(text, "No space left on device") || strings.Contains(text, "Not enough space") || strings.Contains(text, "not enough disk space") {
+	if rpm.NoRoom(text) {
 		return nil, patch.Fail("DISK", "download the packages: %s", why)
 	}
 	lacking := map[string]string{}
@@ -94,6 +94,9 @@ func (m *Manager) Apply(ctx context.Context, w patch.Wish, p *patch.Plan, unit s
 		a.Code = 0
 	} else {
 		a.Text = complaint(text, code)
+		if rpm.NoRoom(a.Text) {
+			a.Reason = patch.ReasonNoSpace
+		}
 	}
 	return a, nil
 }

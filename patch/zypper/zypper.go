@@ -62,7 +62,7 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 		return nil, err
 	}
 	v := m.newView(c, req.Sources)
-	if err := v.Fetched(len(req.Sources) > 0, "zypper repos", "zypper refresh"); err != nil {
+	if err := v.Fetched(len(req.Sources) > 0, "zypper repos", "zypper refresh", m.broken); err != nil {
 		return nil, err
 	}
 	m.conf, m.view, m.sourced = c, v, req.Sources
