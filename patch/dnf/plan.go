@@ -270,7 +270,8 @@ func refusal(stdout, stderr []byte, code int) (text, reason string) {
 		low := strings.ToLower(s)
 		switch {
 		case s == "" || s == "Error:" || strings.HasPrefix(s, "(try to add") || strings.HasPrefix(s, "Last metadata") || strings.HasPrefix(s, "Operation aborted") ||
-			strings.HasPrefix(s, "You can try to add") || strings.HasPrefix(s, "Dependencies resolved") || strings.HasPrefix(s, "Leaving Shell") || s == "Problem:":
+			strings.HasPrefix(s, "You can try to add") || strings.HasPrefix(s, "Dependencies resolved") || strings.HasPrefix(s, "Leaving Shell") || s == "Problem:" ||
+			strings.HasSuffix(s, "available, but installed for different architecture."): // a noarch package has become the machine's own: it goes in
 			continue
 		case strings.Contains(low, "nothing provides") || strings.Contains(s, "Requires:"):
 			reason = patch.ReasonUnmetDependency

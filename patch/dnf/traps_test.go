@@ -237,6 +237,15 @@ func TestTrap_Y5_WhetherATransactionEnded(t *testing.T) {
 	}
 }
 
+// Words about packages that change their architecture are none about the one that is refused.
+func TestWordsOfARefusal(t *testing.T) {
+	t.Parallel()
+	got, reason := refusal([]byte("Error: \n Problem: nothing provides x needed by a-2-1.x86_64\n"), []byte("Package nob.x86_64 available, but installed for different architecture.\n"), 1)
+	if want := "Problem: nothing provides x needed by a-2-1.x86_64"; got != want || reason != patch.ReasonUnmetDependency {
+		t.Errorf("refusal: %q, %q, want %q", got, reason, want)
+	}
+}
+
 // What dnf says when there is no room: for metadata, and for what a transaction would unpack.
 func TestWordsForNoRoom(t *testing.T) {
 	t.Parallel()

@@ -177,8 +177,8 @@ func (n *node) version(i *installed, s *state, best int) patch.Version {
 			break
 		}
 	}
-	slices.SortStableFunc(s.naming, func(a, b naming) int {
-		return cmp.Compare(n.view.released(b.notice, s.built).Unix(), n.view.released(a.notice, s.built).Unix())
+	slices.SortStableFunc(s.naming, func(a, b naming) int { // the newest first, and of one day's the gravest, as dnf shows it
+		return cmp.Or(cmp.Compare(n.view.released(b.notice, s.built).Unix(), n.view.released(a.notice, s.built).Unix()), cmp.Compare(gravity(b.notice), gravity(a.notice)))
 	})
 	fact := baseline.Patch{Name: i.name, Arch: i.arch, Epoch: cmp.Or(s.epoch, "0"), Version: s.version, Release: s.release}
 	seen := map[string]bool{}
@@ -242,6 +242,11 @@ func (v *View) facts(x *md.Notice) baseline.Patch {
 		p.Severity = v.NoSeverity
 	}
 	return p
+}
+
+// gravity orders severities, the gravest highest. A word that no publisher uses is below all of them.
+func gravity(x *md.Notice) int {
+	return slices.Index([]string{"Low", "Medium", "Moderate", "Important", "Critical"}, Title(x.Severity))
 }
 
 // Title writes a word of a notice as baselines do: security is Security.
