@@ -161,3 +161,19 @@ func TestNoRoomForATransaction(t *testing.T) {
 		}
 	}
 }
+
+// TestUnsignedOfAnotherArchitecture: the signature of a package that goes from noarch to the machine's architecture is checked
+// before anything is installed, like any other.
+func TestUnsignedOfAnotherArchitecture(t *testing.T) {
+	t.Parallel()
+	r := newRPMRepo(t, "package oakmove 1-1 noarch\npackage oakfine 1-1 x86_64\npackage oakfine 2-1 x86_64\nadvisory OAK-1 type=security severity=Critical issued=2026-01-10 packages=oakfine-2-1.x86_64\n")
+	unsigned := newRPMRepo(t, "package oakmove 2-1 x86_64\nadvisory OAK-2 type=security severity=Critical issued=2026-01-10 packages=oakmove-2-1.x86_64\n")
+	n := r.node(t, "moved", "rhel9", "oakmove-1-1 oakfine-1-1")
+	writeFile(t, filepath.Join(n.root, "etc/yum.repos.d/unsigned.repo"), "[unsigned]\nname=unsigned\nbaseurl="+unsigned.url+"\ngpgcheck=1\ngpgkey=file:///etc/pki/rpm-gpg/oak\n")
+	if _, by, _ := n.install(); by["oakmove"] != "Failed downloadFailed" || by["oakfine"] != "InstalledPendingReboot" {
+		t.Errorf("the install says %v", by)
+	}
+	if got := strings.TrimSpace(n.mustRun("rpm", "-q", "oakmove")); got != "oakmove-1-1.noarch" {
+		t.Errorf("rpm has %s", got)
+	}
+}

@@ -337,6 +337,26 @@ advisory OAK-1 type=security severity=important issued=2026-01-10 packages=oakma
 	}
 }
 
+// TestSameVersionOfAnotherVendor: of a version that two repositories have, the one goes in that may take the installed one's
+// place. zypper install takes either.
+func TestSameVersionOfAnotherVendor(t *testing.T) {
+	t.Parallel()
+	const suse = ` vendor="SUSE LLC <https://www.suse.com/>"`
+	r := newRPMRepo(t, "package oakboth 1-1 x86_64"+suse+"\npackage oakboth 2-1 x86_64"+suse+"\nadvisory OAK-1 type=security severity=important issued=2026-01-10 packages=oakboth-2-1.x86_64\n")
+	other := newRPMRepo(t, "package oakboth 2-1 x86_64 vendor=Oak\npackage oakboth 3-1 x86_64 vendor=Oak\n")
+	n := r.suseNode(t, "both", "oakboth=1")
+	n.addRepo("aaa", other.url, "gpgcheck=0")
+	if listed := n.zypperList("list-updates"); len(listed) != 1 || listed[0].Edition != "2-1" {
+		t.Errorf("zypper lists %v", listed)
+	}
+	if _, by, _ := n.install(); !strings.HasPrefix(by["oakboth"], "InstalledPendingReboot") {
+		t.Errorf("the install says %v", by)
+	}
+	if got := n.mustRun("rpm", "-q", "oakboth", "--qf", "%{EVR} %{VENDOR}"); got != "2-1 SUSE LLC <https://www.suse.com/>" {
+		t.Errorf("rpm has %s", got)
+	}
+}
+
 // undoLast takes the last run of a node back.
 func (n *debNode) undoLast() {
 	n.t.Helper()

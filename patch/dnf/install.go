@@ -59,8 +59,8 @@ func (m *Manager) Fetch(ctx context.Context, w patch.Wish, p *patch.Plan, log *o
 			return nil, patch.Fail("DISK", "download the packages: %s", complaint(text, code))
 		}
 		for _, c := range p.Changes {
-			if file := fileName(&c); c.New != "" {
-				if why := about(text, file); why != "" {
+			if c.New != "" {
+				if why := about(text, m.reader.FileOf(ctx, &c)); why != "" {
 					lacking[c.Key()] = why
 				}
 			}
@@ -76,9 +76,6 @@ func (m *Manager) Fetch(ctx context.Context, w patch.Wish, p *patch.Plan, log *o
 	}
 	return m.unsigned(ctx, p, log)
 }
-
-// fileName is the name of a new version's package file.
-func fileName(c *patch.Change) string { return rpm.PackageFile(c.Name, c.New, c.Arch) }
 
 // about is what dnf says of a file that it could not fetch.
 func about(text, file string) string {
@@ -108,7 +105,7 @@ func (m *Manager) unsigned(ctx context.Context, p *patch.Plan, log *os.File) (ma
 		if c.New == "" {
 			continue
 		}
-		for _, f := range m.cached(c.Name, c.New, c.Arch) {
+		for _, f := range m.cached(c.Name, c.New, m.reader.ArchOf(ctx, patch.Want{Name: c.Name, Arch: c.Arch, Version: c.New})) {
 			if trusted[f.repo] {
 				files[filepath.Join(m.cfg.Root, f.path)] = c.Key()
 			}

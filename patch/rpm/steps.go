@@ -17,6 +17,7 @@ type Order struct {
 	Name, Arch string
 	Version    string // as in titles, with its epoch
 	File       string // package file on the node to install from; empty: from a repository
+	Repo       string // the repository to take it from, where the same version of another one is kept away; empty: any
 }
 
 // Spec is the package in its version, NAME-EVR.ARCH, or its file.
@@ -36,7 +37,10 @@ func (r *Reader) Orders(ctx context.Context, w patch.Wish) ([]Order, error) {
 		if err != nil {
 			return nil, err
 		}
-		o := Order{Name: p.Name, Arch: r.archOf(ctx, p), Version: p.Version, File: p.File}
+		o := Order{Name: p.Name, Arch: r.ArchOf(ctx, p), Version: p.Version, File: p.File}
+		if p.File == "" {
+			o.Repo = r.from(ctx, o)
+		}
 		versions := have[p.Arch]
 		for arch, list := range have { // noarch may change places with the machine's own
 			if len(versions) == 0 && (arch == "noarch" || p.Arch == "noarch") {
@@ -90,12 +94,44 @@ func removal(p *md.Package) Order {
 	return Order{Verb: "remove", Name: p.Name, Arch: p.Arch, Version: Text(p)}
 }
 
-// archOf is the architecture of the offered version: noarch may change places with the machine's own.
-func (r *Reader) archOf(ctx context.Context, p patch.Want) string {
+// ArchOf is the architecture of the offered version: noarch may change places with the machine's own.
+func (r *Reader) ArchOf(ctx context.Context, p patch.Want) string {
 	if o, ok := r.Offered(ctx, p.Name, p.Arch, p.Version); ok {
 		return o.Arch
 	}
 	return p.Arch
+}
+
+// FileOf is the name of the package file of a change's new version.
+func (r *Reader) FileOf(ctx context.Context, c *patch.Change) string {
+	return PackageFile(c.Name, c.New, r.ArchOf(ctx, patch.Want{Name: c.Name, Arch: c.Arch, Version: c.New}))
+}
+
+// from names the repository that a version has to come from because others offer the same one, which is kept away: a manager
+// that is told the version alone takes any of them.
+func (r *Reader) from(ctx context.Context, want Order) string {
+	n, err := r.loaded(ctx)
+	if err != nil {
+		return ""
+	}
+	for _, i := range n.byName[want.Name] {
+		var free *Repo
+		kept := false
+		best := n.bestPriority(i)
+		for _, o := range n.offers[want.Name] {
+			switch {
+			case o.Arch != want.Arch || Text(o.Package) != want.Version || !n.fits(i, o.Arch):
+			case n.away(o, i.newest(), best).Reason != "":
+				kept = true
+			case free == nil || o.repo.Priority < free.Priority:
+				free = o.repo
+			}
+		}
+		if kept && free != nil {
+			return free.ID
+		}
+	}
+	return ""
 }
 
 func (r *Reader) installOnly(p *md.Package) bool {

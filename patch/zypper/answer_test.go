@@ -127,6 +127,14 @@ func TestRefreshFaults(t *testing.T) {
 
 func TestWords(t *testing.T) {
 	t.Parallel()
+	for want, o := range map[string]rpm.Order{
+		"a.noarch=2-1": {Verb: "upgrade", Name: "a", Arch: "noarch", Version: "0:2-1"}, "my repo:a.x86_64=1:2-1": {Verb: "upgrade", Name: "a", Arch: "x86_64", Version: "1:2-1", Repo: "my repo"},
+		"b.x86_64=2-1": {Verb: "upgrade", Name: "b", Arch: "x86_64", Version: "0:2-1", Repo: "odd=alias"}, "!a.x86_64=2-1": {Verb: "remove", Name: "a", Arch: "x86_64", Version: "0:2-1", Repo: "x"},
+	} {
+		if got := word(o); got != want {
+			t.Errorf("word(%+v) = %q, want %q", o, got, want)
+		}
+	}
 	const log = `
 $ zypper --non-interactive install
 (1/2) Installing: eps-2.0-1.x86_64 [........done]

@@ -42,7 +42,7 @@ func (m *Manager) Fetch(ctx context.Context, w patch.Wish, p *patch.Plan, log *o
 	}
 	lacking := map[string]string{}
 	for _, c := range p.Changes { // zypper ends with the first one that it cannot have
-		if c.New != "" && failedFile(text, rpm.PackageFile(c.Name, c.New, c.Arch)) {
+		if c.New != "" && failedFile(text, m.reader.FileOf(ctx, &c)) {
 			lacking[c.Key()] = why
 		}
 	}

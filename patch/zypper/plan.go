@@ -149,8 +149,11 @@ func word(o rpm.Order) string {
 		return o.File
 	}
 	s := o.Name + "." + o.Arch + "=" + strings.TrimPrefix(o.Version, "0:")
-	if o.Verb == "remove" {
+	switch {
+	case o.Verb == "remove":
 		return "!" + s
+	case o.Repo != "" && !strings.ContainsAny(o.Repo, "<>="): // which would be taken for the version's
+		return o.Repo + ":" + s
 	}
 	return s
 }
