@@ -373,7 +373,8 @@ func (m *Manager) readView(ctx context.Context, sources []baseline.Source) (*rpm
 	v := &rpm.View{
 		OS:      m.platform.Node.OS,
 		Machine: rpm.Machine(m.cfg.FS), InstallOnly: c.installOnly, Classify: rpm.Title, NoSeverity: "None", Degraded: c.degraded,
-		Identity: m.tool.name + " " + hex.EncodeToString(c.digest) + " " + moduleStates(m.cfg.FS),
+		KeepsNames: !c.main.Bool("obsoletes", true), // dnf.conf(5)
+		Identity:   m.tool.name + " " + hex.EncodeToString(c.digest) + " " + moduleStates(m.cfg.FS),
 	}
 	if sources != nil {
 		v.Source = "sources"

@@ -136,3 +136,18 @@ func TestLocksWithoutPlugins(t *testing.T) {
 		}
 	}
 }
+
+// With obsoletes=0 dnf puts no package of another name in an installed one's place.
+func TestObsoletesSwitchedOff(t *testing.T) {
+	t.Parallel()
+	for conf, keeps := range map[string]bool{"[main]\n": false, "[main]\nobsoletes=0\n": true, "[main]\nobsoletes=True\n": false} {
+		m := manager(map[string]string{"usr/bin/dnf": "", "etc/os-release": rhel, "etc/dnf/vars/releasever": "9\n", "etc/dnf/dnf.conf": conf})
+		if _, err := m.Platform(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		v, err := m.readView(t.Context(), nil)
+		if err != nil || v.KeepsNames != keeps {
+			t.Errorf("%q: %v, %v, want %v", conf, v.KeepsNames, err, keeps)
+		}
+	}
+}

@@ -110,7 +110,7 @@ func (n *node) describe(i *installed) patch.Package {
 	}
 	slices.SortFunc(out.Versions, func(a, b patch.Version) int { return pkgver.RPM(a.Text, b.Text) })
 	for _, o := range n.obsoletes[i.name] {
-		if away := n.away(o, top, o.repo.Priority); away.Reason == "" {
+		if away := n.away(o, top, o.repo.Priority); away.Reason == "" && !n.view.KeepsNames {
 			out.Replaced = o.Name + " " + o.EVR()
 		}
 	}

@@ -34,3 +34,15 @@ func TestWhichNoticeCounts(t *testing.T) {
 		}
 	}
 }
+
+// A package is told to be replaced by one of another name where the manager would do so.
+func TestReplacedByAnotherName(t *testing.T) {
+	t.Parallel()
+	i := &installed{name: "a", arch: "x86_64", versions: []*md.Package{{Name: "a", Arch: "x86_64", Version: "1", Release: "1"}}}
+	for keeps, want := range map[bool]string{false: "b 2-1", true: ""} {
+		n := &node{view: &View{Classify: Title, KeepsNames: keeps}, obsoletes: map[string][]offer{"a": {{&md.Package{Name: "b", Version: "2", Release: "1"}, &Repo{ID: "r", Priority: 99}}}}}
+		if got := n.describe(i).Replaced; got != want {
+			t.Errorf("where names are kept: %v: %q, want %q", keeps, got, want)
+		}
+	}
+}

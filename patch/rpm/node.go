@@ -61,6 +61,7 @@ type View struct {
 	Classify    func(kind string) string                // the classification of a notice's type
 	NoSeverity  string                                  // the severity of a notice without one
 	Err         func() error                            // what went wrong while they were answered; nil: nothing can
+	KeepsNames  bool                                    // the manager replaces no package by one of another name that obsoletes it
 	Source      string                                  // names what repositories these are, when not the node's own
 	Identity    string                                  // changes when one of the answers above may
 	Degraded    []string
