@@ -9,7 +9,7 @@ import (
 )
 
 // cacheMagic changes with the form of the cache and with what is read out of metadata.
-const cacheMagic = "oakum rpm metadata 3\n"
+const cacheMagic = "oakum rpm metadata 4\n"
 
 // cached walks over what the cache holds. What live patches change is asked anew in each scan.
 func (s *stored) cached(c *system.Cache) {
