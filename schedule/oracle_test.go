@@ -348,7 +348,7 @@ func TestNextAgainstAMinuteByMinuteWalk(t *testing.T) {
 		"America/Santiago", "Asia/Tehran", "Asia/Gaza", "Pacific/Apia", "Asia/Pyongyang",
 	}
 	years := 10
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		years = 1
 	}
 	for round := 0; round == 0 || time.Since(began) < limit; round++ {
@@ -439,7 +439,7 @@ func TestNextAroundEveryClockChange(t *testing.T) {
 	r, limit := soak(t)
 	began := time.Now()
 	names := zoneNames(t)
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 		names = names[:100]
 	}
@@ -458,11 +458,12 @@ func TestNextAroundEveryClockChange(t *testing.T) {
 			z := zone(t, name)
 			at := all[name]
 			if limit == 0 && len(at) > 4 {
-				at = slices.Clone(at)
 				r.Shuffle(len(at), func(i, j int) { at[i], at[j] = at[j], at[i] })
 				at = at[:4]
 			}
-			for _, change := range at {
+			// Nothing changes then, but the standard library's bounds of what stays the same are wrong for a day.
+			leapYearEnds := time.Date(2040+4*r.IntN(15), 12, 31, 12, 0, 0, 0, time.UTC)
+			for _, change := range append(slices.Clone(at), leapYearEnds) {
 				tables := []*table{
 					newTable(t, "cron(0/5 * * * ? *)"), newTable(t, "cron(0/5 0-22 * * ? *)"), newTable(t, "cron(7 30 0-22 ? * * *)"), newTable(t, "cron(30 */2 ? * * *)"),
 					newTable(t, fmt.Sprintf("cron(%d %d * * ? *)", r.IntN(60), r.IntN(4))), newTable(t, randomExpression(r)),

@@ -2,6 +2,8 @@ package schedule_test
 
 import (
 	"errors"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -189,6 +191,29 @@ func TestParseErrors(t *testing.T) {
 		if _, err := schedule.ParseWindow(strings.Repeat("x", n)); err == nil || !strings.Contains(err.Error(), "must have 1 to 256 characters, got") {
 			t.Errorf("ParseWindow of %d characters: %v", n, err)
 		}
+	}
+}
+
+// TestDocumentedExpressions fails when docs/schedules.md has an expression that is not taken.
+func TestDocumentedExpressions(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/schedules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("`((?:cron|rate|at)\\([^`a-z]*[0-9 ][^`]*\\))`").FindAllStringSubmatch(string(text), -1)
+	for _, m := range found {
+		if strings.Contains(m[1], "minutes hours") {
+			continue
+		}
+		if _, err := schedule.ParseWindow(m[1]); err != nil {
+			if _, err := schedule.ParseAssociation(m[1]); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if len(found) < 20 {
+		t.Errorf("found %d expressions in docs/schedules.md", len(found))
 	}
 }
 

@@ -149,6 +149,10 @@ func TestNextRuns(t *testing.T) {
 			want: []string{"2027-03-13T10:30:00Z", "2027-03-14T10:00:00Z", "2027-03-15T09:30:00Z"},
 		},
 		{
+			name: "18_two_times_in_a_gap", expression: "cron(10,40 2 ? * * *)", zone: "America/Los_Angeles", changed: "2027-03-13T11:00:00Z",
+			want: []string{"2027-03-14T03:00:00-07:00", "2027-03-15T02:10:00-07:00"},
+		},
+		{
 			name: "19_repeated_hour", expression: "cron(30 1 ? * * *)", zone: "America/Los_Angeles", changed: "2027-11-06",
 			want: []string{"2027-11-06T08:30:00Z", "2027-11-07T08:30:00Z", "2027-11-08T09:30:00Z"},
 		},
