@@ -276,6 +276,38 @@ const (
 	InventorySchemaDeleteOptionDeleteSchema  = "DeleteSchema"
 )
 
+// Values of MaintenanceWindowExecutionStatus.
+const (
+	MaintenanceWindowExecutionStatusPending            = "PENDING"
+	MaintenanceWindowExecutionStatusInProgress         = "IN_PROGRESS"
+	MaintenanceWindowExecutionStatusSuccess            = "SUCCESS"
+	MaintenanceWindowExecutionStatusFailed             = "FAILED"
+	MaintenanceWindowExecutionStatusTimedOut           = "TIMED_OUT"
+	MaintenanceWindowExecutionStatusCancelling         = "CANCELLING"
+	MaintenanceWindowExecutionStatusCancelled          = "CANCELLED"
+	MaintenanceWindowExecutionStatusSkippedOverlapping = "SKIPPED_OVERLAPPING"
+)
+
+// Values of MaintenanceWindowResourceType.
+const (
+	MaintenanceWindowResourceTypeInstance      = "INSTANCE"
+	MaintenanceWindowResourceTypeResourceGroup = "RESOURCE_GROUP"
+)
+
+// Values of MaintenanceWindowTaskCutoffBehavior.
+const (
+	MaintenanceWindowTaskCutoffBehaviorContinueTask = "CONTINUE_TASK"
+	MaintenanceWindowTaskCutoffBehaviorCancelTask   = "CANCEL_TASK"
+)
+
+// Values of MaintenanceWindowTaskType.
+const (
+	MaintenanceWindowTaskTypeRunCommand    = "RUN_COMMAND"
+	MaintenanceWindowTaskTypeAutomation    = "AUTOMATION"
+	MaintenanceWindowTaskTypeStepFunctions = "STEP_FUNCTIONS"
+	MaintenanceWindowTaskTypeLambda        = "LAMBDA"
+)
+
 // Values of NotificationEvent.
 const (
 	NotificationEventAll        = "All"
@@ -596,6 +628,24 @@ func InventoryQueryOperatorTypeValues() []string {
 
 // InventorySchemaDeleteOptionValues returns the values of InventorySchemaDeleteOption in the model's order.
 func InventorySchemaDeleteOptionValues() []string { return []string{"DisableSchema", "DeleteSchema"} }
+
+// MaintenanceWindowExecutionStatusValues returns the values of MaintenanceWindowExecutionStatus in the model's order.
+func MaintenanceWindowExecutionStatusValues() []string {
+	return []string{"PENDING", "IN_PROGRESS", "SUCCESS", "FAILED", "TIMED_OUT", "CANCELLING", "CANCELLED", "SKIPPED_OVERLAPPING"}
+}
+
+// MaintenanceWindowResourceTypeValues returns the values of MaintenanceWindowResourceType in the model's order.
+func MaintenanceWindowResourceTypeValues() []string { return []string{"INSTANCE", "RESOURCE_GROUP"} }
+
+// MaintenanceWindowTaskCutoffBehaviorValues returns the values of MaintenanceWindowTaskCutoffBehavior in the model's order.
+func MaintenanceWindowTaskCutoffBehaviorValues() []string {
+	return []string{"CONTINUE_TASK", "CANCEL_TASK"}
+}
+
+// MaintenanceWindowTaskTypeValues returns the values of MaintenanceWindowTaskType in the model's order.
+func MaintenanceWindowTaskTypeValues() []string {
+	return []string{"RUN_COMMAND", "AUTOMATION", "STEP_FUNCTIONS", "LAMBDA"}
+}
 
 // NotificationEventValues returns the values of NotificationEvent in the model's order.
 func NotificationEventValues() []string {

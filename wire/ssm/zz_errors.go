@@ -74,6 +74,11 @@ func DuplicateInstanceId(format string, args ...any) *awserr.Error {
 	return awserr.New("DuplicateInstanceId", 400, format, args...)
 }
 
+// FeatureNotAvailableException returns the error with code FeatureNotAvailableException and HTTP status 400.
+func FeatureNotAvailableException(format string, args ...any) *awserr.Error {
+	return awserr.New("FeatureNotAvailableException", 400, format, args...)
+}
+
 // IdempotentParameterMismatch returns the error with code IdempotentParameterMismatch and HTTP status 400.
 func IdempotentParameterMismatch(format string, args ...any) *awserr.Error {
 	return awserr.New("IdempotentParameterMismatch", 400, format, args...)
@@ -332,6 +337,11 @@ func StatusUnchanged(format string, args ...any) *awserr.Error {
 // SubTypeCountLimitExceededException returns the error with code SubTypeCountLimitExceededException and HTTP status 400.
 func SubTypeCountLimitExceededException(format string, args ...any) *awserr.Error {
 	return awserr.New("SubTypeCountLimitExceededException", 400, format, args...)
+}
+
+// TargetInUseException returns the error with code TargetInUseException and HTTP status 400.
+func TargetInUseException(format string, args ...any) *awserr.Error {
+	return awserr.New("TargetInUseException", 400, format, args...)
 }
 
 // TooManyTagsError returns the error with code TooManyTagsError and HTTP status 400.

@@ -651,6 +651,46 @@ func (v *CancelCommandOutput) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *CancelMaintenanceWindowExecutionInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *CancelMaintenanceWindowExecutionInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *CancelMaintenanceWindowExecutionOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *CancelMaintenanceWindowExecutionOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *CloudWatchOutputConfig) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -1445,6 +1485,101 @@ func (v *CreateDocumentOutput) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *CreateMaintenanceWindowInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "StartDate":
+			return codec.ReadString(d, &v.StartDate)
+		case "EndDate":
+			return codec.ReadString(d, &v.EndDate)
+		case "Schedule":
+			return codec.ReadString(d, &v.Schedule)
+		case "ScheduleTimezone":
+			return codec.ReadString(d, &v.ScheduleTimezone)
+		case "ScheduleOffset":
+			return codec.ReadInt(d, &v.ScheduleOffset)
+		case "Duration":
+			return codec.ReadInt(d, &v.Duration)
+		case "Cutoff":
+			return codec.ReadInt(d, &v.Cutoff)
+		case "AllowUnassociatedTargets":
+			return codec.ReadBool(d, &v.AllowUnassociatedTargets)
+		case "ClientToken":
+			return codec.ReadString(d, &v.ClientToken)
+		case "Tags":
+			return codec.ReadList(d, &v.Tags, (*Tag).DecodeJSON)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *CreateMaintenanceWindowInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.StartDate != nil && e.Key("StartDate") {
+		e.String(*v.StartDate)
+	}
+	if v.EndDate != nil && e.Key("EndDate") {
+		e.String(*v.EndDate)
+	}
+	if v.Schedule != nil && e.Key("Schedule") {
+		e.String(*v.Schedule)
+	}
+	if v.ScheduleTimezone != nil && e.Key("ScheduleTimezone") {
+		e.String(*v.ScheduleTimezone)
+	}
+	if v.ScheduleOffset != nil && e.Key("ScheduleOffset") {
+		e.Int(*v.ScheduleOffset)
+	}
+	if v.Duration != nil && e.Key("Duration") {
+		e.Int(*v.Duration)
+	}
+	if v.Cutoff != nil && e.Key("Cutoff") {
+		e.Int(*v.Cutoff)
+	}
+	if v.AllowUnassociatedTargets != nil && e.Key("AllowUnassociatedTargets") {
+		e.Bool(*v.AllowUnassociatedTargets)
+	}
+	if v.ClientToken != nil && e.Key("ClientToken") {
+		e.String(*v.ClientToken)
+	}
+	if v.Tags != nil && e.Key("Tags") {
+		codec.WriteList(e, v.Tags, (*Tag).EncodeJSON)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *CreateMaintenanceWindowOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *CreateMaintenanceWindowOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *CreatePatchBaselineInput) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -1695,6 +1830,46 @@ func (v *DeleteInventoryOutput) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *DeleteMaintenanceWindowInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DeleteMaintenanceWindowInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DeleteMaintenanceWindowOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DeleteMaintenanceWindowOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *DeletePatchBaselineInput) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -1811,6 +1986,111 @@ func (v *DeregisterPatchBaselineForPatchGroupOutput) EncodeJSON(e *codec.Encoder
 	}
 	if v.PatchGroup != nil && e.Key("PatchGroup") {
 		e.String(*v.PatchGroup)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DeregisterTargetFromMaintenanceWindowInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTargetId":
+			return codec.ReadString(d, &v.WindowTargetId)
+		case "Safe":
+			return codec.ReadBool(d, &v.Safe)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DeregisterTargetFromMaintenanceWindowInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTargetId != nil && e.Key("WindowTargetId") {
+		e.String(*v.WindowTargetId)
+	}
+	if v.Safe != nil && e.Key("Safe") {
+		e.Bool(*v.Safe)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DeregisterTargetFromMaintenanceWindowOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTargetId":
+			return codec.ReadString(d, &v.WindowTargetId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DeregisterTargetFromMaintenanceWindowOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTargetId != nil && e.Key("WindowTargetId") {
+		e.String(*v.WindowTargetId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DeregisterTaskFromMaintenanceWindowInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTaskId":
+			return codec.ReadString(d, &v.WindowTaskId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DeregisterTaskFromMaintenanceWindowInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTaskId != nil && e.Key("WindowTaskId") {
+		e.String(*v.WindowTaskId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DeregisterTaskFromMaintenanceWindowOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTaskId":
+			return codec.ReadString(d, &v.WindowTaskId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DeregisterTaskFromMaintenanceWindowOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTaskId != nil && e.Key("WindowTaskId") {
+		e.String(*v.WindowTaskId)
 	}
 	e.End()
 }
@@ -2520,6 +2800,496 @@ func (v *DescribeInventoryDeletionsOutput) EncodeJSON(e *codec.Encoder) {
 	e.Begin()
 	if v.InventoryDeletions != nil && e.Key("InventoryDeletions") {
 		codec.WriteList(e, v.InventoryDeletions, (*InventoryDeletionStatusItem).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowExecutionTaskInvocationsInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		case "TaskId":
+			return codec.ReadString(d, &v.TaskId)
+		case "Filters":
+			return codec.ReadList(d, &v.Filters, (*MaintenanceWindowFilter).DecodeJSON)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowExecutionTaskInvocationsInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	if v.TaskId != nil && e.Key("TaskId") {
+		e.String(*v.TaskId)
+	}
+	if v.Filters != nil && e.Key("Filters") {
+		codec.WriteList(e, v.Filters, (*MaintenanceWindowFilter).EncodeJSON)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowExecutionTaskInvocationsOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionTaskInvocationIdentities":
+			return codec.ReadList(d, &v.WindowExecutionTaskInvocationIdentities, (*MaintenanceWindowExecutionTaskInvocationIdentity).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowExecutionTaskInvocationsOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionTaskInvocationIdentities != nil && e.Key("WindowExecutionTaskInvocationIdentities") {
+		codec.WriteList(e, v.WindowExecutionTaskInvocationIdentities, (*MaintenanceWindowExecutionTaskInvocationIdentity).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowExecutionTasksInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		case "Filters":
+			return codec.ReadList(d, &v.Filters, (*MaintenanceWindowFilter).DecodeJSON)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowExecutionTasksInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	if v.Filters != nil && e.Key("Filters") {
+		codec.WriteList(e, v.Filters, (*MaintenanceWindowFilter).EncodeJSON)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowExecutionTasksOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionTaskIdentities":
+			return codec.ReadList(d, &v.WindowExecutionTaskIdentities, (*MaintenanceWindowExecutionTaskIdentity).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowExecutionTasksOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionTaskIdentities != nil && e.Key("WindowExecutionTaskIdentities") {
+		codec.WriteList(e, v.WindowExecutionTaskIdentities, (*MaintenanceWindowExecutionTaskIdentity).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowExecutionsInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "Filters":
+			return codec.ReadList(d, &v.Filters, (*MaintenanceWindowFilter).DecodeJSON)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowExecutionsInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.Filters != nil && e.Key("Filters") {
+		codec.WriteList(e, v.Filters, (*MaintenanceWindowFilter).EncodeJSON)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowExecutionsOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutions":
+			return codec.ReadList(d, &v.WindowExecutions, (*MaintenanceWindowExecution).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowExecutionsOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutions != nil && e.Key("WindowExecutions") {
+		codec.WriteList(e, v.WindowExecutions, (*MaintenanceWindowExecution).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowScheduleInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "ResourceType":
+			return codec.ReadString(d, &v.ResourceType)
+		case "Filters":
+			return codec.ReadList(d, &v.Filters, (*PatchOrchestratorFilter).DecodeJSON)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowScheduleInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.ResourceType != nil && e.Key("ResourceType") {
+		e.String(*v.ResourceType)
+	}
+	if v.Filters != nil && e.Key("Filters") {
+		codec.WriteList(e, v.Filters, (*PatchOrchestratorFilter).EncodeJSON)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowScheduleOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "ScheduledWindowExecutions":
+			return codec.ReadList(d, &v.ScheduledWindowExecutions, (*ScheduledWindowExecution).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowScheduleOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.ScheduledWindowExecutions != nil && e.Key("ScheduledWindowExecutions") {
+		codec.WriteList(e, v.ScheduledWindowExecutions, (*ScheduledWindowExecution).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowTargetsInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "Filters":
+			return codec.ReadList(d, &v.Filters, (*MaintenanceWindowFilter).DecodeJSON)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowTargetsInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.Filters != nil && e.Key("Filters") {
+		codec.WriteList(e, v.Filters, (*MaintenanceWindowFilter).EncodeJSON)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowTargetsOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*MaintenanceWindowTarget).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowTargetsOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*MaintenanceWindowTarget).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowTasksInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "Filters":
+			return codec.ReadList(d, &v.Filters, (*MaintenanceWindowFilter).DecodeJSON)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowTasksInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.Filters != nil && e.Key("Filters") {
+		codec.WriteList(e, v.Filters, (*MaintenanceWindowFilter).EncodeJSON)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowTasksOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Tasks":
+			return codec.ReadList(d, &v.Tasks, (*MaintenanceWindowTask).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowTasksOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Tasks != nil && e.Key("Tasks") {
+		codec.WriteList(e, v.Tasks, (*MaintenanceWindowTask).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowsForTargetInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "ResourceType":
+			return codec.ReadString(d, &v.ResourceType)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowsForTargetInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.ResourceType != nil && e.Key("ResourceType") {
+		e.String(*v.ResourceType)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowsForTargetOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowIdentities":
+			return codec.ReadList(d, &v.WindowIdentities, (*MaintenanceWindowIdentityForTarget).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowsForTargetOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowIdentities != nil && e.Key("WindowIdentities") {
+		codec.WriteList(e, v.WindowIdentities, (*MaintenanceWindowIdentityForTarget).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowsInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Filters":
+			return codec.ReadList(d, &v.Filters, (*MaintenanceWindowFilter).DecodeJSON)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowsInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Filters != nil && e.Key("Filters") {
+		codec.WriteList(e, v.Filters, (*MaintenanceWindowFilter).EncodeJSON)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeMaintenanceWindowsOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowIdentities":
+			return codec.ReadList(d, &v.WindowIdentities, (*MaintenanceWindowIdentity).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeMaintenanceWindowsOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowIdentities != nil && e.Key("WindowIdentities") {
+		codec.WriteList(e, v.WindowIdentities, (*MaintenanceWindowIdentity).EncodeJSON)
 	}
 	if v.NextToken != nil && e.Key("NextToken") {
 		e.String(*v.NextToken)
@@ -3954,6 +4724,545 @@ func (v *GetInventorySchemaOutput) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.NextToken != nil && e.Key("NextToken") {
 		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetMaintenanceWindowExecutionInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *GetMaintenanceWindowExecutionInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetMaintenanceWindowExecutionOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		case "TaskIds":
+			return codec.ReadList(d, &v.TaskIds, codec.ElemString)
+		case "Status":
+			return codec.ReadString(d, &v.Status)
+		case "StatusDetails":
+			return codec.ReadString(d, &v.StatusDetails)
+		case "StartTime":
+			t, err := d.Time()
+			v.StartTime = t
+			return err
+		case "EndTime":
+			t, err := d.Time()
+			v.EndTime = t
+			return err
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *GetMaintenanceWindowExecutionOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	if v.TaskIds != nil && e.Key("TaskIds") {
+		codec.WriteList(e, v.TaskIds, codec.PutString)
+	}
+	if v.Status != nil && e.Key("Status") {
+		e.String(*v.Status)
+	}
+	if v.StatusDetails != nil && e.Key("StatusDetails") {
+		e.String(*v.StatusDetails)
+	}
+	if v.StartTime != nil && e.Key("StartTime") {
+		e.Time(v.StartTime)
+	}
+	if v.EndTime != nil && e.Key("EndTime") {
+		e.Time(v.EndTime)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetMaintenanceWindowExecutionTaskInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		case "TaskId":
+			return codec.ReadString(d, &v.TaskId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *GetMaintenanceWindowExecutionTaskInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	if v.TaskId != nil && e.Key("TaskId") {
+		e.String(*v.TaskId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetMaintenanceWindowExecutionTaskInvocationInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		case "TaskId":
+			return codec.ReadString(d, &v.TaskId)
+		case "InvocationId":
+			return codec.ReadString(d, &v.InvocationId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *GetMaintenanceWindowExecutionTaskInvocationInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	if v.TaskId != nil && e.Key("TaskId") {
+		e.String(*v.TaskId)
+	}
+	if v.InvocationId != nil && e.Key("InvocationId") {
+		e.String(*v.InvocationId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetMaintenanceWindowExecutionTaskInvocationOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		case "TaskExecutionId":
+			return codec.ReadString(d, &v.TaskExecutionId)
+		case "InvocationId":
+			return codec.ReadString(d, &v.InvocationId)
+		case "ExecutionId":
+			return codec.ReadString(d, &v.ExecutionId)
+		case "TaskType":
+			return codec.ReadString(d, &v.TaskType)
+		case "Parameters":
+			return codec.ReadString(d, &v.Parameters)
+		case "Status":
+			return codec.ReadString(d, &v.Status)
+		case "StatusDetails":
+			return codec.ReadString(d, &v.StatusDetails)
+		case "StartTime":
+			t, err := d.Time()
+			v.StartTime = t
+			return err
+		case "EndTime":
+			t, err := d.Time()
+			v.EndTime = t
+			return err
+		case "OwnerInformation":
+			return codec.ReadString(d, &v.OwnerInformation)
+		case "WindowTargetId":
+			return codec.ReadString(d, &v.WindowTargetId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *GetMaintenanceWindowExecutionTaskInvocationOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	if v.TaskExecutionId != nil && e.Key("TaskExecutionId") {
+		e.String(*v.TaskExecutionId)
+	}
+	if v.InvocationId != nil && e.Key("InvocationId") {
+		e.String(*v.InvocationId)
+	}
+	if v.ExecutionId != nil && e.Key("ExecutionId") {
+		e.String(*v.ExecutionId)
+	}
+	if v.TaskType != nil && e.Key("TaskType") {
+		e.String(*v.TaskType)
+	}
+	if v.Parameters != nil && e.SensitiveKey("Parameters") {
+		e.String(*v.Parameters)
+	}
+	if v.Status != nil && e.Key("Status") {
+		e.String(*v.Status)
+	}
+	if v.StatusDetails != nil && e.Key("StatusDetails") {
+		e.String(*v.StatusDetails)
+	}
+	if v.StartTime != nil && e.Key("StartTime") {
+		e.Time(v.StartTime)
+	}
+	if v.EndTime != nil && e.Key("EndTime") {
+		e.Time(v.EndTime)
+	}
+	if v.OwnerInformation != nil && e.SensitiveKey("OwnerInformation") {
+		e.String(*v.OwnerInformation)
+	}
+	if v.WindowTargetId != nil && e.Key("WindowTargetId") {
+		e.String(*v.WindowTargetId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetMaintenanceWindowExecutionTaskOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		case "TaskExecutionId":
+			return codec.ReadString(d, &v.TaskExecutionId)
+		case "TaskArn":
+			return codec.ReadString(d, &v.TaskArn)
+		case "ServiceRole":
+			return codec.ReadString(d, &v.ServiceRole)
+		case "Type":
+			return codec.ReadString(d, &v.Type)
+		case "TaskParameters":
+			return codec.ReadList(d, &v.TaskParameters, func(v *map[string]MaintenanceWindowTaskParameterValueExpression, d *codec.Decoder) error {
+				return codec.ReadMap(d, v, (*MaintenanceWindowTaskParameterValueExpression).DecodeJSON)
+			})
+		case "Priority":
+			return codec.ReadInt(d, &v.Priority)
+		case "MaxConcurrency":
+			return codec.ReadString(d, &v.MaxConcurrency)
+		case "MaxErrors":
+			return codec.ReadString(d, &v.MaxErrors)
+		case "Status":
+			return codec.ReadString(d, &v.Status)
+		case "StatusDetails":
+			return codec.ReadString(d, &v.StatusDetails)
+		case "StartTime":
+			t, err := d.Time()
+			v.StartTime = t
+			return err
+		case "EndTime":
+			t, err := d.Time()
+			v.EndTime = t
+			return err
+		case "AlarmConfiguration":
+			v.AlarmConfiguration = new(AlarmConfiguration)
+			return v.AlarmConfiguration.DecodeJSON(d)
+		case "TriggeredAlarms":
+			return codec.ReadList(d, &v.TriggeredAlarms, (*AlarmStateInformation).DecodeJSON)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *GetMaintenanceWindowExecutionTaskOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	if v.TaskExecutionId != nil && e.Key("TaskExecutionId") {
+		e.String(*v.TaskExecutionId)
+	}
+	if v.TaskArn != nil && e.Key("TaskArn") {
+		e.String(*v.TaskArn)
+	}
+	if v.ServiceRole != nil && e.Key("ServiceRole") {
+		e.String(*v.ServiceRole)
+	}
+	if v.Type != nil && e.Key("Type") {
+		e.String(*v.Type)
+	}
+	if v.TaskParameters != nil && e.SensitiveKey("TaskParameters") {
+		codec.WriteList(e, v.TaskParameters, func(v *map[string]MaintenanceWindowTaskParameterValueExpression, e *codec.Encoder) {
+			codec.WriteMap(e, *v, (*MaintenanceWindowTaskParameterValueExpression).EncodeJSON)
+		})
+	}
+	if v.Priority != nil && e.Key("Priority") {
+		e.Int(*v.Priority)
+	}
+	if v.MaxConcurrency != nil && e.Key("MaxConcurrency") {
+		e.String(*v.MaxConcurrency)
+	}
+	if v.MaxErrors != nil && e.Key("MaxErrors") {
+		e.String(*v.MaxErrors)
+	}
+	if v.Status != nil && e.Key("Status") {
+		e.String(*v.Status)
+	}
+	if v.StatusDetails != nil && e.Key("StatusDetails") {
+		e.String(*v.StatusDetails)
+	}
+	if v.StartTime != nil && e.Key("StartTime") {
+		e.Time(v.StartTime)
+	}
+	if v.EndTime != nil && e.Key("EndTime") {
+		e.Time(v.EndTime)
+	}
+	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
+		v.AlarmConfiguration.EncodeJSON(e)
+	}
+	if v.TriggeredAlarms != nil && e.Key("TriggeredAlarms") {
+		codec.WriteList(e, v.TriggeredAlarms, (*AlarmStateInformation).EncodeJSON)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetMaintenanceWindowInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *GetMaintenanceWindowInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetMaintenanceWindowOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "StartDate":
+			return codec.ReadString(d, &v.StartDate)
+		case "EndDate":
+			return codec.ReadString(d, &v.EndDate)
+		case "Schedule":
+			return codec.ReadString(d, &v.Schedule)
+		case "ScheduleTimezone":
+			return codec.ReadString(d, &v.ScheduleTimezone)
+		case "ScheduleOffset":
+			return codec.ReadInt(d, &v.ScheduleOffset)
+		case "NextExecutionTime":
+			return codec.ReadString(d, &v.NextExecutionTime)
+		case "Duration":
+			return codec.ReadInt(d, &v.Duration)
+		case "Cutoff":
+			return codec.ReadInt(d, &v.Cutoff)
+		case "AllowUnassociatedTargets":
+			return codec.ReadBool(d, &v.AllowUnassociatedTargets)
+		case "Enabled":
+			return codec.ReadBool(d, &v.Enabled)
+		case "CreatedDate":
+			t, err := d.Time()
+			v.CreatedDate = t
+			return err
+		case "ModifiedDate":
+			t, err := d.Time()
+			v.ModifiedDate = t
+			return err
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *GetMaintenanceWindowOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.StartDate != nil && e.Key("StartDate") {
+		e.String(*v.StartDate)
+	}
+	if v.EndDate != nil && e.Key("EndDate") {
+		e.String(*v.EndDate)
+	}
+	if v.Schedule != nil && e.Key("Schedule") {
+		e.String(*v.Schedule)
+	}
+	if v.ScheduleTimezone != nil && e.Key("ScheduleTimezone") {
+		e.String(*v.ScheduleTimezone)
+	}
+	if v.ScheduleOffset != nil && e.Key("ScheduleOffset") {
+		e.Int(*v.ScheduleOffset)
+	}
+	if v.NextExecutionTime != nil && e.Key("NextExecutionTime") {
+		e.String(*v.NextExecutionTime)
+	}
+	if v.Duration != nil && e.Key("Duration") {
+		e.Int(*v.Duration)
+	}
+	if v.Cutoff != nil && e.Key("Cutoff") {
+		e.Int(*v.Cutoff)
+	}
+	if v.AllowUnassociatedTargets != nil && e.Key("AllowUnassociatedTargets") {
+		e.Bool(*v.AllowUnassociatedTargets)
+	}
+	if v.Enabled != nil && e.Key("Enabled") {
+		e.Bool(*v.Enabled)
+	}
+	if v.CreatedDate != nil && e.Key("CreatedDate") {
+		e.Time(v.CreatedDate)
+	}
+	if v.ModifiedDate != nil && e.Key("ModifiedDate") {
+		e.Time(v.ModifiedDate)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetMaintenanceWindowTaskInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTaskId":
+			return codec.ReadString(d, &v.WindowTaskId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *GetMaintenanceWindowTaskInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTaskId != nil && e.Key("WindowTaskId") {
+		e.String(*v.WindowTaskId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *GetMaintenanceWindowTaskOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTaskId":
+			return codec.ReadString(d, &v.WindowTaskId)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "TaskArn":
+			return codec.ReadString(d, &v.TaskArn)
+		case "ServiceRoleArn":
+			return codec.ReadString(d, &v.ServiceRoleArn)
+		case "TaskType":
+			return codec.ReadString(d, &v.TaskType)
+		case "TaskParameters":
+			return codec.ReadMap(d, &v.TaskParameters, (*MaintenanceWindowTaskParameterValueExpression).DecodeJSON)
+		case "TaskInvocationParameters":
+			v.TaskInvocationParameters = new(MaintenanceWindowTaskInvocationParameters)
+			return v.TaskInvocationParameters.DecodeJSON(d)
+		case "Priority":
+			return codec.ReadInt(d, &v.Priority)
+		case "MaxConcurrency":
+			return codec.ReadString(d, &v.MaxConcurrency)
+		case "MaxErrors":
+			return codec.ReadString(d, &v.MaxErrors)
+		case "LoggingInfo":
+			v.LoggingInfo = new(LoggingInfo)
+			return v.LoggingInfo.DecodeJSON(d)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "CutoffBehavior":
+			return codec.ReadString(d, &v.CutoffBehavior)
+		case "AlarmConfiguration":
+			v.AlarmConfiguration = new(AlarmConfiguration)
+			return v.AlarmConfiguration.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *GetMaintenanceWindowTaskOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTaskId != nil && e.Key("WindowTaskId") {
+		e.String(*v.WindowTaskId)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.TaskArn != nil && e.Key("TaskArn") {
+		e.String(*v.TaskArn)
+	}
+	if v.ServiceRoleArn != nil && e.Key("ServiceRoleArn") {
+		e.String(*v.ServiceRoleArn)
+	}
+	if v.TaskType != nil && e.Key("TaskType") {
+		e.String(*v.TaskType)
+	}
+	if v.TaskParameters != nil && e.SensitiveKey("TaskParameters") {
+		codec.WriteMap(e, v.TaskParameters, (*MaintenanceWindowTaskParameterValueExpression).EncodeJSON)
+	}
+	if v.TaskInvocationParameters != nil && e.Key("TaskInvocationParameters") {
+		v.TaskInvocationParameters.EncodeJSON(e)
+	}
+	if v.Priority != nil && e.Key("Priority") {
+		e.Int(*v.Priority)
+	}
+	if v.MaxConcurrency != nil && e.Key("MaxConcurrency") {
+		e.String(*v.MaxConcurrency)
+	}
+	if v.MaxErrors != nil && e.Key("MaxErrors") {
+		e.String(*v.MaxErrors)
+	}
+	if v.LoggingInfo != nil && e.Key("LoggingInfo") {
+		v.LoggingInfo.EncodeJSON(e)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.CutoffBehavior != nil && e.Key("CutoffBehavior") {
+		e.String(*v.CutoffBehavior)
+	}
+	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
+		v.AlarmConfiguration.EncodeJSON(e)
 	}
 	e.End()
 }
@@ -6137,6 +7446,714 @@ func (v *ListTagsForResourceOutput) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *LoggingInfo) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "S3BucketName":
+			return codec.ReadString(d, &v.S3BucketName)
+		case "S3KeyPrefix":
+			return codec.ReadString(d, &v.S3KeyPrefix)
+		case "S3Region":
+			return codec.ReadString(d, &v.S3Region)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *LoggingInfo) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.S3BucketName != nil && e.Key("S3BucketName") {
+		e.String(*v.S3BucketName)
+	}
+	if v.S3KeyPrefix != nil && e.Key("S3KeyPrefix") {
+		e.String(*v.S3KeyPrefix)
+	}
+	if v.S3Region != nil && e.Key("S3Region") {
+		e.String(*v.S3Region)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowAutomationParameters) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "DocumentVersion":
+			return codec.ReadString(d, &v.DocumentVersion)
+		case "Parameters":
+			return codec.ReadMap(d, &v.Parameters, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowAutomationParameters) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.DocumentVersion != nil && e.Key("DocumentVersion") {
+		e.String(*v.DocumentVersion)
+	}
+	if v.Parameters != nil && e.Key("Parameters") {
+		codec.WriteMap(e, v.Parameters, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowExecution) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		case "Status":
+			return codec.ReadString(d, &v.Status)
+		case "StatusDetails":
+			return codec.ReadString(d, &v.StatusDetails)
+		case "StartTime":
+			t, err := d.Time()
+			v.StartTime = t
+			return err
+		case "EndTime":
+			t, err := d.Time()
+			v.EndTime = t
+			return err
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowExecution) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	if v.Status != nil && e.Key("Status") {
+		e.String(*v.Status)
+	}
+	if v.StatusDetails != nil && e.Key("StatusDetails") {
+		e.String(*v.StatusDetails)
+	}
+	if v.StartTime != nil && e.Key("StartTime") {
+		e.Time(v.StartTime)
+	}
+	if v.EndTime != nil && e.Key("EndTime") {
+		e.Time(v.EndTime)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowExecutionTaskIdentity) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		case "TaskExecutionId":
+			return codec.ReadString(d, &v.TaskExecutionId)
+		case "Status":
+			return codec.ReadString(d, &v.Status)
+		case "StatusDetails":
+			return codec.ReadString(d, &v.StatusDetails)
+		case "StartTime":
+			t, err := d.Time()
+			v.StartTime = t
+			return err
+		case "EndTime":
+			t, err := d.Time()
+			v.EndTime = t
+			return err
+		case "TaskArn":
+			return codec.ReadString(d, &v.TaskArn)
+		case "TaskType":
+			return codec.ReadString(d, &v.TaskType)
+		case "AlarmConfiguration":
+			v.AlarmConfiguration = new(AlarmConfiguration)
+			return v.AlarmConfiguration.DecodeJSON(d)
+		case "TriggeredAlarms":
+			return codec.ReadList(d, &v.TriggeredAlarms, (*AlarmStateInformation).DecodeJSON)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowExecutionTaskIdentity) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	if v.TaskExecutionId != nil && e.Key("TaskExecutionId") {
+		e.String(*v.TaskExecutionId)
+	}
+	if v.Status != nil && e.Key("Status") {
+		e.String(*v.Status)
+	}
+	if v.StatusDetails != nil && e.Key("StatusDetails") {
+		e.String(*v.StatusDetails)
+	}
+	if v.StartTime != nil && e.Key("StartTime") {
+		e.Time(v.StartTime)
+	}
+	if v.EndTime != nil && e.Key("EndTime") {
+		e.Time(v.EndTime)
+	}
+	if v.TaskArn != nil && e.Key("TaskArn") {
+		e.String(*v.TaskArn)
+	}
+	if v.TaskType != nil && e.Key("TaskType") {
+		e.String(*v.TaskType)
+	}
+	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
+		v.AlarmConfiguration.EncodeJSON(e)
+	}
+	if v.TriggeredAlarms != nil && e.Key("TriggeredAlarms") {
+		codec.WriteList(e, v.TriggeredAlarms, (*AlarmStateInformation).EncodeJSON)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowExecutionTaskInvocationIdentity) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowExecutionId":
+			return codec.ReadString(d, &v.WindowExecutionId)
+		case "TaskExecutionId":
+			return codec.ReadString(d, &v.TaskExecutionId)
+		case "InvocationId":
+			return codec.ReadString(d, &v.InvocationId)
+		case "ExecutionId":
+			return codec.ReadString(d, &v.ExecutionId)
+		case "TaskType":
+			return codec.ReadString(d, &v.TaskType)
+		case "Parameters":
+			return codec.ReadString(d, &v.Parameters)
+		case "Status":
+			return codec.ReadString(d, &v.Status)
+		case "StatusDetails":
+			return codec.ReadString(d, &v.StatusDetails)
+		case "StartTime":
+			t, err := d.Time()
+			v.StartTime = t
+			return err
+		case "EndTime":
+			t, err := d.Time()
+			v.EndTime = t
+			return err
+		case "OwnerInformation":
+			return codec.ReadString(d, &v.OwnerInformation)
+		case "WindowTargetId":
+			return codec.ReadString(d, &v.WindowTargetId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowExecutionTaskInvocationIdentity) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowExecutionId != nil && e.Key("WindowExecutionId") {
+		e.String(*v.WindowExecutionId)
+	}
+	if v.TaskExecutionId != nil && e.Key("TaskExecutionId") {
+		e.String(*v.TaskExecutionId)
+	}
+	if v.InvocationId != nil && e.Key("InvocationId") {
+		e.String(*v.InvocationId)
+	}
+	if v.ExecutionId != nil && e.Key("ExecutionId") {
+		e.String(*v.ExecutionId)
+	}
+	if v.TaskType != nil && e.Key("TaskType") {
+		e.String(*v.TaskType)
+	}
+	if v.Parameters != nil && e.SensitiveKey("Parameters") {
+		e.String(*v.Parameters)
+	}
+	if v.Status != nil && e.Key("Status") {
+		e.String(*v.Status)
+	}
+	if v.StatusDetails != nil && e.Key("StatusDetails") {
+		e.String(*v.StatusDetails)
+	}
+	if v.StartTime != nil && e.Key("StartTime") {
+		e.Time(v.StartTime)
+	}
+	if v.EndTime != nil && e.Key("EndTime") {
+		e.Time(v.EndTime)
+	}
+	if v.OwnerInformation != nil && e.SensitiveKey("OwnerInformation") {
+		e.String(*v.OwnerInformation)
+	}
+	if v.WindowTargetId != nil && e.Key("WindowTargetId") {
+		e.String(*v.WindowTargetId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowFilter) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Key":
+			return codec.ReadString(d, &v.Key)
+		case "Values":
+			return codec.ReadList(d, &v.Values, codec.ElemString)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowFilter) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Key != nil && e.Key("Key") {
+		e.String(*v.Key)
+	}
+	if v.Values != nil && e.Key("Values") {
+		codec.WriteList(e, v.Values, codec.PutString)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowIdentity) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "Enabled":
+			return codec.ReadBool(d, &v.Enabled)
+		case "Duration":
+			return codec.ReadInt(d, &v.Duration)
+		case "Cutoff":
+			return codec.ReadInt(d, &v.Cutoff)
+		case "Schedule":
+			return codec.ReadString(d, &v.Schedule)
+		case "ScheduleTimezone":
+			return codec.ReadString(d, &v.ScheduleTimezone)
+		case "ScheduleOffset":
+			return codec.ReadInt(d, &v.ScheduleOffset)
+		case "EndDate":
+			return codec.ReadString(d, &v.EndDate)
+		case "StartDate":
+			return codec.ReadString(d, &v.StartDate)
+		case "NextExecutionTime":
+			return codec.ReadString(d, &v.NextExecutionTime)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowIdentity) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.Enabled != nil && e.Key("Enabled") {
+		e.Bool(*v.Enabled)
+	}
+	if v.Duration != nil && e.Key("Duration") {
+		e.Int(*v.Duration)
+	}
+	if v.Cutoff != nil && e.Key("Cutoff") {
+		e.Int(*v.Cutoff)
+	}
+	if v.Schedule != nil && e.Key("Schedule") {
+		e.String(*v.Schedule)
+	}
+	if v.ScheduleTimezone != nil && e.Key("ScheduleTimezone") {
+		e.String(*v.ScheduleTimezone)
+	}
+	if v.ScheduleOffset != nil && e.Key("ScheduleOffset") {
+		e.Int(*v.ScheduleOffset)
+	}
+	if v.EndDate != nil && e.Key("EndDate") {
+		e.String(*v.EndDate)
+	}
+	if v.StartDate != nil && e.Key("StartDate") {
+		e.String(*v.StartDate)
+	}
+	if v.NextExecutionTime != nil && e.Key("NextExecutionTime") {
+		e.String(*v.NextExecutionTime)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowIdentityForTarget) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowIdentityForTarget) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowLambdaParameters) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "ClientContext":
+			return codec.ReadString(d, &v.ClientContext)
+		case "Qualifier":
+			return codec.ReadString(d, &v.Qualifier)
+		case "Payload":
+			blob, err := d.Blob()
+			v.Payload = blob
+			return err
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowLambdaParameters) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.ClientContext != nil && e.Key("ClientContext") {
+		e.String(*v.ClientContext)
+	}
+	if v.Qualifier != nil && e.Key("Qualifier") {
+		e.String(*v.Qualifier)
+	}
+	if v.Payload != nil && e.SensitiveKey("Payload") {
+		e.Blob(v.Payload)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowRunCommandParameters) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Comment":
+			return codec.ReadString(d, &v.Comment)
+		case "CloudWatchOutputConfig":
+			v.CloudWatchOutputConfig = new(CloudWatchOutputConfig)
+			return v.CloudWatchOutputConfig.DecodeJSON(d)
+		case "DocumentHash":
+			return codec.ReadString(d, &v.DocumentHash)
+		case "DocumentHashType":
+			return codec.ReadString(d, &v.DocumentHashType)
+		case "DocumentVersion":
+			return codec.ReadString(d, &v.DocumentVersion)
+		case "NotificationConfig":
+			v.NotificationConfig = new(NotificationConfig)
+			return v.NotificationConfig.DecodeJSON(d)
+		case "OutputS3BucketName":
+			return codec.ReadString(d, &v.OutputS3BucketName)
+		case "OutputS3KeyPrefix":
+			return codec.ReadString(d, &v.OutputS3KeyPrefix)
+		case "Parameters":
+			return codec.ReadMap(d, &v.Parameters, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
+		case "ServiceRoleArn":
+			return codec.ReadString(d, &v.ServiceRoleArn)
+		case "TimeoutSeconds":
+			return codec.ReadInt(d, &v.TimeoutSeconds)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowRunCommandParameters) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Comment != nil && e.Key("Comment") {
+		e.String(*v.Comment)
+	}
+	if v.CloudWatchOutputConfig != nil && e.Key("CloudWatchOutputConfig") {
+		v.CloudWatchOutputConfig.EncodeJSON(e)
+	}
+	if v.DocumentHash != nil && e.Key("DocumentHash") {
+		e.String(*v.DocumentHash)
+	}
+	if v.DocumentHashType != nil && e.Key("DocumentHashType") {
+		e.String(*v.DocumentHashType)
+	}
+	if v.DocumentVersion != nil && e.Key("DocumentVersion") {
+		e.String(*v.DocumentVersion)
+	}
+	if v.NotificationConfig != nil && e.Key("NotificationConfig") {
+		v.NotificationConfig.EncodeJSON(e)
+	}
+	if v.OutputS3BucketName != nil && e.Key("OutputS3BucketName") {
+		e.String(*v.OutputS3BucketName)
+	}
+	if v.OutputS3KeyPrefix != nil && e.Key("OutputS3KeyPrefix") {
+		e.String(*v.OutputS3KeyPrefix)
+	}
+	if v.Parameters != nil && e.SensitiveKey("Parameters") {
+		codec.WriteMap(e, v.Parameters, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
+	}
+	if v.ServiceRoleArn != nil && e.Key("ServiceRoleArn") {
+		e.String(*v.ServiceRoleArn)
+	}
+	if v.TimeoutSeconds != nil && e.Key("TimeoutSeconds") {
+		e.Int(*v.TimeoutSeconds)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowStepFunctionsParameters) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Input":
+			return codec.ReadString(d, &v.Input)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowStepFunctionsParameters) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Input != nil && e.SensitiveKey("Input") {
+		e.String(*v.Input)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowTarget) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTargetId":
+			return codec.ReadString(d, &v.WindowTargetId)
+		case "ResourceType":
+			return codec.ReadString(d, &v.ResourceType)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "OwnerInformation":
+			return codec.ReadString(d, &v.OwnerInformation)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowTarget) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTargetId != nil && e.Key("WindowTargetId") {
+		e.String(*v.WindowTargetId)
+	}
+	if v.ResourceType != nil && e.Key("ResourceType") {
+		e.String(*v.ResourceType)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.OwnerInformation != nil && e.SensitiveKey("OwnerInformation") {
+		e.String(*v.OwnerInformation)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowTask) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTaskId":
+			return codec.ReadString(d, &v.WindowTaskId)
+		case "TaskArn":
+			return codec.ReadString(d, &v.TaskArn)
+		case "Type":
+			return codec.ReadString(d, &v.Type)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "TaskParameters":
+			return codec.ReadMap(d, &v.TaskParameters, (*MaintenanceWindowTaskParameterValueExpression).DecodeJSON)
+		case "Priority":
+			return codec.ReadInt(d, &v.Priority)
+		case "LoggingInfo":
+			v.LoggingInfo = new(LoggingInfo)
+			return v.LoggingInfo.DecodeJSON(d)
+		case "ServiceRoleArn":
+			return codec.ReadString(d, &v.ServiceRoleArn)
+		case "MaxConcurrency":
+			return codec.ReadString(d, &v.MaxConcurrency)
+		case "MaxErrors":
+			return codec.ReadString(d, &v.MaxErrors)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "CutoffBehavior":
+			return codec.ReadString(d, &v.CutoffBehavior)
+		case "AlarmConfiguration":
+			v.AlarmConfiguration = new(AlarmConfiguration)
+			return v.AlarmConfiguration.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowTask) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTaskId != nil && e.Key("WindowTaskId") {
+		e.String(*v.WindowTaskId)
+	}
+	if v.TaskArn != nil && e.Key("TaskArn") {
+		e.String(*v.TaskArn)
+	}
+	if v.Type != nil && e.Key("Type") {
+		e.String(*v.Type)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.TaskParameters != nil && e.SensitiveKey("TaskParameters") {
+		codec.WriteMap(e, v.TaskParameters, (*MaintenanceWindowTaskParameterValueExpression).EncodeJSON)
+	}
+	if v.Priority != nil && e.Key("Priority") {
+		e.Int(*v.Priority)
+	}
+	if v.LoggingInfo != nil && e.Key("LoggingInfo") {
+		v.LoggingInfo.EncodeJSON(e)
+	}
+	if v.ServiceRoleArn != nil && e.Key("ServiceRoleArn") {
+		e.String(*v.ServiceRoleArn)
+	}
+	if v.MaxConcurrency != nil && e.Key("MaxConcurrency") {
+		e.String(*v.MaxConcurrency)
+	}
+	if v.MaxErrors != nil && e.Key("MaxErrors") {
+		e.String(*v.MaxErrors)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.CutoffBehavior != nil && e.Key("CutoffBehavior") {
+		e.String(*v.CutoffBehavior)
+	}
+	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
+		v.AlarmConfiguration.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowTaskInvocationParameters) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "RunCommand":
+			v.RunCommand = new(MaintenanceWindowRunCommandParameters)
+			return v.RunCommand.DecodeJSON(d)
+		case "Automation":
+			v.Automation = new(MaintenanceWindowAutomationParameters)
+			return v.Automation.DecodeJSON(d)
+		case "StepFunctions":
+			v.StepFunctions = new(MaintenanceWindowStepFunctionsParameters)
+			return v.StepFunctions.DecodeJSON(d)
+		case "Lambda":
+			v.Lambda = new(MaintenanceWindowLambdaParameters)
+			return v.Lambda.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowTaskInvocationParameters) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.RunCommand != nil && e.Key("RunCommand") {
+		v.RunCommand.EncodeJSON(e)
+	}
+	if v.Automation != nil && e.Key("Automation") {
+		v.Automation.EncodeJSON(e)
+	}
+	if v.StepFunctions != nil && e.Key("StepFunctions") {
+		v.StepFunctions.EncodeJSON(e)
+	}
+	if v.Lambda != nil && e.Key("Lambda") {
+		v.Lambda.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *MaintenanceWindowTaskParameterValueExpression) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Values":
+			return codec.ReadList(d, &v.Values, codec.ElemString)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *MaintenanceWindowTaskParameterValueExpression) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Values != nil && e.SensitiveKey("Values") {
+		codec.WriteList(e, v.Values, codec.PutString)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *ModifyDocumentPermissionInput) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -7082,6 +9099,194 @@ func (v *RegisterPatchBaselineForPatchGroupOutput) EncodeJSON(e *codec.Encoder) 
 }
 
 // DecodeJSON reads v from d.
+func (v *RegisterTargetWithMaintenanceWindowInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "ResourceType":
+			return codec.ReadString(d, &v.ResourceType)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "OwnerInformation":
+			return codec.ReadString(d, &v.OwnerInformation)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "ClientToken":
+			return codec.ReadString(d, &v.ClientToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *RegisterTargetWithMaintenanceWindowInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.ResourceType != nil && e.Key("ResourceType") {
+		e.String(*v.ResourceType)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.OwnerInformation != nil && e.SensitiveKey("OwnerInformation") {
+		e.String(*v.OwnerInformation)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.ClientToken != nil && e.Key("ClientToken") {
+		e.String(*v.ClientToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *RegisterTargetWithMaintenanceWindowOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowTargetId":
+			return codec.ReadString(d, &v.WindowTargetId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *RegisterTargetWithMaintenanceWindowOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowTargetId != nil && e.Key("WindowTargetId") {
+		e.String(*v.WindowTargetId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *RegisterTaskWithMaintenanceWindowInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "TaskArn":
+			return codec.ReadString(d, &v.TaskArn)
+		case "ServiceRoleArn":
+			return codec.ReadString(d, &v.ServiceRoleArn)
+		case "TaskType":
+			return codec.ReadString(d, &v.TaskType)
+		case "TaskParameters":
+			return codec.ReadMap(d, &v.TaskParameters, (*MaintenanceWindowTaskParameterValueExpression).DecodeJSON)
+		case "TaskInvocationParameters":
+			v.TaskInvocationParameters = new(MaintenanceWindowTaskInvocationParameters)
+			return v.TaskInvocationParameters.DecodeJSON(d)
+		case "Priority":
+			return codec.ReadInt(d, &v.Priority)
+		case "MaxConcurrency":
+			return codec.ReadString(d, &v.MaxConcurrency)
+		case "MaxErrors":
+			return codec.ReadString(d, &v.MaxErrors)
+		case "LoggingInfo":
+			v.LoggingInfo = new(LoggingInfo)
+			return v.LoggingInfo.DecodeJSON(d)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "ClientToken":
+			return codec.ReadString(d, &v.ClientToken)
+		case "CutoffBehavior":
+			return codec.ReadString(d, &v.CutoffBehavior)
+		case "AlarmConfiguration":
+			v.AlarmConfiguration = new(AlarmConfiguration)
+			return v.AlarmConfiguration.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *RegisterTaskWithMaintenanceWindowInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.TaskArn != nil && e.Key("TaskArn") {
+		e.String(*v.TaskArn)
+	}
+	if v.ServiceRoleArn != nil && e.Key("ServiceRoleArn") {
+		e.String(*v.ServiceRoleArn)
+	}
+	if v.TaskType != nil && e.Key("TaskType") {
+		e.String(*v.TaskType)
+	}
+	if v.TaskParameters != nil && e.SensitiveKey("TaskParameters") {
+		codec.WriteMap(e, v.TaskParameters, (*MaintenanceWindowTaskParameterValueExpression).EncodeJSON)
+	}
+	if v.TaskInvocationParameters != nil && e.Key("TaskInvocationParameters") {
+		v.TaskInvocationParameters.EncodeJSON(e)
+	}
+	if v.Priority != nil && e.Key("Priority") {
+		e.Int(*v.Priority)
+	}
+	if v.MaxConcurrency != nil && e.Key("MaxConcurrency") {
+		e.String(*v.MaxConcurrency)
+	}
+	if v.MaxErrors != nil && e.Key("MaxErrors") {
+		e.String(*v.MaxErrors)
+	}
+	if v.LoggingInfo != nil && e.Key("LoggingInfo") {
+		v.LoggingInfo.EncodeJSON(e)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.ClientToken != nil && e.Key("ClientToken") {
+		e.String(*v.ClientToken)
+	}
+	if v.CutoffBehavior != nil && e.Key("CutoffBehavior") {
+		e.String(*v.CutoffBehavior)
+	}
+	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
+		v.AlarmConfiguration.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *RegisterTaskWithMaintenanceWindowOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowTaskId":
+			return codec.ReadString(d, &v.WindowTaskId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *RegisterTaskWithMaintenanceWindowOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowTaskId != nil && e.Key("WindowTaskId") {
+		e.String(*v.WindowTaskId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *RegistrationMetadataItem) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -7406,6 +9611,36 @@ func (v *S3OutputUrl) EncodeJSON(e *codec.Encoder) {
 	e.Begin()
 	if v.OutputUrl != nil && e.Key("OutputUrl") {
 		e.String(*v.OutputUrl)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ScheduledWindowExecution) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "ExecutionTime":
+			return codec.ReadString(d, &v.ExecutionTime)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ScheduledWindowExecution) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.ExecutionTime != nil && e.Key("ExecutionTime") {
+		e.String(*v.ExecutionTime)
 	}
 	e.End()
 }
@@ -8098,6 +10333,447 @@ func (v *UpdateInstanceInformationOutput) DecodeJSON(d *codec.Decoder) error {
 // EncodeJSON writes v to e.
 func (v *UpdateInstanceInformationOutput) EncodeJSON(e *codec.Encoder) {
 	e.Begin()
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *UpdateMaintenanceWindowInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "StartDate":
+			return codec.ReadString(d, &v.StartDate)
+		case "EndDate":
+			return codec.ReadString(d, &v.EndDate)
+		case "Schedule":
+			return codec.ReadString(d, &v.Schedule)
+		case "ScheduleTimezone":
+			return codec.ReadString(d, &v.ScheduleTimezone)
+		case "ScheduleOffset":
+			return codec.ReadInt(d, &v.ScheduleOffset)
+		case "Duration":
+			return codec.ReadInt(d, &v.Duration)
+		case "Cutoff":
+			return codec.ReadInt(d, &v.Cutoff)
+		case "AllowUnassociatedTargets":
+			return codec.ReadBool(d, &v.AllowUnassociatedTargets)
+		case "Enabled":
+			return codec.ReadBool(d, &v.Enabled)
+		case "Replace":
+			return codec.ReadBool(d, &v.Replace)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *UpdateMaintenanceWindowInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.StartDate != nil && e.Key("StartDate") {
+		e.String(*v.StartDate)
+	}
+	if v.EndDate != nil && e.Key("EndDate") {
+		e.String(*v.EndDate)
+	}
+	if v.Schedule != nil && e.Key("Schedule") {
+		e.String(*v.Schedule)
+	}
+	if v.ScheduleTimezone != nil && e.Key("ScheduleTimezone") {
+		e.String(*v.ScheduleTimezone)
+	}
+	if v.ScheduleOffset != nil && e.Key("ScheduleOffset") {
+		e.Int(*v.ScheduleOffset)
+	}
+	if v.Duration != nil && e.Key("Duration") {
+		e.Int(*v.Duration)
+	}
+	if v.Cutoff != nil && e.Key("Cutoff") {
+		e.Int(*v.Cutoff)
+	}
+	if v.AllowUnassociatedTargets != nil && e.Key("AllowUnassociatedTargets") {
+		e.Bool(*v.AllowUnassociatedTargets)
+	}
+	if v.Enabled != nil && e.Key("Enabled") {
+		e.Bool(*v.Enabled)
+	}
+	if v.Replace != nil && e.Key("Replace") {
+		e.Bool(*v.Replace)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *UpdateMaintenanceWindowOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "StartDate":
+			return codec.ReadString(d, &v.StartDate)
+		case "EndDate":
+			return codec.ReadString(d, &v.EndDate)
+		case "Schedule":
+			return codec.ReadString(d, &v.Schedule)
+		case "ScheduleTimezone":
+			return codec.ReadString(d, &v.ScheduleTimezone)
+		case "ScheduleOffset":
+			return codec.ReadInt(d, &v.ScheduleOffset)
+		case "Duration":
+			return codec.ReadInt(d, &v.Duration)
+		case "Cutoff":
+			return codec.ReadInt(d, &v.Cutoff)
+		case "AllowUnassociatedTargets":
+			return codec.ReadBool(d, &v.AllowUnassociatedTargets)
+		case "Enabled":
+			return codec.ReadBool(d, &v.Enabled)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *UpdateMaintenanceWindowOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.StartDate != nil && e.Key("StartDate") {
+		e.String(*v.StartDate)
+	}
+	if v.EndDate != nil && e.Key("EndDate") {
+		e.String(*v.EndDate)
+	}
+	if v.Schedule != nil && e.Key("Schedule") {
+		e.String(*v.Schedule)
+	}
+	if v.ScheduleTimezone != nil && e.Key("ScheduleTimezone") {
+		e.String(*v.ScheduleTimezone)
+	}
+	if v.ScheduleOffset != nil && e.Key("ScheduleOffset") {
+		e.Int(*v.ScheduleOffset)
+	}
+	if v.Duration != nil && e.Key("Duration") {
+		e.Int(*v.Duration)
+	}
+	if v.Cutoff != nil && e.Key("Cutoff") {
+		e.Int(*v.Cutoff)
+	}
+	if v.AllowUnassociatedTargets != nil && e.Key("AllowUnassociatedTargets") {
+		e.Bool(*v.AllowUnassociatedTargets)
+	}
+	if v.Enabled != nil && e.Key("Enabled") {
+		e.Bool(*v.Enabled)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *UpdateMaintenanceWindowTargetInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTargetId":
+			return codec.ReadString(d, &v.WindowTargetId)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "OwnerInformation":
+			return codec.ReadString(d, &v.OwnerInformation)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "Replace":
+			return codec.ReadBool(d, &v.Replace)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *UpdateMaintenanceWindowTargetInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTargetId != nil && e.Key("WindowTargetId") {
+		e.String(*v.WindowTargetId)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.OwnerInformation != nil && e.SensitiveKey("OwnerInformation") {
+		e.String(*v.OwnerInformation)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.Replace != nil && e.Key("Replace") {
+		e.Bool(*v.Replace)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *UpdateMaintenanceWindowTargetOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTargetId":
+			return codec.ReadString(d, &v.WindowTargetId)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "OwnerInformation":
+			return codec.ReadString(d, &v.OwnerInformation)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *UpdateMaintenanceWindowTargetOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTargetId != nil && e.Key("WindowTargetId") {
+		e.String(*v.WindowTargetId)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.OwnerInformation != nil && e.SensitiveKey("OwnerInformation") {
+		e.String(*v.OwnerInformation)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *UpdateMaintenanceWindowTaskInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTaskId":
+			return codec.ReadString(d, &v.WindowTaskId)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "TaskArn":
+			return codec.ReadString(d, &v.TaskArn)
+		case "ServiceRoleArn":
+			return codec.ReadString(d, &v.ServiceRoleArn)
+		case "TaskParameters":
+			return codec.ReadMap(d, &v.TaskParameters, (*MaintenanceWindowTaskParameterValueExpression).DecodeJSON)
+		case "TaskInvocationParameters":
+			v.TaskInvocationParameters = new(MaintenanceWindowTaskInvocationParameters)
+			return v.TaskInvocationParameters.DecodeJSON(d)
+		case "Priority":
+			return codec.ReadInt(d, &v.Priority)
+		case "MaxConcurrency":
+			return codec.ReadString(d, &v.MaxConcurrency)
+		case "MaxErrors":
+			return codec.ReadString(d, &v.MaxErrors)
+		case "LoggingInfo":
+			v.LoggingInfo = new(LoggingInfo)
+			return v.LoggingInfo.DecodeJSON(d)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "Replace":
+			return codec.ReadBool(d, &v.Replace)
+		case "CutoffBehavior":
+			return codec.ReadString(d, &v.CutoffBehavior)
+		case "AlarmConfiguration":
+			v.AlarmConfiguration = new(AlarmConfiguration)
+			return v.AlarmConfiguration.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *UpdateMaintenanceWindowTaskInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTaskId != nil && e.Key("WindowTaskId") {
+		e.String(*v.WindowTaskId)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.TaskArn != nil && e.Key("TaskArn") {
+		e.String(*v.TaskArn)
+	}
+	if v.ServiceRoleArn != nil && e.Key("ServiceRoleArn") {
+		e.String(*v.ServiceRoleArn)
+	}
+	if v.TaskParameters != nil && e.SensitiveKey("TaskParameters") {
+		codec.WriteMap(e, v.TaskParameters, (*MaintenanceWindowTaskParameterValueExpression).EncodeJSON)
+	}
+	if v.TaskInvocationParameters != nil && e.Key("TaskInvocationParameters") {
+		v.TaskInvocationParameters.EncodeJSON(e)
+	}
+	if v.Priority != nil && e.Key("Priority") {
+		e.Int(*v.Priority)
+	}
+	if v.MaxConcurrency != nil && e.Key("MaxConcurrency") {
+		e.String(*v.MaxConcurrency)
+	}
+	if v.MaxErrors != nil && e.Key("MaxErrors") {
+		e.String(*v.MaxErrors)
+	}
+	if v.LoggingInfo != nil && e.Key("LoggingInfo") {
+		v.LoggingInfo.EncodeJSON(e)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.Replace != nil && e.Key("Replace") {
+		e.Bool(*v.Replace)
+	}
+	if v.CutoffBehavior != nil && e.Key("CutoffBehavior") {
+		e.String(*v.CutoffBehavior)
+	}
+	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
+		v.AlarmConfiguration.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *UpdateMaintenanceWindowTaskOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "WindowId":
+			return codec.ReadString(d, &v.WindowId)
+		case "WindowTaskId":
+			return codec.ReadString(d, &v.WindowTaskId)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "TaskArn":
+			return codec.ReadString(d, &v.TaskArn)
+		case "ServiceRoleArn":
+			return codec.ReadString(d, &v.ServiceRoleArn)
+		case "TaskParameters":
+			return codec.ReadMap(d, &v.TaskParameters, (*MaintenanceWindowTaskParameterValueExpression).DecodeJSON)
+		case "TaskInvocationParameters":
+			v.TaskInvocationParameters = new(MaintenanceWindowTaskInvocationParameters)
+			return v.TaskInvocationParameters.DecodeJSON(d)
+		case "Priority":
+			return codec.ReadInt(d, &v.Priority)
+		case "MaxConcurrency":
+			return codec.ReadString(d, &v.MaxConcurrency)
+		case "MaxErrors":
+			return codec.ReadString(d, &v.MaxErrors)
+		case "LoggingInfo":
+			v.LoggingInfo = new(LoggingInfo)
+			return v.LoggingInfo.DecodeJSON(d)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Description":
+			return codec.ReadString(d, &v.Description)
+		case "CutoffBehavior":
+			return codec.ReadString(d, &v.CutoffBehavior)
+		case "AlarmConfiguration":
+			v.AlarmConfiguration = new(AlarmConfiguration)
+			return v.AlarmConfiguration.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *UpdateMaintenanceWindowTaskOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.WindowId != nil && e.Key("WindowId") {
+		e.String(*v.WindowId)
+	}
+	if v.WindowTaskId != nil && e.Key("WindowTaskId") {
+		e.String(*v.WindowTaskId)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.TaskArn != nil && e.Key("TaskArn") {
+		e.String(*v.TaskArn)
+	}
+	if v.ServiceRoleArn != nil && e.Key("ServiceRoleArn") {
+		e.String(*v.ServiceRoleArn)
+	}
+	if v.TaskParameters != nil && e.SensitiveKey("TaskParameters") {
+		codec.WriteMap(e, v.TaskParameters, (*MaintenanceWindowTaskParameterValueExpression).EncodeJSON)
+	}
+	if v.TaskInvocationParameters != nil && e.Key("TaskInvocationParameters") {
+		v.TaskInvocationParameters.EncodeJSON(e)
+	}
+	if v.Priority != nil && e.Key("Priority") {
+		e.Int(*v.Priority)
+	}
+	if v.MaxConcurrency != nil && e.Key("MaxConcurrency") {
+		e.String(*v.MaxConcurrency)
+	}
+	if v.MaxErrors != nil && e.Key("MaxErrors") {
+		e.String(*v.MaxErrors)
+	}
+	if v.LoggingInfo != nil && e.Key("LoggingInfo") {
+		v.LoggingInfo.EncodeJSON(e)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Description != nil && e.SensitiveKey("Description") {
+		e.String(*v.Description)
+	}
+	if v.CutoffBehavior != nil && e.Key("CutoffBehavior") {
+		e.String(*v.CutoffBehavior)
+	}
+	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
+		v.AlarmConfiguration.EncodeJSON(e)
+	}
 	e.End()
 }
 

@@ -12,78 +12,101 @@ import (
 
 // Handlers are the implementations of the operations; a nil one is not served.
 type Handlers struct {
-	AddTagsToResource                        func(context.Context, *AddTagsToResourceInput) (*AddTagsToResourceOutput, error)
-	CancelCommand                            func(context.Context, *CancelCommandInput) (*CancelCommandOutput, error)
-	CreateActivation                         func(context.Context, *CreateActivationInput) (*CreateActivationOutput, error)
-	CreateDocument                           func(context.Context, *CreateDocumentInput) (*CreateDocumentOutput, error)
-	CreatePatchBaseline                      func(context.Context, *CreatePatchBaselineInput) (*CreatePatchBaselineOutput, error)
-	DeleteActivation                         func(context.Context, *DeleteActivationInput) (*DeleteActivationOutput, error)
-	DeleteDocument                           func(context.Context, *DeleteDocumentInput) (*DeleteDocumentOutput, error)
-	DeleteInventory                          func(context.Context, *DeleteInventoryInput) (*DeleteInventoryOutput, error)
-	DeletePatchBaseline                      func(context.Context, *DeletePatchBaselineInput) (*DeletePatchBaselineOutput, error)
-	DeregisterManagedInstance                func(context.Context, *DeregisterManagedInstanceInput) (*DeregisterManagedInstanceOutput, error)
-	DeregisterPatchBaselineForPatchGroup     func(context.Context, *DeregisterPatchBaselineForPatchGroupInput) (*DeregisterPatchBaselineForPatchGroupOutput, error)
-	DescribeActivations                      func(context.Context, *DescribeActivationsInput) (*DescribeActivationsOutput, error)
-	DescribeAssociation                      func(context.Context, *DescribeAssociationInput) (*DescribeAssociationOutput, error)
-	DescribeAvailablePatches                 func(context.Context, *DescribeAvailablePatchesInput) (*DescribeAvailablePatchesOutput, error)
-	DescribeDocument                         func(context.Context, *DescribeDocumentInput) (*DescribeDocumentOutput, error)
-	DescribeDocumentPermission               func(context.Context, *DescribeDocumentPermissionInput) (*DescribeDocumentPermissionOutput, error)
-	DescribeEffectivePatchesForPatchBaseline func(context.Context, *DescribeEffectivePatchesForPatchBaselineInput) (*DescribeEffectivePatchesForPatchBaselineOutput, error)
-	DescribeInstanceInformation              func(context.Context, *DescribeInstanceInformationInput) (*DescribeInstanceInformationOutput, error)
-	DescribeInstancePatchStates              func(context.Context, *DescribeInstancePatchStatesInput) (*DescribeInstancePatchStatesOutput, error)
-	DescribeInstancePatchStatesForPatchGroup func(context.Context, *DescribeInstancePatchStatesForPatchGroupInput) (*DescribeInstancePatchStatesForPatchGroupOutput, error)
-	DescribeInstancePatches                  func(context.Context, *DescribeInstancePatchesInput) (*DescribeInstancePatchesOutput, error)
-	DescribeInstanceProperties               func(context.Context, *DescribeInstancePropertiesInput) (*DescribeInstancePropertiesOutput, error)
-	DescribeInventoryDeletions               func(context.Context, *DescribeInventoryDeletionsInput) (*DescribeInventoryDeletionsOutput, error)
-	DescribePatchBaselines                   func(context.Context, *DescribePatchBaselinesInput) (*DescribePatchBaselinesOutput, error)
-	DescribePatchGroupState                  func(context.Context, *DescribePatchGroupStateInput) (*DescribePatchGroupStateOutput, error)
-	DescribePatchGroups                      func(context.Context, *DescribePatchGroupsInput) (*DescribePatchGroupsOutput, error)
-	DescribePatchProperties                  func(context.Context, *DescribePatchPropertiesInput) (*DescribePatchPropertiesOutput, error)
-	GetCommandInvocation                     func(context.Context, *GetCommandInvocationInput) (*GetCommandInvocationOutput, error)
-	GetConnectionStatus                      func(context.Context, *GetConnectionStatusInput) (*GetConnectionStatusOutput, error)
-	GetDefaultPatchBaseline                  func(context.Context, *GetDefaultPatchBaselineInput) (*GetDefaultPatchBaselineOutput, error)
-	GetDeployablePatchSnapshotForInstance    func(context.Context, *GetDeployablePatchSnapshotForInstanceInput) (*GetDeployablePatchSnapshotForInstanceOutput, error)
-	GetDocument                              func(context.Context, *GetDocumentInput) (*GetDocumentOutput, error)
-	GetInventory                             func(context.Context, *GetInventoryInput) (*GetInventoryOutput, error)
-	GetInventorySchema                       func(context.Context, *GetInventorySchemaInput) (*GetInventorySchemaOutput, error)
-	GetManifest                              func(context.Context, *GetManifestInput) (*GetManifestOutput, error)
-	GetParameter                             func(context.Context, *GetParameterInput) (*GetParameterOutput, error)
-	GetParameters                            func(context.Context, *GetParametersInput) (*GetParametersOutput, error)
-	GetPatchBaseline                         func(context.Context, *GetPatchBaselineInput) (*GetPatchBaselineOutput, error)
-	GetPatchBaselineForPatchGroup            func(context.Context, *GetPatchBaselineForPatchGroupInput) (*GetPatchBaselineForPatchGroupOutput, error)
-	GetServiceSetting                        func(context.Context, *GetServiceSettingInput) (*GetServiceSettingOutput, error)
-	ListCommandInvocations                   func(context.Context, *ListCommandInvocationsInput) (*ListCommandInvocationsOutput, error)
-	ListCommands                             func(context.Context, *ListCommandsInput) (*ListCommandsOutput, error)
-	ListComplianceItems                      func(context.Context, *ListComplianceItemsInput) (*ListComplianceItemsOutput, error)
-	ListComplianceSummaries                  func(context.Context, *ListComplianceSummariesInput) (*ListComplianceSummariesOutput, error)
-	ListDocumentMetadataHistory              func(context.Context, *ListDocumentMetadataHistoryInput) (*ListDocumentMetadataHistoryOutput, error)
-	ListDocumentVersions                     func(context.Context, *ListDocumentVersionsInput) (*ListDocumentVersionsOutput, error)
-	ListDocuments                            func(context.Context, *ListDocumentsInput) (*ListDocumentsOutput, error)
-	ListInstanceAssociations                 func(context.Context, *ListInstanceAssociationsInput) (*ListInstanceAssociationsOutput, error)
-	ListInventoryEntries                     func(context.Context, *ListInventoryEntriesInput) (*ListInventoryEntriesOutput, error)
-	ListResourceComplianceSummaries          func(context.Context, *ListResourceComplianceSummariesInput) (*ListResourceComplianceSummariesOutput, error)
-	ListTagsForResource                      func(context.Context, *ListTagsForResourceInput) (*ListTagsForResourceOutput, error)
-	ModifyDocumentPermission                 func(context.Context, *ModifyDocumentPermissionInput) (*ModifyDocumentPermissionOutput, error)
-	PutComplianceItems                       func(context.Context, *PutComplianceItemsInput) (*PutComplianceItemsOutput, error)
-	PutConfigurePackageResult                func(context.Context, *PutConfigurePackageResultInput) (*PutConfigurePackageResultOutput, error)
-	PutInventory                             func(context.Context, *PutInventoryInput) (*PutInventoryOutput, error)
-	RegisterDefaultPatchBaseline             func(context.Context, *RegisterDefaultPatchBaselineInput) (*RegisterDefaultPatchBaselineOutput, error)
-	RegisterManagedInstance                  func(context.Context, *RegisterManagedInstanceInput) (*RegisterManagedInstanceOutput, error)
-	RegisterPatchBaselineForPatchGroup       func(context.Context, *RegisterPatchBaselineForPatchGroupInput) (*RegisterPatchBaselineForPatchGroupOutput, error)
-	RemoveTagsFromResource                   func(context.Context, *RemoveTagsFromResourceInput) (*RemoveTagsFromResourceOutput, error)
-	RequestManagedInstanceRoleToken          func(context.Context, *RequestManagedInstanceRoleTokenInput) (*RequestManagedInstanceRoleTokenOutput, error)
-	ResetServiceSetting                      func(context.Context, *ResetServiceSettingInput) (*ResetServiceSettingOutput, error)
-	SendCommand                              func(context.Context, *SendCommandInput) (*SendCommandOutput, error)
-	UpdateAssociationStatus                  func(context.Context, *UpdateAssociationStatusInput) (*UpdateAssociationStatusOutput, error)
-	UpdateDocument                           func(context.Context, *UpdateDocumentInput) (*UpdateDocumentOutput, error)
-	UpdateDocumentDefaultVersion             func(context.Context, *UpdateDocumentDefaultVersionInput) (*UpdateDocumentDefaultVersionOutput, error)
-	UpdateDocumentMetadata                   func(context.Context, *UpdateDocumentMetadataInput) (*UpdateDocumentMetadataOutput, error)
-	UpdateInstanceAssociationStatus          func(context.Context, *UpdateInstanceAssociationStatusInput) (*UpdateInstanceAssociationStatusOutput, error)
-	UpdateInstanceInformation                func(context.Context, *UpdateInstanceInformationInput) (*UpdateInstanceInformationOutput, error)
-	UpdateManagedInstancePublicKey           func(context.Context, *UpdateManagedInstancePublicKeyInput) (*UpdateManagedInstancePublicKeyOutput, error)
-	UpdateManagedInstanceRole                func(context.Context, *UpdateManagedInstanceRoleInput) (*UpdateManagedInstanceRoleOutput, error)
-	UpdatePatchBaseline                      func(context.Context, *UpdatePatchBaselineInput) (*UpdatePatchBaselineOutput, error)
-	UpdateServiceSetting                     func(context.Context, *UpdateServiceSettingInput) (*UpdateServiceSettingOutput, error)
+	AddTagsToResource                                 func(context.Context, *AddTagsToResourceInput) (*AddTagsToResourceOutput, error)
+	CancelCommand                                     func(context.Context, *CancelCommandInput) (*CancelCommandOutput, error)
+	CancelMaintenanceWindowExecution                  func(context.Context, *CancelMaintenanceWindowExecutionInput) (*CancelMaintenanceWindowExecutionOutput, error)
+	CreateActivation                                  func(context.Context, *CreateActivationInput) (*CreateActivationOutput, error)
+	CreateDocument                                    func(context.Context, *CreateDocumentInput) (*CreateDocumentOutput, error)
+	CreateMaintenanceWindow                           func(context.Context, *CreateMaintenanceWindowInput) (*CreateMaintenanceWindowOutput, error)
+	CreatePatchBaseline                               func(context.Context, *CreatePatchBaselineInput) (*CreatePatchBaselineOutput, error)
+	DeleteActivation                                  func(context.Context, *DeleteActivationInput) (*DeleteActivationOutput, error)
+	DeleteDocument                                    func(context.Context, *DeleteDocumentInput) (*DeleteDocumentOutput, error)
+	DeleteInventory                                   func(context.Context, *DeleteInventoryInput) (*DeleteInventoryOutput, error)
+	DeleteMaintenanceWindow                           func(context.Context, *DeleteMaintenanceWindowInput) (*DeleteMaintenanceWindowOutput, error)
+	DeletePatchBaseline                               func(context.Context, *DeletePatchBaselineInput) (*DeletePatchBaselineOutput, error)
+	DeregisterManagedInstance                         func(context.Context, *DeregisterManagedInstanceInput) (*DeregisterManagedInstanceOutput, error)
+	DeregisterPatchBaselineForPatchGroup              func(context.Context, *DeregisterPatchBaselineForPatchGroupInput) (*DeregisterPatchBaselineForPatchGroupOutput, error)
+	DeregisterTargetFromMaintenanceWindow             func(context.Context, *DeregisterTargetFromMaintenanceWindowInput) (*DeregisterTargetFromMaintenanceWindowOutput, error)
+	DeregisterTaskFromMaintenanceWindow               func(context.Context, *DeregisterTaskFromMaintenanceWindowInput) (*DeregisterTaskFromMaintenanceWindowOutput, error)
+	DescribeActivations                               func(context.Context, *DescribeActivationsInput) (*DescribeActivationsOutput, error)
+	DescribeAssociation                               func(context.Context, *DescribeAssociationInput) (*DescribeAssociationOutput, error)
+	DescribeAvailablePatches                          func(context.Context, *DescribeAvailablePatchesInput) (*DescribeAvailablePatchesOutput, error)
+	DescribeDocument                                  func(context.Context, *DescribeDocumentInput) (*DescribeDocumentOutput, error)
+	DescribeDocumentPermission                        func(context.Context, *DescribeDocumentPermissionInput) (*DescribeDocumentPermissionOutput, error)
+	DescribeEffectivePatchesForPatchBaseline          func(context.Context, *DescribeEffectivePatchesForPatchBaselineInput) (*DescribeEffectivePatchesForPatchBaselineOutput, error)
+	DescribeInstanceInformation                       func(context.Context, *DescribeInstanceInformationInput) (*DescribeInstanceInformationOutput, error)
+	DescribeInstancePatchStates                       func(context.Context, *DescribeInstancePatchStatesInput) (*DescribeInstancePatchStatesOutput, error)
+	DescribeInstancePatchStatesForPatchGroup          func(context.Context, *DescribeInstancePatchStatesForPatchGroupInput) (*DescribeInstancePatchStatesForPatchGroupOutput, error)
+	DescribeInstancePatches                           func(context.Context, *DescribeInstancePatchesInput) (*DescribeInstancePatchesOutput, error)
+	DescribeInstanceProperties                        func(context.Context, *DescribeInstancePropertiesInput) (*DescribeInstancePropertiesOutput, error)
+	DescribeInventoryDeletions                        func(context.Context, *DescribeInventoryDeletionsInput) (*DescribeInventoryDeletionsOutput, error)
+	DescribeMaintenanceWindowExecutionTaskInvocations func(context.Context, *DescribeMaintenanceWindowExecutionTaskInvocationsInput) (*DescribeMaintenanceWindowExecutionTaskInvocationsOutput, error)
+	DescribeMaintenanceWindowExecutionTasks           func(context.Context, *DescribeMaintenanceWindowExecutionTasksInput) (*DescribeMaintenanceWindowExecutionTasksOutput, error)
+	DescribeMaintenanceWindowExecutions               func(context.Context, *DescribeMaintenanceWindowExecutionsInput) (*DescribeMaintenanceWindowExecutionsOutput, error)
+	DescribeMaintenanceWindowSchedule                 func(context.Context, *DescribeMaintenanceWindowScheduleInput) (*DescribeMaintenanceWindowScheduleOutput, error)
+	DescribeMaintenanceWindowTargets                  func(context.Context, *DescribeMaintenanceWindowTargetsInput) (*DescribeMaintenanceWindowTargetsOutput, error)
+	DescribeMaintenanceWindowTasks                    func(context.Context, *DescribeMaintenanceWindowTasksInput) (*DescribeMaintenanceWindowTasksOutput, error)
+	DescribeMaintenanceWindows                        func(context.Context, *DescribeMaintenanceWindowsInput) (*DescribeMaintenanceWindowsOutput, error)
+	DescribeMaintenanceWindowsForTarget               func(context.Context, *DescribeMaintenanceWindowsForTargetInput) (*DescribeMaintenanceWindowsForTargetOutput, error)
+	DescribePatchBaselines                            func(context.Context, *DescribePatchBaselinesInput) (*DescribePatchBaselinesOutput, error)
+	DescribePatchGroupState                           func(context.Context, *DescribePatchGroupStateInput) (*DescribePatchGroupStateOutput, error)
+	DescribePatchGroups                               func(context.Context, *DescribePatchGroupsInput) (*DescribePatchGroupsOutput, error)
+	DescribePatchProperties                           func(context.Context, *DescribePatchPropertiesInput) (*DescribePatchPropertiesOutput, error)
+	GetCommandInvocation                              func(context.Context, *GetCommandInvocationInput) (*GetCommandInvocationOutput, error)
+	GetConnectionStatus                               func(context.Context, *GetConnectionStatusInput) (*GetConnectionStatusOutput, error)
+	GetDefaultPatchBaseline                           func(context.Context, *GetDefaultPatchBaselineInput) (*GetDefaultPatchBaselineOutput, error)
+	GetDeployablePatchSnapshotForInstance             func(context.Context, *GetDeployablePatchSnapshotForInstanceInput) (*GetDeployablePatchSnapshotForInstanceOutput, error)
+	GetDocument                                       func(context.Context, *GetDocumentInput) (*GetDocumentOutput, error)
+	GetInventory                                      func(context.Context, *GetInventoryInput) (*GetInventoryOutput, error)
+	GetInventorySchema                                func(context.Context, *GetInventorySchemaInput) (*GetInventorySchemaOutput, error)
+	GetMaintenanceWindow                              func(context.Context, *GetMaintenanceWindowInput) (*GetMaintenanceWindowOutput, error)
+	GetMaintenanceWindowExecution                     func(context.Context, *GetMaintenanceWindowExecutionInput) (*GetMaintenanceWindowExecutionOutput, error)
+	GetMaintenanceWindowExecutionTask                 func(context.Context, *GetMaintenanceWindowExecutionTaskInput) (*GetMaintenanceWindowExecutionTaskOutput, error)
+	GetMaintenanceWindowExecutionTaskInvocation       func(context.Context, *GetMaintenanceWindowExecutionTaskInvocationInput) (*GetMaintenanceWindowExecutionTaskInvocationOutput, error)
+	GetMaintenanceWindowTask                          func(context.Context, *GetMaintenanceWindowTaskInput) (*GetMaintenanceWindowTaskOutput, error)
+	GetManifest                                       func(context.Context, *GetManifestInput) (*GetManifestOutput, error)
+	GetParameter                                      func(context.Context, *GetParameterInput) (*GetParameterOutput, error)
+	GetParameters                                     func(context.Context, *GetParametersInput) (*GetParametersOutput, error)
+	GetPatchBaseline                                  func(context.Context, *GetPatchBaselineInput) (*GetPatchBaselineOutput, error)
+	GetPatchBaselineForPatchGroup                     func(context.Context, *GetPatchBaselineForPatchGroupInput) (*GetPatchBaselineForPatchGroupOutput, error)
+	GetServiceSetting                                 func(context.Context, *GetServiceSettingInput) (*GetServiceSettingOutput, error)
+	ListCommandInvocations                            func(context.Context, *ListCommandInvocationsInput) (*ListCommandInvocationsOutput, error)
+	ListCommands                                      func(context.Context, *ListCommandsInput) (*ListCommandsOutput, error)
+	ListComplianceItems                               func(context.Context, *ListComplianceItemsInput) (*ListComplianceItemsOutput, error)
+	ListComplianceSummaries                           func(context.Context, *ListComplianceSummariesInput) (*ListComplianceSummariesOutput, error)
+	ListDocumentMetadataHistory                       func(context.Context, *ListDocumentMetadataHistoryInput) (*ListDocumentMetadataHistoryOutput, error)
+	ListDocumentVersions                              func(context.Context, *ListDocumentVersionsInput) (*ListDocumentVersionsOutput, error)
+	ListDocuments                                     func(context.Context, *ListDocumentsInput) (*ListDocumentsOutput, error)
+	ListInstanceAssociations                          func(context.Context, *ListInstanceAssociationsInput) (*ListInstanceAssociationsOutput, error)
+	ListInventoryEntries                              func(context.Context, *ListInventoryEntriesInput) (*ListInventoryEntriesOutput, error)
+	ListResourceComplianceSummaries                   func(context.Context, *ListResourceComplianceSummariesInput) (*ListResourceComplianceSummariesOutput, error)
+	ListTagsForResource                               func(context.Context, *ListTagsForResourceInput) (*ListTagsForResourceOutput, error)
+	ModifyDocumentPermission                          func(context.Context, *ModifyDocumentPermissionInput) (*ModifyDocumentPermissionOutput, error)
+	PutComplianceItems                                func(context.Context, *PutComplianceItemsInput) (*PutComplianceItemsOutput, error)
+	PutConfigurePackageResult                         func(context.Context, *PutConfigurePackageResultInput) (*PutConfigurePackageResultOutput, error)
+	PutInventory                                      func(context.Context, *PutInventoryInput) (*PutInventoryOutput, error)
+	RegisterDefaultPatchBaseline                      func(context.Context, *RegisterDefaultPatchBaselineInput) (*RegisterDefaultPatchBaselineOutput, error)
+	RegisterManagedInstance                           func(context.Context, *RegisterManagedInstanceInput) (*RegisterManagedInstanceOutput, error)
+	RegisterPatchBaselineForPatchGroup                func(context.Context, *RegisterPatchBaselineForPatchGroupInput) (*RegisterPatchBaselineForPatchGroupOutput, error)
+	RegisterTargetWithMaintenanceWindow               func(context.Context, *RegisterTargetWithMaintenanceWindowInput) (*RegisterTargetWithMaintenanceWindowOutput, error)
+	RegisterTaskWithMaintenanceWindow                 func(context.Context, *RegisterTaskWithMaintenanceWindowInput) (*RegisterTaskWithMaintenanceWindowOutput, error)
+	RemoveTagsFromResource                            func(context.Context, *RemoveTagsFromResourceInput) (*RemoveTagsFromResourceOutput, error)
+	RequestManagedInstanceRoleToken                   func(context.Context, *RequestManagedInstanceRoleTokenInput) (*RequestManagedInstanceRoleTokenOutput, error)
+	ResetServiceSetting                               func(context.Context, *ResetServiceSettingInput) (*ResetServiceSettingOutput, error)
+	SendCommand                                       func(context.Context, *SendCommandInput) (*SendCommandOutput, error)
+	UpdateAssociationStatus                           func(context.Context, *UpdateAssociationStatusInput) (*UpdateAssociationStatusOutput, error)
+	UpdateDocument                                    func(context.Context, *UpdateDocumentInput) (*UpdateDocumentOutput, error)
+	UpdateDocumentDefaultVersion                      func(context.Context, *UpdateDocumentDefaultVersionInput) (*UpdateDocumentDefaultVersionOutput, error)
+	UpdateDocumentMetadata                            func(context.Context, *UpdateDocumentMetadataInput) (*UpdateDocumentMetadataOutput, error)
+	UpdateInstanceAssociationStatus                   func(context.Context, *UpdateInstanceAssociationStatusInput) (*UpdateInstanceAssociationStatusOutput, error)
+	UpdateInstanceInformation                         func(context.Context, *UpdateInstanceInformationInput) (*UpdateInstanceInformationOutput, error)
+	UpdateMaintenanceWindow                           func(context.Context, *UpdateMaintenanceWindowInput) (*UpdateMaintenanceWindowOutput, error)
+	UpdateMaintenanceWindowTarget                     func(context.Context, *UpdateMaintenanceWindowTargetInput) (*UpdateMaintenanceWindowTargetOutput, error)
+	UpdateMaintenanceWindowTask                       func(context.Context, *UpdateMaintenanceWindowTaskInput) (*UpdateMaintenanceWindowTaskOutput, error)
+	UpdateManagedInstancePublicKey                    func(context.Context, *UpdateManagedInstancePublicKeyInput) (*UpdateManagedInstancePublicKeyOutput, error)
+	UpdateManagedInstanceRole                         func(context.Context, *UpdateManagedInstanceRoleInput) (*UpdateManagedInstanceRoleOutput, error)
+	UpdatePatchBaseline                               func(context.Context, *UpdatePatchBaselineInput) (*UpdatePatchBaselineOutput, error)
+	UpdateServiceSetting                              func(context.Context, *UpdateServiceSettingInput) (*UpdateServiceSettingOutput, error)
 }
 
 // Operations returns the rows of the operations that have a handler.
@@ -95,11 +118,17 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.CancelCommand != nil {
 		ops = append(ops, codec.Bind(opCancelCommand(), h.CancelCommand))
 	}
+	if h.CancelMaintenanceWindowExecution != nil {
+		ops = append(ops, codec.Bind(opCancelMaintenanceWindowExecution(), h.CancelMaintenanceWindowExecution))
+	}
 	if h.CreateActivation != nil {
 		ops = append(ops, codec.Bind(opCreateActivation(), h.CreateActivation))
 	}
 	if h.CreateDocument != nil {
 		ops = append(ops, codec.Bind(opCreateDocument(), h.CreateDocument))
+	}
+	if h.CreateMaintenanceWindow != nil {
+		ops = append(ops, codec.Bind(opCreateMaintenanceWindow(), h.CreateMaintenanceWindow))
 	}
 	if h.CreatePatchBaseline != nil {
 		ops = append(ops, codec.Bind(opCreatePatchBaseline(), h.CreatePatchBaseline))
@@ -113,6 +142,9 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.DeleteInventory != nil {
 		ops = append(ops, codec.Bind(opDeleteInventory(), h.DeleteInventory))
 	}
+	if h.DeleteMaintenanceWindow != nil {
+		ops = append(ops, codec.Bind(opDeleteMaintenanceWindow(), h.DeleteMaintenanceWindow))
+	}
 	if h.DeletePatchBaseline != nil {
 		ops = append(ops, codec.Bind(opDeletePatchBaseline(), h.DeletePatchBaseline))
 	}
@@ -121,6 +153,12 @@ func (h *Handlers) Operations() []codec.Operation {
 	}
 	if h.DeregisterPatchBaselineForPatchGroup != nil {
 		ops = append(ops, codec.Bind(opDeregisterPatchBaselineForPatchGroup(), h.DeregisterPatchBaselineForPatchGroup))
+	}
+	if h.DeregisterTargetFromMaintenanceWindow != nil {
+		ops = append(ops, codec.Bind(opDeregisterTargetFromMaintenanceWindow(), h.DeregisterTargetFromMaintenanceWindow))
+	}
+	if h.DeregisterTaskFromMaintenanceWindow != nil {
+		ops = append(ops, codec.Bind(opDeregisterTaskFromMaintenanceWindow(), h.DeregisterTaskFromMaintenanceWindow))
 	}
 	if h.DescribeActivations != nil {
 		ops = append(ops, codec.Bind(opDescribeActivations(), h.DescribeActivations))
@@ -158,6 +196,30 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.DescribeInventoryDeletions != nil {
 		ops = append(ops, codec.Bind(opDescribeInventoryDeletions(), h.DescribeInventoryDeletions))
 	}
+	if h.DescribeMaintenanceWindowExecutionTaskInvocations != nil {
+		ops = append(ops, codec.Bind(opDescribeMaintenanceWindowExecutionTaskInvocations(), h.DescribeMaintenanceWindowExecutionTaskInvocations))
+	}
+	if h.DescribeMaintenanceWindowExecutionTasks != nil {
+		ops = append(ops, codec.Bind(opDescribeMaintenanceWindowExecutionTasks(), h.DescribeMaintenanceWindowExecutionTasks))
+	}
+	if h.DescribeMaintenanceWindowExecutions != nil {
+		ops = append(ops, codec.Bind(opDescribeMaintenanceWindowExecutions(), h.DescribeMaintenanceWindowExecutions))
+	}
+	if h.DescribeMaintenanceWindowSchedule != nil {
+		ops = append(ops, codec.Bind(opDescribeMaintenanceWindowSchedule(), h.DescribeMaintenanceWindowSchedule))
+	}
+	if h.DescribeMaintenanceWindowTargets != nil {
+		ops = append(ops, codec.Bind(opDescribeMaintenanceWindowTargets(), h.DescribeMaintenanceWindowTargets))
+	}
+	if h.DescribeMaintenanceWindowTasks != nil {
+		ops = append(ops, codec.Bind(opDescribeMaintenanceWindowTasks(), h.DescribeMaintenanceWindowTasks))
+	}
+	if h.DescribeMaintenanceWindows != nil {
+		ops = append(ops, codec.Bind(opDescribeMaintenanceWindows(), h.DescribeMaintenanceWindows))
+	}
+	if h.DescribeMaintenanceWindowsForTarget != nil {
+		ops = append(ops, codec.Bind(opDescribeMaintenanceWindowsForTarget(), h.DescribeMaintenanceWindowsForTarget))
+	}
 	if h.DescribePatchBaselines != nil {
 		ops = append(ops, codec.Bind(opDescribePatchBaselines(), h.DescribePatchBaselines))
 	}
@@ -190,6 +252,21 @@ func (h *Handlers) Operations() []codec.Operation {
 	}
 	if h.GetInventorySchema != nil {
 		ops = append(ops, codec.Bind(opGetInventorySchema(), h.GetInventorySchema))
+	}
+	if h.GetMaintenanceWindow != nil {
+		ops = append(ops, codec.Bind(opGetMaintenanceWindow(), h.GetMaintenanceWindow))
+	}
+	if h.GetMaintenanceWindowExecution != nil {
+		ops = append(ops, codec.Bind(opGetMaintenanceWindowExecution(), h.GetMaintenanceWindowExecution))
+	}
+	if h.GetMaintenanceWindowExecutionTask != nil {
+		ops = append(ops, codec.Bind(opGetMaintenanceWindowExecutionTask(), h.GetMaintenanceWindowExecutionTask))
+	}
+	if h.GetMaintenanceWindowExecutionTaskInvocation != nil {
+		ops = append(ops, codec.Bind(opGetMaintenanceWindowExecutionTaskInvocation(), h.GetMaintenanceWindowExecutionTaskInvocation))
+	}
+	if h.GetMaintenanceWindowTask != nil {
+		ops = append(ops, codec.Bind(opGetMaintenanceWindowTask(), h.GetMaintenanceWindowTask))
 	}
 	if h.GetManifest != nil {
 		ops = append(ops, codec.Bind(opGetManifest(), h.GetManifest))
@@ -263,6 +340,12 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.RegisterPatchBaselineForPatchGroup != nil {
 		ops = append(ops, codec.Bind(opRegisterPatchBaselineForPatchGroup(), h.RegisterPatchBaselineForPatchGroup))
 	}
+	if h.RegisterTargetWithMaintenanceWindow != nil {
+		ops = append(ops, codec.Bind(opRegisterTargetWithMaintenanceWindow(), h.RegisterTargetWithMaintenanceWindow))
+	}
+	if h.RegisterTaskWithMaintenanceWindow != nil {
+		ops = append(ops, codec.Bind(opRegisterTaskWithMaintenanceWindow(), h.RegisterTaskWithMaintenanceWindow))
+	}
 	if h.RemoveTagsFromResource != nil {
 		ops = append(ops, codec.Bind(opRemoveTagsFromResource(), h.RemoveTagsFromResource))
 	}
@@ -293,6 +376,15 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.UpdateInstanceInformation != nil {
 		ops = append(ops, codec.Bind(opUpdateInstanceInformation(), h.UpdateInstanceInformation))
 	}
+	if h.UpdateMaintenanceWindow != nil {
+		ops = append(ops, codec.Bind(opUpdateMaintenanceWindow(), h.UpdateMaintenanceWindow))
+	}
+	if h.UpdateMaintenanceWindowTarget != nil {
+		ops = append(ops, codec.Bind(opUpdateMaintenanceWindowTarget(), h.UpdateMaintenanceWindowTarget))
+	}
+	if h.UpdateMaintenanceWindowTask != nil {
+		ops = append(ops, codec.Bind(opUpdateMaintenanceWindowTask(), h.UpdateMaintenanceWindowTask))
+	}
 	if h.UpdateManagedInstancePublicKey != nil {
 		ops = append(ops, codec.Bind(opUpdateManagedInstancePublicKey(), h.UpdateManagedInstancePublicKey))
 	}
@@ -313,15 +405,20 @@ func Table() []codec.Operation {
 	return []codec.Operation{
 		opAddTagsToResource(),
 		opCancelCommand(),
+		opCancelMaintenanceWindowExecution(),
 		opCreateActivation(),
 		opCreateDocument(),
+		opCreateMaintenanceWindow(),
 		opCreatePatchBaseline(),
 		opDeleteActivation(),
 		opDeleteDocument(),
 		opDeleteInventory(),
+		opDeleteMaintenanceWindow(),
 		opDeletePatchBaseline(),
 		opDeregisterManagedInstance(),
 		opDeregisterPatchBaselineForPatchGroup(),
+		opDeregisterTargetFromMaintenanceWindow(),
+		opDeregisterTaskFromMaintenanceWindow(),
 		opDescribeActivations(),
 		opDescribeAssociation(),
 		opDescribeAvailablePatches(),
@@ -334,6 +431,14 @@ func Table() []codec.Operation {
 		opDescribeInstancePatches(),
 		opDescribeInstanceProperties(),
 		opDescribeInventoryDeletions(),
+		opDescribeMaintenanceWindowExecutionTaskInvocations(),
+		opDescribeMaintenanceWindowExecutionTasks(),
+		opDescribeMaintenanceWindowExecutions(),
+		opDescribeMaintenanceWindowSchedule(),
+		opDescribeMaintenanceWindowTargets(),
+		opDescribeMaintenanceWindowTasks(),
+		opDescribeMaintenanceWindows(),
+		opDescribeMaintenanceWindowsForTarget(),
 		opDescribePatchBaselines(),
 		opDescribePatchGroupState(),
 		opDescribePatchGroups(),
@@ -345,6 +450,11 @@ func Table() []codec.Operation {
 		opGetDocument(),
 		opGetInventory(),
 		opGetInventorySchema(),
+		opGetMaintenanceWindow(),
+		opGetMaintenanceWindowExecution(),
+		opGetMaintenanceWindowExecutionTask(),
+		opGetMaintenanceWindowExecutionTaskInvocation(),
+		opGetMaintenanceWindowTask(),
 		opGetManifest(),
 		opGetParameter(),
 		opGetParameters(),
@@ -369,6 +479,8 @@ func Table() []codec.Operation {
 		opRegisterDefaultPatchBaseline(),
 		opRegisterManagedInstance(),
 		opRegisterPatchBaselineForPatchGroup(),
+		opRegisterTargetWithMaintenanceWindow(),
+		opRegisterTaskWithMaintenanceWindow(),
 		opRemoveTagsFromResource(),
 		opRequestManagedInstanceRoleToken(),
 		opResetServiceSetting(),
@@ -379,6 +491,9 @@ func Table() []codec.Operation {
 		opUpdateDocumentMetadata(),
 		opUpdateInstanceAssociationStatus(),
 		opUpdateInstanceInformation(),
+		opUpdateMaintenanceWindow(),
+		opUpdateMaintenanceWindowTarget(),
+		opUpdateMaintenanceWindowTask(),
 		opUpdateManagedInstancePublicKey(),
 		opUpdateManagedInstanceRole(),
 		opUpdatePatchBaseline(),
@@ -438,6 +553,18 @@ func opCancelCommand() codec.Operation {
 	}
 }
 
+func opCancelMaintenanceWindowExecution() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "CancelMaintenanceWindowExecution", Action: "ssm:CancelMaintenanceWindowExecution", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(CancelMaintenanceWindowExecutionInput) },
+		NewOutput: func() codec.Decodable { return new(CancelMaintenanceWindowExecutionOutput) },
+	}
+}
+
 func opCreateActivation() codec.Operation {
 	return codec.Operation{
 		Service: "ssm", Name: "CreateActivation", Action: "ssm:CreateActivation", Version: "2014-11-06",
@@ -465,6 +592,20 @@ func opCreateDocument() codec.Operation {
 			arns = codec.ResourceARN(arns, "document", v.Name, account, region)
 			return arns
 		},
+	}
+}
+
+func opCreateMaintenanceWindow() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "CreateMaintenanceWindow", Action: "ssm:CreateMaintenanceWindow", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:             codec.SigV4,
+		IdempotencyToken: "ClientToken",
+		Sensitive:        []string{"Description"},
+		Errors:           []string{"IdempotentParameterMismatch", "InternalServerError", "ResourceLimitExceededException"},
+		NewInput:         func() codec.Shape { return new(CreateMaintenanceWindowInput) },
+		NewOutput:        func() codec.Decodable { return new(CreateMaintenanceWindowOutput) },
 	}
 }
 
@@ -525,6 +666,24 @@ func opDeleteInventory() codec.Operation {
 	}
 }
 
+func opDeleteMaintenanceWindow() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DeleteMaintenanceWindow", Action: "ssm:DeleteMaintenanceWindow", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"InternalServerError"},
+		NewInput:  func() codec.Shape { return new(DeleteMaintenanceWindowInput) },
+		NewOutput: func() codec.Decodable { return new(DeleteMaintenanceWindowOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DeleteMaintenanceWindowInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
+	}
+}
+
 func opDeletePatchBaseline() codec.Operation {
 	return codec.Operation{
 		Service: "ssm", Name: "DeletePatchBaseline", Action: "ssm:DeletePatchBaseline", Version: "2014-11-06",
@@ -580,6 +739,42 @@ func opDeregisterPatchBaselineForPatchGroup() codec.Operation {
 			v := in.(*DeregisterPatchBaselineForPatchGroupInput)
 			var arns []string
 			arns = codec.ResourceARN(arns, "patchbaseline", v.BaselineId, account, region)
+			return arns
+		},
+	}
+}
+
+func opDeregisterTargetFromMaintenanceWindow() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DeregisterTargetFromMaintenanceWindow", Action: "ssm:DeregisterTargetFromMaintenanceWindow", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"DoesNotExistException", "InternalServerError", "TargetInUseException"},
+		NewInput:  func() codec.Shape { return new(DeregisterTargetFromMaintenanceWindowInput) },
+		NewOutput: func() codec.Decodable { return new(DeregisterTargetFromMaintenanceWindowOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DeregisterTargetFromMaintenanceWindowInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
+	}
+}
+
+func opDeregisterTaskFromMaintenanceWindow() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DeregisterTaskFromMaintenanceWindow", Action: "ssm:DeregisterTaskFromMaintenanceWindow", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(DeregisterTaskFromMaintenanceWindowInput) },
+		NewOutput: func() codec.Decodable { return new(DeregisterTaskFromMaintenanceWindowOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DeregisterTaskFromMaintenanceWindowInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
 			return arns
 		},
 	}
@@ -796,6 +991,134 @@ func opDescribeInventoryDeletions() codec.Operation {
 	}
 }
 
+func opDescribeMaintenanceWindowExecutionTaskInvocations() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeMaintenanceWindowExecutionTaskInvocations", Action: "ssm:DescribeMaintenanceWindowExecutionTaskInvocations", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 10, MaxResults: 100,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(DescribeMaintenanceWindowExecutionTaskInvocationsInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeMaintenanceWindowExecutionTaskInvocationsOutput) },
+	}
+}
+
+func opDescribeMaintenanceWindowExecutionTasks() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeMaintenanceWindowExecutionTasks", Action: "ssm:DescribeMaintenanceWindowExecutionTasks", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 10, MaxResults: 100,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(DescribeMaintenanceWindowExecutionTasksInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeMaintenanceWindowExecutionTasksOutput) },
+	}
+}
+
+func opDescribeMaintenanceWindowExecutions() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeMaintenanceWindowExecutions", Action: "ssm:DescribeMaintenanceWindowExecutions", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 10, MaxResults: 100,
+		Errors:    []string{"InternalServerError"},
+		NewInput:  func() codec.Shape { return new(DescribeMaintenanceWindowExecutionsInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeMaintenanceWindowExecutionsOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DescribeMaintenanceWindowExecutionsInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
+	}
+}
+
+func opDescribeMaintenanceWindowSchedule() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeMaintenanceWindowSchedule", Action: "ssm:DescribeMaintenanceWindowSchedule", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 1, MaxResults: 0,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(DescribeMaintenanceWindowScheduleInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeMaintenanceWindowScheduleOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DescribeMaintenanceWindowScheduleInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
+	}
+}
+
+func opDescribeMaintenanceWindowTargets() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeMaintenanceWindowTargets", Action: "ssm:DescribeMaintenanceWindowTargets", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 10, MaxResults: 100,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(DescribeMaintenanceWindowTargetsInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeMaintenanceWindowTargetsOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DescribeMaintenanceWindowTargetsInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
+	}
+}
+
+func opDescribeMaintenanceWindowTasks() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeMaintenanceWindowTasks", Action: "ssm:DescribeMaintenanceWindowTasks", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 10, MaxResults: 100,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(DescribeMaintenanceWindowTasksInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeMaintenanceWindowTasksOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DescribeMaintenanceWindowTasksInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
+	}
+}
+
+func opDescribeMaintenanceWindows() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeMaintenanceWindows", Action: "ssm:DescribeMaintenanceWindows", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 10, MaxResults: 100,
+		Errors:    []string{"InternalServerError"},
+		NewInput:  func() codec.Shape { return new(DescribeMaintenanceWindowsInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeMaintenanceWindowsOutput) },
+	}
+}
+
+func opDescribeMaintenanceWindowsForTarget() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeMaintenanceWindowsForTarget", Action: "ssm:DescribeMaintenanceWindowsForTarget", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 1, MaxResults: 0,
+		Errors:    []string{"InternalServerError"},
+		NewInput:  func() codec.Shape { return new(DescribeMaintenanceWindowsForTargetInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeMaintenanceWindowsForTargetOutput) },
+	}
+}
+
 func opDescribePatchBaselines() codec.Operation {
 	return codec.Operation{
 		Service: "ssm", Name: "DescribePatchBaselines", Action: "ssm:DescribePatchBaselines", Version: "2014-11-06",
@@ -973,6 +1296,78 @@ func opGetInventorySchema() codec.Operation {
 		Errors:    []string{"InternalServerError", "InvalidNextToken", "InvalidTypeNameException"},
 		NewInput:  func() codec.Shape { return new(GetInventorySchemaInput) },
 		NewOutput: func() codec.Decodable { return new(GetInventorySchemaOutput) },
+	}
+}
+
+func opGetMaintenanceWindow() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "GetMaintenanceWindow", Action: "ssm:GetMaintenanceWindow", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(GetMaintenanceWindowInput) },
+		NewOutput: func() codec.Decodable { return new(GetMaintenanceWindowOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*GetMaintenanceWindowInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
+	}
+}
+
+func opGetMaintenanceWindowExecution() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "GetMaintenanceWindowExecution", Action: "ssm:GetMaintenanceWindowExecution", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(GetMaintenanceWindowExecutionInput) },
+		NewOutput: func() codec.Decodable { return new(GetMaintenanceWindowExecutionOutput) },
+	}
+}
+
+func opGetMaintenanceWindowExecutionTask() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "GetMaintenanceWindowExecutionTask", Action: "ssm:GetMaintenanceWindowExecutionTask", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(GetMaintenanceWindowExecutionTaskInput) },
+		NewOutput: func() codec.Decodable { return new(GetMaintenanceWindowExecutionTaskOutput) },
+	}
+}
+
+func opGetMaintenanceWindowExecutionTaskInvocation() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "GetMaintenanceWindowExecutionTaskInvocation", Action: "ssm:GetMaintenanceWindowExecutionTaskInvocation", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(GetMaintenanceWindowExecutionTaskInvocationInput) },
+		NewOutput: func() codec.Decodable { return new(GetMaintenanceWindowExecutionTaskInvocationOutput) },
+	}
+}
+
+func opGetMaintenanceWindowTask() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "GetMaintenanceWindowTask", Action: "ssm:GetMaintenanceWindowTask", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(GetMaintenanceWindowTaskInput) },
+		NewOutput: func() codec.Decodable { return new(GetMaintenanceWindowTaskOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*GetMaintenanceWindowTaskInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
 	}
 }
 
@@ -1411,6 +1806,46 @@ func opRegisterPatchBaselineForPatchGroup() codec.Operation {
 	}
 }
 
+func opRegisterTargetWithMaintenanceWindow() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "RegisterTargetWithMaintenanceWindow", Action: "ssm:RegisterTargetWithMaintenanceWindow", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:             codec.SigV4,
+		IdempotencyToken: "ClientToken",
+		Sensitive:        []string{"OwnerInformation", "Description"},
+		Errors:           []string{"DoesNotExistException", "IdempotentParameterMismatch", "InternalServerError", "ResourceLimitExceededException"},
+		NewInput:         func() codec.Shape { return new(RegisterTargetWithMaintenanceWindowInput) },
+		NewOutput:        func() codec.Decodable { return new(RegisterTargetWithMaintenanceWindowOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*RegisterTargetWithMaintenanceWindowInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
+	}
+}
+
+func opRegisterTaskWithMaintenanceWindow() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "RegisterTaskWithMaintenanceWindow", Action: "ssm:RegisterTaskWithMaintenanceWindow", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:             codec.SigV4,
+		IdempotencyToken: "ClientToken",
+		Sensitive:        []string{"TaskParameters", "TaskInvocationParameters.RunCommand.Parameters", "TaskInvocationParameters.StepFunctions.Input", "TaskInvocationParameters.Lambda.Payload", "Description"},
+		Errors:           []string{"DoesNotExistException", "FeatureNotAvailableException", "IdempotentParameterMismatch", "InternalServerError", "ResourceLimitExceededException"},
+		NewInput:         func() codec.Shape { return new(RegisterTaskWithMaintenanceWindowInput) },
+		NewOutput:        func() codec.Decodable { return new(RegisterTaskWithMaintenanceWindowOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*RegisterTaskWithMaintenanceWindowInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
+	}
+}
+
 func opRemoveTagsFromResource() codec.Operation {
 	return codec.Operation{
 		Service: "ssm", Name: "RemoveTagsFromResource", Action: "ssm:RemoveTagsFromResource", Version: "2014-11-06",
@@ -1618,6 +2053,63 @@ func opUpdateInstanceInformation() codec.Operation {
 			v := in.(*UpdateInstanceInformationInput)
 			var arns []string
 			arns = codec.ResourceARN(arns, "managed-instance", v.InstanceId, account, region)
+			return arns
+		},
+	}
+}
+
+func opUpdateMaintenanceWindow() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "UpdateMaintenanceWindow", Action: "ssm:UpdateMaintenanceWindow", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Sensitive: []string{"Description"},
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(UpdateMaintenanceWindowInput) },
+		NewOutput: func() codec.Decodable { return new(UpdateMaintenanceWindowOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*UpdateMaintenanceWindowInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
+	}
+}
+
+func opUpdateMaintenanceWindowTarget() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "UpdateMaintenanceWindowTarget", Action: "ssm:UpdateMaintenanceWindowTarget", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Sensitive: []string{"OwnerInformation", "Description"},
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(UpdateMaintenanceWindowTargetInput) },
+		NewOutput: func() codec.Decodable { return new(UpdateMaintenanceWindowTargetOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*UpdateMaintenanceWindowTargetInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
+			return arns
+		},
+	}
+}
+
+func opUpdateMaintenanceWindowTask() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "UpdateMaintenanceWindowTask", Action: "ssm:UpdateMaintenanceWindowTask", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Sensitive: []string{"TaskParameters", "TaskInvocationParameters.RunCommand.Parameters", "TaskInvocationParameters.StepFunctions.Input", "TaskInvocationParameters.Lambda.Payload", "Description"},
+		Errors:    []string{"DoesNotExistException", "InternalServerError"},
+		NewInput:  func() codec.Shape { return new(UpdateMaintenanceWindowTaskInput) },
+		NewOutput: func() codec.Decodable { return new(UpdateMaintenanceWindowTaskOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*UpdateMaintenanceWindowTaskInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "maintenancewindow", v.WindowId, account, region)
 			return arns
 		},
 	}

@@ -144,6 +144,16 @@ type CancelCommandInput struct {
 // CancelCommandOutput is the output of CancelCommand.
 type CancelCommandOutput struct{}
 
+// CancelMaintenanceWindowExecutionInput is the input of CancelMaintenanceWindowExecution.
+type CancelMaintenanceWindowExecutionInput struct {
+	WindowExecutionId *string `json:"WindowExecutionId,omitzero"`
+}
+
+// CancelMaintenanceWindowExecutionOutput is the output of CancelMaintenanceWindowExecution.
+type CancelMaintenanceWindowExecutionOutput struct {
+	WindowExecutionId *string `json:"WindowExecutionId,omitzero"`
+}
+
 // CloudWatchOutputConfig is a structure of the ssm API.
 type CloudWatchOutputConfig struct {
 	CloudWatchLogGroupName  *string `json:"CloudWatchLogGroupName,omitzero"`
@@ -314,6 +324,27 @@ type CreateDocumentOutput struct {
 	DocumentDescription *DocumentDescription `json:"DocumentDescription,omitzero"`
 }
 
+// CreateMaintenanceWindowInput is the input of CreateMaintenanceWindow.
+type CreateMaintenanceWindowInput struct {
+	Name                     *string `json:"Name,omitzero"`
+	Description              *string `json:"Description,omitzero"`
+	StartDate                *string `json:"StartDate,omitzero"`
+	EndDate                  *string `json:"EndDate,omitzero"`
+	Schedule                 *string `json:"Schedule,omitzero"`
+	ScheduleTimezone         *string `json:"ScheduleTimezone,omitzero"`
+	ScheduleOffset           *int64  `json:"ScheduleOffset,omitzero"`
+	Duration                 *int64  `json:"Duration,omitzero"`
+	Cutoff                   *int64  `json:"Cutoff,omitzero"`
+	AllowUnassociatedTargets *bool   `json:"AllowUnassociatedTargets,omitzero"`
+	ClientToken              *string `json:"ClientToken,omitzero"`
+	Tags                     []Tag   `json:"Tags,omitzero"`
+}
+
+// CreateMaintenanceWindowOutput is the output of CreateMaintenanceWindow.
+type CreateMaintenanceWindowOutput struct {
+	WindowId *string `json:"WindowId,omitzero"`
+}
+
 // CreatePatchBaselineInput is the input of CreatePatchBaseline.
 type CreatePatchBaselineInput struct {
 	OperatingSystem                          *string           `json:"OperatingSystem,omitzero"`
@@ -371,6 +402,16 @@ type DeleteInventoryOutput struct {
 	DeletionSummary *InventoryDeletionSummary `json:"DeletionSummary,omitzero"`
 }
 
+// DeleteMaintenanceWindowInput is the input of DeleteMaintenanceWindow.
+type DeleteMaintenanceWindowInput struct {
+	WindowId *string `json:"WindowId,omitzero"`
+}
+
+// DeleteMaintenanceWindowOutput is the output of DeleteMaintenanceWindow.
+type DeleteMaintenanceWindowOutput struct {
+	WindowId *string `json:"WindowId,omitzero"`
+}
+
 // DeletePatchBaselineInput is the input of DeletePatchBaseline.
 type DeletePatchBaselineInput struct {
 	BaselineId *string `json:"BaselineId,omitzero"`
@@ -399,6 +440,31 @@ type DeregisterPatchBaselineForPatchGroupInput struct {
 type DeregisterPatchBaselineForPatchGroupOutput struct {
 	BaselineId *string `json:"BaselineId,omitzero"`
 	PatchGroup *string `json:"PatchGroup,omitzero"`
+}
+
+// DeregisterTargetFromMaintenanceWindowInput is the input of DeregisterTargetFromMaintenanceWindow.
+type DeregisterTargetFromMaintenanceWindowInput struct {
+	WindowId       *string `json:"WindowId,omitzero"`
+	WindowTargetId *string `json:"WindowTargetId,omitzero"`
+	Safe           *bool   `json:"Safe,omitzero"`
+}
+
+// DeregisterTargetFromMaintenanceWindowOutput is the output of DeregisterTargetFromMaintenanceWindow.
+type DeregisterTargetFromMaintenanceWindowOutput struct {
+	WindowId       *string `json:"WindowId,omitzero"`
+	WindowTargetId *string `json:"WindowTargetId,omitzero"`
+}
+
+// DeregisterTaskFromMaintenanceWindowInput is the input of DeregisterTaskFromMaintenanceWindow.
+type DeregisterTaskFromMaintenanceWindowInput struct {
+	WindowId     *string `json:"WindowId,omitzero"`
+	WindowTaskId *string `json:"WindowTaskId,omitzero"`
+}
+
+// DeregisterTaskFromMaintenanceWindowOutput is the output of DeregisterTaskFromMaintenanceWindow.
+type DeregisterTaskFromMaintenanceWindowOutput struct {
+	WindowId     *string `json:"WindowId,omitzero"`
+	WindowTaskId *string `json:"WindowTaskId,omitzero"`
 }
 
 // DescribeActivationsFilter is a structure of the ssm API.
@@ -566,6 +632,120 @@ type DescribeInventoryDeletionsInput struct {
 type DescribeInventoryDeletionsOutput struct {
 	InventoryDeletions []InventoryDeletionStatusItem `json:"InventoryDeletions,omitzero"`
 	NextToken          *string                       `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowExecutionTaskInvocationsInput is the input of DescribeMaintenanceWindowExecutionTaskInvocations.
+type DescribeMaintenanceWindowExecutionTaskInvocationsInput struct {
+	WindowExecutionId *string                   `json:"WindowExecutionId,omitzero"`
+	TaskId            *string                   `json:"TaskId,omitzero"`
+	Filters           []MaintenanceWindowFilter `json:"Filters,omitzero"`
+	MaxResults        *int64                    `json:"MaxResults,omitzero"`
+	NextToken         *string                   `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowExecutionTaskInvocationsOutput is the output of DescribeMaintenanceWindowExecutionTaskInvocations.
+type DescribeMaintenanceWindowExecutionTaskInvocationsOutput struct {
+	WindowExecutionTaskInvocationIdentities []MaintenanceWindowExecutionTaskInvocationIdentity `json:"WindowExecutionTaskInvocationIdentities,omitzero"`
+	NextToken                               *string                                            `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowExecutionTasksInput is the input of DescribeMaintenanceWindowExecutionTasks.
+type DescribeMaintenanceWindowExecutionTasksInput struct {
+	WindowExecutionId *string                   `json:"WindowExecutionId,omitzero"`
+	Filters           []MaintenanceWindowFilter `json:"Filters,omitzero"`
+	MaxResults        *int64                    `json:"MaxResults,omitzero"`
+	NextToken         *string                   `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowExecutionTasksOutput is the output of DescribeMaintenanceWindowExecutionTasks.
+type DescribeMaintenanceWindowExecutionTasksOutput struct {
+	WindowExecutionTaskIdentities []MaintenanceWindowExecutionTaskIdentity `json:"WindowExecutionTaskIdentities,omitzero"`
+	NextToken                     *string                                  `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowExecutionsInput is the input of DescribeMaintenanceWindowExecutions.
+type DescribeMaintenanceWindowExecutionsInput struct {
+	WindowId   *string                   `json:"WindowId,omitzero"`
+	Filters    []MaintenanceWindowFilter `json:"Filters,omitzero"`
+	MaxResults *int64                    `json:"MaxResults,omitzero"`
+	NextToken  *string                   `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowExecutionsOutput is the output of DescribeMaintenanceWindowExecutions.
+type DescribeMaintenanceWindowExecutionsOutput struct {
+	WindowExecutions []MaintenanceWindowExecution `json:"WindowExecutions,omitzero"`
+	NextToken        *string                      `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowScheduleInput is the input of DescribeMaintenanceWindowSchedule.
+type DescribeMaintenanceWindowScheduleInput struct {
+	WindowId     *string                   `json:"WindowId,omitzero"`
+	Targets      []Target                  `json:"Targets,omitzero"`
+	ResourceType *string                   `json:"ResourceType,omitzero"`
+	Filters      []PatchOrchestratorFilter `json:"Filters,omitzero"`
+	MaxResults   *int64                    `json:"MaxResults,omitzero"`
+	NextToken    *string                   `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowScheduleOutput is the output of DescribeMaintenanceWindowSchedule.
+type DescribeMaintenanceWindowScheduleOutput struct {
+	ScheduledWindowExecutions []ScheduledWindowExecution `json:"ScheduledWindowExecutions,omitzero"`
+	NextToken                 *string                    `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowTargetsInput is the input of DescribeMaintenanceWindowTargets.
+type DescribeMaintenanceWindowTargetsInput struct {
+	WindowId   *string                   `json:"WindowId,omitzero"`
+	Filters    []MaintenanceWindowFilter `json:"Filters,omitzero"`
+	MaxResults *int64                    `json:"MaxResults,omitzero"`
+	NextToken  *string                   `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowTargetsOutput is the output of DescribeMaintenanceWindowTargets.
+type DescribeMaintenanceWindowTargetsOutput struct {
+	Targets   []MaintenanceWindowTarget `json:"Targets,omitzero"`
+	NextToken *string                   `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowTasksInput is the input of DescribeMaintenanceWindowTasks.
+type DescribeMaintenanceWindowTasksInput struct {
+	WindowId   *string                   `json:"WindowId,omitzero"`
+	Filters    []MaintenanceWindowFilter `json:"Filters,omitzero"`
+	MaxResults *int64                    `json:"MaxResults,omitzero"`
+	NextToken  *string                   `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowTasksOutput is the output of DescribeMaintenanceWindowTasks.
+type DescribeMaintenanceWindowTasksOutput struct {
+	Tasks     []MaintenanceWindowTask `json:"Tasks,omitzero"`
+	NextToken *string                 `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowsForTargetInput is the input of DescribeMaintenanceWindowsForTarget.
+type DescribeMaintenanceWindowsForTargetInput struct {
+	Targets      []Target `json:"Targets,omitzero"`
+	ResourceType *string  `json:"ResourceType,omitzero"`
+	MaxResults   *int64   `json:"MaxResults,omitzero"`
+	NextToken    *string  `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowsForTargetOutput is the output of DescribeMaintenanceWindowsForTarget.
+type DescribeMaintenanceWindowsForTargetOutput struct {
+	WindowIdentities []MaintenanceWindowIdentityForTarget `json:"WindowIdentities,omitzero"`
+	NextToken        *string                              `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowsInput is the input of DescribeMaintenanceWindows.
+type DescribeMaintenanceWindowsInput struct {
+	Filters    []MaintenanceWindowFilter `json:"Filters,omitzero"`
+	MaxResults *int64                    `json:"MaxResults,omitzero"`
+	NextToken  *string                   `json:"NextToken,omitzero"`
+}
+
+// DescribeMaintenanceWindowsOutput is the output of DescribeMaintenanceWindows.
+type DescribeMaintenanceWindowsOutput struct {
+	WindowIdentities []MaintenanceWindowIdentity `json:"WindowIdentities,omitzero"`
+	NextToken        *string                     `json:"NextToken,omitzero"`
 }
 
 // DescribePatchBaselinesInput is the input of DescribePatchBaselines.
@@ -884,6 +1064,119 @@ type GetInventorySchemaInput struct {
 type GetInventorySchemaOutput struct {
 	Schemas   []InventoryItemSchema `json:"Schemas,omitzero"`
 	NextToken *string               `json:"NextToken,omitzero"`
+}
+
+// GetMaintenanceWindowExecutionInput is the input of GetMaintenanceWindowExecution.
+type GetMaintenanceWindowExecutionInput struct {
+	WindowExecutionId *string `json:"WindowExecutionId,omitzero"`
+}
+
+// GetMaintenanceWindowExecutionOutput is the output of GetMaintenanceWindowExecution.
+type GetMaintenanceWindowExecutionOutput struct {
+	WindowExecutionId *string     `json:"WindowExecutionId,omitzero"`
+	TaskIds           []string    `json:"TaskIds,omitzero"`
+	Status            *string     `json:"Status,omitzero"`
+	StatusDetails     *string     `json:"StatusDetails,omitzero"`
+	StartTime         *codec.Time `json:"StartTime,omitzero"`
+	EndTime           *codec.Time `json:"EndTime,omitzero"`
+}
+
+// GetMaintenanceWindowExecutionTaskInput is the input of GetMaintenanceWindowExecutionTask.
+type GetMaintenanceWindowExecutionTaskInput struct {
+	WindowExecutionId *string `json:"WindowExecutionId,omitzero"`
+	TaskId            *string `json:"TaskId,omitzero"`
+}
+
+// GetMaintenanceWindowExecutionTaskInvocationInput is the input of GetMaintenanceWindowExecutionTaskInvocation.
+type GetMaintenanceWindowExecutionTaskInvocationInput struct {
+	WindowExecutionId *string `json:"WindowExecutionId,omitzero"`
+	TaskId            *string `json:"TaskId,omitzero"`
+	InvocationId      *string `json:"InvocationId,omitzero"`
+}
+
+// GetMaintenanceWindowExecutionTaskInvocationOutput is the output of GetMaintenanceWindowExecutionTaskInvocation.
+type GetMaintenanceWindowExecutionTaskInvocationOutput struct {
+	WindowExecutionId *string     `json:"WindowExecutionId,omitzero"`
+	TaskExecutionId   *string     `json:"TaskExecutionId,omitzero"`
+	InvocationId      *string     `json:"InvocationId,omitzero"`
+	ExecutionId       *string     `json:"ExecutionId,omitzero"`
+	TaskType          *string     `json:"TaskType,omitzero"`
+	Parameters        *string     `json:"Parameters,omitzero"`
+	Status            *string     `json:"Status,omitzero"`
+	StatusDetails     *string     `json:"StatusDetails,omitzero"`
+	StartTime         *codec.Time `json:"StartTime,omitzero"`
+	EndTime           *codec.Time `json:"EndTime,omitzero"`
+	OwnerInformation  *string     `json:"OwnerInformation,omitzero"`
+	WindowTargetId    *string     `json:"WindowTargetId,omitzero"`
+}
+
+// GetMaintenanceWindowExecutionTaskOutput is the output of GetMaintenanceWindowExecutionTask.
+type GetMaintenanceWindowExecutionTaskOutput struct {
+	WindowExecutionId  *string                                                    `json:"WindowExecutionId,omitzero"`
+	TaskExecutionId    *string                                                    `json:"TaskExecutionId,omitzero"`
+	TaskArn            *string                                                    `json:"TaskArn,omitzero"`
+	ServiceRole        *string                                                    `json:"ServiceRole,omitzero"`
+	Type               *string                                                    `json:"Type,omitzero"`
+	TaskParameters     []map[string]MaintenanceWindowTaskParameterValueExpression `json:"TaskParameters,omitzero"`
+	Priority           *int64                                                     `json:"Priority,omitzero"`
+	MaxConcurrency     *string                                                    `json:"MaxConcurrency,omitzero"`
+	MaxErrors          *string                                                    `json:"MaxErrors,omitzero"`
+	Status             *string                                                    `json:"Status,omitzero"`
+	StatusDetails      *string                                                    `json:"StatusDetails,omitzero"`
+	StartTime          *codec.Time                                                `json:"StartTime,omitzero"`
+	EndTime            *codec.Time                                                `json:"EndTime,omitzero"`
+	AlarmConfiguration *AlarmConfiguration                                        `json:"AlarmConfiguration,omitzero"`
+	TriggeredAlarms    []AlarmStateInformation                                    `json:"TriggeredAlarms,omitzero"`
+}
+
+// GetMaintenanceWindowInput is the input of GetMaintenanceWindow.
+type GetMaintenanceWindowInput struct {
+	WindowId *string `json:"WindowId,omitzero"`
+}
+
+// GetMaintenanceWindowOutput is the output of GetMaintenanceWindow.
+type GetMaintenanceWindowOutput struct {
+	WindowId                 *string     `json:"WindowId,omitzero"`
+	Name                     *string     `json:"Name,omitzero"`
+	Description              *string     `json:"Description,omitzero"`
+	StartDate                *string     `json:"StartDate,omitzero"`
+	EndDate                  *string     `json:"EndDate,omitzero"`
+	Schedule                 *string     `json:"Schedule,omitzero"`
+	ScheduleTimezone         *string     `json:"ScheduleTimezone,omitzero"`
+	ScheduleOffset           *int64      `json:"ScheduleOffset,omitzero"`
+	NextExecutionTime        *string     `json:"NextExecutionTime,omitzero"`
+	Duration                 *int64      `json:"Duration,omitzero"`
+	Cutoff                   *int64      `json:"Cutoff,omitzero"`
+	AllowUnassociatedTargets *bool       `json:"AllowUnassociatedTargets,omitzero"`
+	Enabled                  *bool       `json:"Enabled,omitzero"`
+	CreatedDate              *codec.Time `json:"CreatedDate,omitzero"`
+	ModifiedDate             *codec.Time `json:"ModifiedDate,omitzero"`
+}
+
+// GetMaintenanceWindowTaskInput is the input of GetMaintenanceWindowTask.
+type GetMaintenanceWindowTaskInput struct {
+	WindowId     *string `json:"WindowId,omitzero"`
+	WindowTaskId *string `json:"WindowTaskId,omitzero"`
+}
+
+// GetMaintenanceWindowTaskOutput is the output of GetMaintenanceWindowTask.
+type GetMaintenanceWindowTaskOutput struct {
+	WindowId                 *string                                                  `json:"WindowId,omitzero"`
+	WindowTaskId             *string                                                  `json:"WindowTaskId,omitzero"`
+	Targets                  []Target                                                 `json:"Targets,omitzero"`
+	TaskArn                  *string                                                  `json:"TaskArn,omitzero"`
+	ServiceRoleArn           *string                                                  `json:"ServiceRoleArn,omitzero"`
+	TaskType                 *string                                                  `json:"TaskType,omitzero"`
+	TaskParameters           map[string]MaintenanceWindowTaskParameterValueExpression `json:"TaskParameters,omitzero"`
+	TaskInvocationParameters *MaintenanceWindowTaskInvocationParameters               `json:"TaskInvocationParameters,omitzero"`
+	Priority                 *int64                                                   `json:"Priority,omitzero"`
+	MaxConcurrency           *string                                                  `json:"MaxConcurrency,omitzero"`
+	MaxErrors                *string                                                  `json:"MaxErrors,omitzero"`
+	LoggingInfo              *LoggingInfo                                             `json:"LoggingInfo,omitzero"`
+	Name                     *string                                                  `json:"Name,omitzero"`
+	Description              *string                                                  `json:"Description,omitzero"`
+	CutoffBehavior           *string                                                  `json:"CutoffBehavior,omitzero"`
+	AlarmConfiguration       *AlarmConfiguration                                      `json:"AlarmConfiguration,omitzero"`
 }
 
 // GetManifestInput is the input of GetManifest.
@@ -1370,6 +1663,158 @@ type ListTagsForResourceOutput struct {
 	TagList []Tag `json:"TagList,omitzero"`
 }
 
+// LoggingInfo is a structure of the ssm API.
+type LoggingInfo struct {
+	S3BucketName *string `json:"S3BucketName,omitzero"`
+	S3KeyPrefix  *string `json:"S3KeyPrefix,omitzero"`
+	S3Region     *string `json:"S3Region,omitzero"`
+}
+
+// MaintenanceWindowAutomationParameters is a structure of the ssm API.
+type MaintenanceWindowAutomationParameters struct {
+	DocumentVersion *string             `json:"DocumentVersion,omitzero"`
+	Parameters      map[string][]string `json:"Parameters,omitzero"`
+}
+
+// MaintenanceWindowExecution is a structure of the ssm API.
+type MaintenanceWindowExecution struct {
+	WindowId          *string     `json:"WindowId,omitzero"`
+	WindowExecutionId *string     `json:"WindowExecutionId,omitzero"`
+	Status            *string     `json:"Status,omitzero"`
+	StatusDetails     *string     `json:"StatusDetails,omitzero"`
+	StartTime         *codec.Time `json:"StartTime,omitzero"`
+	EndTime           *codec.Time `json:"EndTime,omitzero"`
+}
+
+// MaintenanceWindowExecutionTaskIdentity is a structure of the ssm API.
+type MaintenanceWindowExecutionTaskIdentity struct {
+	WindowExecutionId  *string                 `json:"WindowExecutionId,omitzero"`
+	TaskExecutionId    *string                 `json:"TaskExecutionId,omitzero"`
+	Status             *string                 `json:"Status,omitzero"`
+	StatusDetails      *string                 `json:"StatusDetails,omitzero"`
+	StartTime          *codec.Time             `json:"StartTime,omitzero"`
+	EndTime            *codec.Time             `json:"EndTime,omitzero"`
+	TaskArn            *string                 `json:"TaskArn,omitzero"`
+	TaskType           *string                 `json:"TaskType,omitzero"`
+	AlarmConfiguration *AlarmConfiguration     `json:"AlarmConfiguration,omitzero"`
+	TriggeredAlarms    []AlarmStateInformation `json:"TriggeredAlarms,omitzero"`
+}
+
+// MaintenanceWindowExecutionTaskInvocationIdentity is a structure of the ssm API.
+type MaintenanceWindowExecutionTaskInvocationIdentity struct {
+	WindowExecutionId *string     `json:"WindowExecutionId,omitzero"`
+	TaskExecutionId   *string     `json:"TaskExecutionId,omitzero"`
+	InvocationId      *string     `json:"InvocationId,omitzero"`
+	ExecutionId       *string     `json:"ExecutionId,omitzero"`
+	TaskType          *string     `json:"TaskType,omitzero"`
+	Parameters        *string     `json:"Parameters,omitzero"`
+	Status            *string     `json:"Status,omitzero"`
+	StatusDetails     *string     `json:"StatusDetails,omitzero"`
+	StartTime         *codec.Time `json:"StartTime,omitzero"`
+	EndTime           *codec.Time `json:"EndTime,omitzero"`
+	OwnerInformation  *string     `json:"OwnerInformation,omitzero"`
+	WindowTargetId    *string     `json:"WindowTargetId,omitzero"`
+}
+
+// MaintenanceWindowFilter is a structure of the ssm API.
+type MaintenanceWindowFilter struct {
+	Key    *string  `json:"Key,omitzero"`
+	Values []string `json:"Values,omitzero"`
+}
+
+// MaintenanceWindowIdentity is a structure of the ssm API.
+type MaintenanceWindowIdentity struct {
+	WindowId          *string `json:"WindowId,omitzero"`
+	Name              *string `json:"Name,omitzero"`
+	Description       *string `json:"Description,omitzero"`
+	Enabled           *bool   `json:"Enabled,omitzero"`
+	Duration          *int64  `json:"Duration,omitzero"`
+	Cutoff            *int64  `json:"Cutoff,omitzero"`
+	Schedule          *string `json:"Schedule,omitzero"`
+	ScheduleTimezone  *string `json:"ScheduleTimezone,omitzero"`
+	ScheduleOffset    *int64  `json:"ScheduleOffset,omitzero"`
+	EndDate           *string `json:"EndDate,omitzero"`
+	StartDate         *string `json:"StartDate,omitzero"`
+	NextExecutionTime *string `json:"NextExecutionTime,omitzero"`
+}
+
+// MaintenanceWindowIdentityForTarget is a structure of the ssm API.
+type MaintenanceWindowIdentityForTarget struct {
+	WindowId *string `json:"WindowId,omitzero"`
+	Name     *string `json:"Name,omitzero"`
+}
+
+// MaintenanceWindowLambdaParameters is a structure of the ssm API.
+type MaintenanceWindowLambdaParameters struct {
+	ClientContext *string `json:"ClientContext,omitzero"`
+	Qualifier     *string `json:"Qualifier,omitzero"`
+	Payload       []byte  `json:"Payload,omitzero"`
+}
+
+// MaintenanceWindowRunCommandParameters is a structure of the ssm API.
+type MaintenanceWindowRunCommandParameters struct {
+	Comment                *string                 `json:"Comment,omitzero"`
+	CloudWatchOutputConfig *CloudWatchOutputConfig `json:"CloudWatchOutputConfig,omitzero"`
+	DocumentHash           *string                 `json:"DocumentHash,omitzero"`
+	DocumentHashType       *string                 `json:"DocumentHashType,omitzero"`
+	DocumentVersion        *string                 `json:"DocumentVersion,omitzero"`
+	NotificationConfig     *NotificationConfig     `json:"NotificationConfig,omitzero"`
+	OutputS3BucketName     *string                 `json:"OutputS3BucketName,omitzero"`
+	OutputS3KeyPrefix      *string                 `json:"OutputS3KeyPrefix,omitzero"`
+	Parameters             map[string][]string     `json:"Parameters,omitzero"`
+	ServiceRoleArn         *string                 `json:"ServiceRoleArn,omitzero"`
+	TimeoutSeconds         *int64                  `json:"TimeoutSeconds,omitzero"`
+}
+
+// MaintenanceWindowStepFunctionsParameters is a structure of the ssm API.
+type MaintenanceWindowStepFunctionsParameters struct {
+	Input *string `json:"Input,omitzero"`
+	Name  *string `json:"Name,omitzero"`
+}
+
+// MaintenanceWindowTarget is a structure of the ssm API.
+type MaintenanceWindowTarget struct {
+	WindowId         *string  `json:"WindowId,omitzero"`
+	WindowTargetId   *string  `json:"WindowTargetId,omitzero"`
+	ResourceType     *string  `json:"ResourceType,omitzero"`
+	Targets          []Target `json:"Targets,omitzero"`
+	OwnerInformation *string  `json:"OwnerInformation,omitzero"`
+	Name             *string  `json:"Name,omitzero"`
+	Description      *string  `json:"Description,omitzero"`
+}
+
+// MaintenanceWindowTask is a structure of the ssm API.
+type MaintenanceWindowTask struct {
+	WindowId           *string                                                  `json:"WindowId,omitzero"`
+	WindowTaskId       *string                                                  `json:"WindowTaskId,omitzero"`
+	TaskArn            *string                                                  `json:"TaskArn,omitzero"`
+	Type               *string                                                  `json:"Type,omitzero"`
+	Targets            []Target                                                 `json:"Targets,omitzero"`
+	TaskParameters     map[string]MaintenanceWindowTaskParameterValueExpression `json:"TaskParameters,omitzero"`
+	Priority           *int64                                                   `json:"Priority,omitzero"`
+	LoggingInfo        *LoggingInfo                                             `json:"LoggingInfo,omitzero"`
+	ServiceRoleArn     *string                                                  `json:"ServiceRoleArn,omitzero"`
+	MaxConcurrency     *string                                                  `json:"MaxConcurrency,omitzero"`
+	MaxErrors          *string                                                  `json:"MaxErrors,omitzero"`
+	Name               *string                                                  `json:"Name,omitzero"`
+	Description        *string                                                  `json:"Description,omitzero"`
+	CutoffBehavior     *string                                                  `json:"CutoffBehavior,omitzero"`
+	AlarmConfiguration *AlarmConfiguration                                      `json:"AlarmConfiguration,omitzero"`
+}
+
+// MaintenanceWindowTaskInvocationParameters is a structure of the ssm API.
+type MaintenanceWindowTaskInvocationParameters struct {
+	RunCommand    *MaintenanceWindowRunCommandParameters    `json:"RunCommand,omitzero"`
+	Automation    *MaintenanceWindowAutomationParameters    `json:"Automation,omitzero"`
+	StepFunctions *MaintenanceWindowStepFunctionsParameters `json:"StepFunctions,omitzero"`
+	Lambda        *MaintenanceWindowLambdaParameters        `json:"Lambda,omitzero"`
+}
+
+// MaintenanceWindowTaskParameterValueExpression is a structure of the ssm API.
+type MaintenanceWindowTaskParameterValueExpression struct {
+	Values []string `json:"Values,omitzero"`
+}
+
 // ModifyDocumentPermissionInput is the input of ModifyDocumentPermission.
 type ModifyDocumentPermissionInput struct {
 	Name                  *string  `json:"Name,omitzero"`
@@ -1584,6 +2029,47 @@ type RegisterPatchBaselineForPatchGroupOutput struct {
 	PatchGroup *string `json:"PatchGroup,omitzero"`
 }
 
+// RegisterTargetWithMaintenanceWindowInput is the input of RegisterTargetWithMaintenanceWindow.
+type RegisterTargetWithMaintenanceWindowInput struct {
+	WindowId         *string  `json:"WindowId,omitzero"`
+	ResourceType     *string  `json:"ResourceType,omitzero"`
+	Targets          []Target `json:"Targets,omitzero"`
+	OwnerInformation *string  `json:"OwnerInformation,omitzero"`
+	Name             *string  `json:"Name,omitzero"`
+	Description      *string  `json:"Description,omitzero"`
+	ClientToken      *string  `json:"ClientToken,omitzero"`
+}
+
+// RegisterTargetWithMaintenanceWindowOutput is the output of RegisterTargetWithMaintenanceWindow.
+type RegisterTargetWithMaintenanceWindowOutput struct {
+	WindowTargetId *string `json:"WindowTargetId,omitzero"`
+}
+
+// RegisterTaskWithMaintenanceWindowInput is the input of RegisterTaskWithMaintenanceWindow.
+type RegisterTaskWithMaintenanceWindowInput struct {
+	WindowId                 *string                                                  `json:"WindowId,omitzero"`
+	Targets                  []Target                                                 `json:"Targets,omitzero"`
+	TaskArn                  *string                                                  `json:"TaskArn,omitzero"`
+	ServiceRoleArn           *string                                                  `json:"ServiceRoleArn,omitzero"`
+	TaskType                 *string                                                  `json:"TaskType,omitzero"`
+	TaskParameters           map[string]MaintenanceWindowTaskParameterValueExpression `json:"TaskParameters,omitzero"`
+	TaskInvocationParameters *MaintenanceWindowTaskInvocationParameters               `json:"TaskInvocationParameters,omitzero"`
+	Priority                 *int64                                                   `json:"Priority,omitzero"`
+	MaxConcurrency           *string                                                  `json:"MaxConcurrency,omitzero"`
+	MaxErrors                *string                                                  `json:"MaxErrors,omitzero"`
+	LoggingInfo              *LoggingInfo                                             `json:"LoggingInfo,omitzero"`
+	Name                     *string                                                  `json:"Name,omitzero"`
+	Description              *string                                                  `json:"Description,omitzero"`
+	ClientToken              *string                                                  `json:"ClientToken,omitzero"`
+	CutoffBehavior           *string                                                  `json:"CutoffBehavior,omitzero"`
+	AlarmConfiguration       *AlarmConfiguration                                      `json:"AlarmConfiguration,omitzero"`
+}
+
+// RegisterTaskWithMaintenanceWindowOutput is the output of RegisterTaskWithMaintenanceWindow.
+type RegisterTaskWithMaintenanceWindowOutput struct {
+	WindowTaskId *string `json:"WindowTaskId,omitzero"`
+}
+
 // RegistrationMetadataItem is a structure of the ssm API.
 type RegistrationMetadataItem struct {
 	Key   *string `json:"Key,omitzero"`
@@ -1658,6 +2144,13 @@ type S3OutputLocation struct {
 // S3OutputUrl is a structure of the ssm API.
 type S3OutputUrl struct {
 	OutputUrl *string `json:"OutputUrl,omitzero"`
+}
+
+// ScheduledWindowExecution is a structure of the ssm API.
+type ScheduledWindowExecution struct {
+	WindowId      *string `json:"WindowId,omitzero"`
+	Name          *string `json:"Name,omitzero"`
+	ExecutionTime *string `json:"ExecutionTime,omitzero"`
 }
 
 // SendCommandInput is the input of SendCommand.
@@ -1813,6 +2306,99 @@ type UpdateInstanceInformationInput struct {
 
 // UpdateInstanceInformationOutput is the output of UpdateInstanceInformation.
 type UpdateInstanceInformationOutput struct{}
+
+// UpdateMaintenanceWindowInput is the input of UpdateMaintenanceWindow.
+type UpdateMaintenanceWindowInput struct {
+	WindowId                 *string `json:"WindowId,omitzero"`
+	Name                     *string `json:"Name,omitzero"`
+	Description              *string `json:"Description,omitzero"`
+	StartDate                *string `json:"StartDate,omitzero"`
+	EndDate                  *string `json:"EndDate,omitzero"`
+	Schedule                 *string `json:"Schedule,omitzero"`
+	ScheduleTimezone         *string `json:"ScheduleTimezone,omitzero"`
+	ScheduleOffset           *int64  `json:"ScheduleOffset,omitzero"`
+	Duration                 *int64  `json:"Duration,omitzero"`
+	Cutoff                   *int64  `json:"Cutoff,omitzero"`
+	AllowUnassociatedTargets *bool   `json:"AllowUnassociatedTargets,omitzero"`
+	Enabled                  *bool   `json:"Enabled,omitzero"`
+	Replace                  *bool   `json:"Replace,omitzero"`
+}
+
+// UpdateMaintenanceWindowOutput is the output of UpdateMaintenanceWindow.
+type UpdateMaintenanceWindowOutput struct {
+	WindowId                 *string `json:"WindowId,omitzero"`
+	Name                     *string `json:"Name,omitzero"`
+	Description              *string `json:"Description,omitzero"`
+	StartDate                *string `json:"StartDate,omitzero"`
+	EndDate                  *string `json:"EndDate,omitzero"`
+	Schedule                 *string `json:"Schedule,omitzero"`
+	ScheduleTimezone         *string `json:"ScheduleTimezone,omitzero"`
+	ScheduleOffset           *int64  `json:"ScheduleOffset,omitzero"`
+	Duration                 *int64  `json:"Duration,omitzero"`
+	Cutoff                   *int64  `json:"Cutoff,omitzero"`
+	AllowUnassociatedTargets *bool   `json:"AllowUnassociatedTargets,omitzero"`
+	Enabled                  *bool   `json:"Enabled,omitzero"`
+}
+
+// UpdateMaintenanceWindowTargetInput is the input of UpdateMaintenanceWindowTarget.
+type UpdateMaintenanceWindowTargetInput struct {
+	WindowId         *string  `json:"WindowId,omitzero"`
+	WindowTargetId   *string  `json:"WindowTargetId,omitzero"`
+	Targets          []Target `json:"Targets,omitzero"`
+	OwnerInformation *string  `json:"OwnerInformation,omitzero"`
+	Name             *string  `json:"Name,omitzero"`
+	Description      *string  `json:"Description,omitzero"`
+	Replace          *bool    `json:"Replace,omitzero"`
+}
+
+// UpdateMaintenanceWindowTargetOutput is the output of UpdateMaintenanceWindowTarget.
+type UpdateMaintenanceWindowTargetOutput struct {
+	WindowId         *string  `json:"WindowId,omitzero"`
+	WindowTargetId   *string  `json:"WindowTargetId,omitzero"`
+	Targets          []Target `json:"Targets,omitzero"`
+	OwnerInformation *string  `json:"OwnerInformation,omitzero"`
+	Name             *string  `json:"Name,omitzero"`
+	Description      *string  `json:"Description,omitzero"`
+}
+
+// UpdateMaintenanceWindowTaskInput is the input of UpdateMaintenanceWindowTask.
+type UpdateMaintenanceWindowTaskInput struct {
+	WindowId                 *string                                                  `json:"WindowId,omitzero"`
+	WindowTaskId             *string                                                  `json:"WindowTaskId,omitzero"`
+	Targets                  []Target                                                 `json:"Targets,omitzero"`
+	TaskArn                  *string                                                  `json:"TaskArn,omitzero"`
+	ServiceRoleArn           *string                                                  `json:"ServiceRoleArn,omitzero"`
+	TaskParameters           map[string]MaintenanceWindowTaskParameterValueExpression `json:"TaskParameters,omitzero"`
+	TaskInvocationParameters *MaintenanceWindowTaskInvocationParameters               `json:"TaskInvocationParameters,omitzero"`
+	Priority                 *int64                                                   `json:"Priority,omitzero"`
+	MaxConcurrency           *string                                                  `json:"MaxConcurrency,omitzero"`
+	MaxErrors                *string                                                  `json:"MaxErrors,omitzero"`
+	LoggingInfo              *LoggingInfo                                             `json:"LoggingInfo,omitzero"`
+	Name                     *string                                                  `json:"Name,omitzero"`
+	Description              *string                                                  `json:"Description,omitzero"`
+	Replace                  *bool                                                    `json:"Replace,omitzero"`
+	CutoffBehavior           *string                                                  `json:"CutoffBehavior,omitzero"`
+	AlarmConfiguration       *AlarmConfiguration                                      `json:"AlarmConfiguration,omitzero"`
+}
+
+// UpdateMaintenanceWindowTaskOutput is the output of UpdateMaintenanceWindowTask.
+type UpdateMaintenanceWindowTaskOutput struct {
+	WindowId                 *string                                                  `json:"WindowId,omitzero"`
+	WindowTaskId             *string                                                  `json:"WindowTaskId,omitzero"`
+	Targets                  []Target                                                 `json:"Targets,omitzero"`
+	TaskArn                  *string                                                  `json:"TaskArn,omitzero"`
+	ServiceRoleArn           *string                                                  `json:"ServiceRoleArn,omitzero"`
+	TaskParameters           map[string]MaintenanceWindowTaskParameterValueExpression `json:"TaskParameters,omitzero"`
+	TaskInvocationParameters *MaintenanceWindowTaskInvocationParameters               `json:"TaskInvocationParameters,omitzero"`
+	Priority                 *int64                                                   `json:"Priority,omitzero"`
+	MaxConcurrency           *string                                                  `json:"MaxConcurrency,omitzero"`
+	MaxErrors                *string                                                  `json:"MaxErrors,omitzero"`
+	LoggingInfo              *LoggingInfo                                             `json:"LoggingInfo,omitzero"`
+	Name                     *string                                                  `json:"Name,omitzero"`
+	Description              *string                                                  `json:"Description,omitzero"`
+	CutoffBehavior           *string                                                  `json:"CutoffBehavior,omitzero"`
+	AlarmConfiguration       *AlarmConfiguration                                      `json:"AlarmConfiguration,omitzero"`
+}
 
 // UpdateManagedInstancePublicKeyInput is the input of UpdateManagedInstancePublicKey.
 type UpdateManagedInstancePublicKeyInput struct {

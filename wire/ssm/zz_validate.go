@@ -24,107 +24,121 @@ var (
 	c15  = codec.Constraint{Enum: []string{"COMPLIANT", "NON_COMPLIANT"}}
 	c16  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36}
 	c17  = codec.Constraint{Pattern: &codec.Pattern{Text: "(^i-(\\w{8}|\\w{17})$)|(^mi-\\w{17}$)"}}
-	c18  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 512}
-	c19  = codec.Constraint{Enum: []string{"InvokedAfter", "InvokedBefore", "Status", "ExecutionStage", "DocumentName"}}
-	c20  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128}
-	c21  = codec.Constraint{HasMax: true, Max: 100}
-	c22  = codec.Constraint{HasMax: true, Max: 50}
-	c23  = codec.Constraint{HasMax: true, Max: 500}
-	c24  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 64}
-	c25  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 4096}
-	c26  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 200}
-	c27  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 20}
-	c28  = codec.Constraint{Enum: []string{"EQUAL", "NOT_EQUAL", "BEGIN_WITH", "LESS_THAN", "GREATER_THAN"}}
-	c29  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 256}
-	c30  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 256, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
-	c31  = codec.Constraint{HasMax: true, Max: 64}
-	c32  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1000}
-	c33  = codec.Constraint{HasMin: true, Min: 1}
-	c34  = codec.Constraint{HasMax: true, Max: 1024, Pattern: &codec.Pattern{Text: "^[\\w\\.\\-\\:\\/ ]*$"}}
-	c35  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{1,128}$"}}
-	c36  = codec.Constraint{Enum: []string{"Command", "Policy", "Automation", "Session", "Package", "ApplicationConfiguration", "ApplicationConfigurationSchema", "DeploymentStrategy", "ChangeCalendar", "Automation.ChangeTemplate", "ProblemAnalysis", "ProblemAnalysisTemplate", "CloudFormation", "ConformancePackTemplate", "QuickSetup"}}
-	c37  = codec.Constraint{Enum: []string{"YAML", "JSON", "TEXT"}}
-	c38  = codec.Constraint{HasMax: true, Max: 200, Pattern: &codec.Pattern{Text: "^\\/[\\w\\.\\-\\:\\/]*$"}}
-	c39  = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,128}$"}}
-	c40  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}}
-	c41  = codec.Constraint{Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|^[1-9][0-9]*$)"}}
-	c42  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "^(AWS|Custom):.*$"}}
-	c43  = codec.Constraint{Enum: []string{"DisableSchema", "DeleteSchema"}}
-	c44  = codec.Constraint{Pattern: &codec.Pattern{Text: "[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}"}}
-	c45  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-:/]{20,128}$"}}
-	c46  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 124, Pattern: &codec.Pattern{Text: "(^mi-[0-9a-f]{17}$)|(^eks_c:[0-9A-Za-z][A-Za-z0-9\\-_]{0,99}_\\w{17}$)"}}
-	c47  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 256, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
-	c48  = codec.Constraint{Enum: []string{"ActivationIds", "DefaultInstanceName", "IamRole"}}
-	c49  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 50}
-	c50  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.:/]{3,128}$"}}
-	c51  = codec.Constraint{Pattern: &codec.Pattern{Text: "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"}}
-	c52  = codec.Constraint{Pattern: &codec.Pattern{Text: "([$]LATEST)|([1-9][0-9]*)"}}
-	c53  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 5}
-	c54  = codec.Constraint{Enum: []string{"Share"}, EnumCode: "InvalidPermissionType"}
-	c55  = codec.Constraint{HasMin: true, Min: 0}
-	c56  = codec.Constraint{HasMin: true, Min: 5, HasMax: true, Max: 50}
-	c57  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 4}
-	c58  = codec.Constraint{HasMin: true, Min: 10, HasMax: true, Max: 100}
-	c59  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 40}
-	c60  = codec.Constraint{HasMin: true, Min: 5, HasMax: true, Max: 1000}
-	c61  = codec.Constraint{Enum: []string{"PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "MSRC_SEVERITY", "PRIORITY", "SEVERITY"}}
-	c62  = codec.Constraint{Enum: []string{"OS", "APPLICATION"}}
-	c63  = codec.Constraint{Enum: []string{"Name", "Owner", "PlatformTypes", "DocumentType"}}
-	c64  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 256}
-	c65  = codec.Constraint{HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{1,128}$"}}
-	c66  = codec.Constraint{Enum: []string{"Comment"}}
-	c67  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
-	c68  = codec.Constraint{Enum: []string{"SendForReview", "UpdateReview", "Approve", "Reject"}}
-	c69  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 1}
-	c70  = codec.Constraint{HasMin: true, Min: 4}
-	c71  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 400}
-	c72  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36, Pattern: &codec.Pattern{Text: "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"}}
-	c73  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 5}
-	c74  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 10}
-	c75  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 100}
-	c76  = codec.Constraint{HasMin: true, Min: 50, HasMax: true, Max: 200}
-	c77  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048}
-	c78  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
-	c79  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "LessThan", "GreaterThan"}}
-	c80  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "DocumentName", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
-	c81  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100000, Pattern: &codec.Pattern{Text: "^.{1,100000}$"}}
-	c82  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan"}}
-	c83  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 15}
-	c84  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan", "Exists"}}
-	c85  = codec.Constraint{Pattern: &codec.Pattern{Text: "^([0-9]{1,6})(\\.[0-9]{1,6})$"}}
-	c86  = codec.Constraint{Pattern: &codec.Pattern{Text: "^(20)[0-9][0-9]-(0[1-9]|1[012])-([12][0-9]|3[01]|0[1-9])(T)(2[0-3]|[0-1][0-9])(:[0-5][0-9])(:[0-5][0-9])(Z)$"}}
-	c87  = codec.Constraint{HasMax: true, Max: 256}
-	c88  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10000}
-	c89  = codec.Constraint{Enum: []string{"DocumentReviews"}}
-	c90  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 6}
-	c91  = codec.Constraint{HasMax: true, Max: 20}
-	c92  = codec.Constraint{Pattern: &codec.Pattern{Text: "(?i)all|[0-9]{12}"}}
-	c93  = codec.Constraint{HasMax: true, Max: 8, Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|[$]ALL)"}}
-	c94  = codec.Constraint{Enum: []string{"All", "InProgress", "Success", "TimedOut", "Cancelled", "Failed"}}
-	c95  = codec.Constraint{Enum: []string{"Command", "Invocation"}}
-	c96  = codec.Constraint{Enum: []string{"ARCH", "ADVISORY_ID", "BUGZILLA_ID", "PATCH_SET", "PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "CVE_ID", "EPOCH", "MSRC_SEVERITY", "NAME", "PATCH_ID", "SECTION", "PRIORITY", "REPOSITORY", "RELEASE", "SEVERITY", "SECURITY", "VERSION"}}
-	c97  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 360}
-	c98  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10}
-	c99  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,50}$"}}
-	c100 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Sensitive: true}
-	c101 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "[A-Za-z0-9_\\-]\\w+|Custom:[a-zA-Z0-9_\\-]\\w+"}}
-	c102 = codec.Constraint{Enum: []string{"COMPLETE", "PARTIAL"}}
-	c103 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 30}
-	c104 = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 250, Sensitive: true}
-	c105 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 4096}
-	c106 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
-	c107 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
-	c108 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
-	c109 = codec.Constraint{Enum: []string{"Sha256", "Sha1"}}
-	c110 = codec.Constraint{HasMin: true, Min: 30, HasMax: true, Max: 2592000}
-	c111 = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 20}
-	c112 = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 63}
-	c113 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[1-9][0-9]%|[1-9]%|100%)$"}}
-	c114 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[0]|[1-9][0-9]%|[0-9]%|100%)$"}}
-	c115 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 163, Pattern: &codec.Pattern{Text: "^[\\p{L}\\p{Z}\\p{N}_.:/=\\-@]*$|resource-groups:ResourceTypeFilters|resource-groups:Name"}}
-	c116 = codec.Constraint{Pattern: &codec.Pattern{Text: "(^[1-9][0-9]*$)"}}
-	c117 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255}
-	c118 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 46, Sensitive: true}
+	c18  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36, Pattern: &codec.Pattern{Text: "^[0-9a-fA-F]{8}\\-[0-9a-fA-F]{4}\\-[0-9a-fA-F]{4}\\-[0-9a-fA-F]{4}\\-[0-9a-fA-F]{12}$"}}
+	c19  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 512}
+	c20  = codec.Constraint{Enum: []string{"InvokedAfter", "InvokedBefore", "Status", "ExecutionStage", "DocumentName"}}
+	c21  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128}
+	c22  = codec.Constraint{HasMax: true, Max: 100}
+	c23  = codec.Constraint{HasMax: true, Max: 50}
+	c24  = codec.Constraint{HasMax: true, Max: 500}
+	c25  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 64}
+	c26  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 4096}
+	c27  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 200}
+	c28  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 20}
+	c29  = codec.Constraint{Enum: []string{"EQUAL", "NOT_EQUAL", "BEGIN_WITH", "LESS_THAN", "GREATER_THAN"}}
+	c30  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 256}
+	c31  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 256, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
+	c32  = codec.Constraint{HasMax: true, Max: 64}
+	c33  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1000}
+	c34  = codec.Constraint{HasMin: true, Min: 1}
+	c35  = codec.Constraint{HasMax: true, Max: 1024, Pattern: &codec.Pattern{Text: "^[\\w\\.\\-\\:\\/ ]*$"}}
+	c36  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{1,128}$"}}
+	c37  = codec.Constraint{Enum: []string{"Command", "Policy", "Automation", "Session", "Package", "ApplicationConfiguration", "ApplicationConfigurationSchema", "DeploymentStrategy", "ChangeCalendar", "Automation.ChangeTemplate", "ProblemAnalysis", "ProblemAnalysisTemplate", "CloudFormation", "ConformancePackTemplate", "QuickSetup"}}
+	c38  = codec.Constraint{Enum: []string{"YAML", "JSON", "TEXT"}}
+	c39  = codec.Constraint{HasMax: true, Max: 200, Pattern: &codec.Pattern{Text: "^\\/[\\w\\.\\-\\:\\/]*$"}}
+	c40  = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,128}$"}}
+	c41  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Sensitive: true}
+	c42  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 256}
+	c43  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 6}
+	c44  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 24}
+	c45  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 23}
+	c46  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}}
+	c47  = codec.Constraint{Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|^[1-9][0-9]*$)"}}
+	c48  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "^(AWS|Custom):.*$"}}
+	c49  = codec.Constraint{Enum: []string{"DisableSchema", "DeleteSchema"}}
+	c50  = codec.Constraint{Pattern: &codec.Pattern{Text: "[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}"}}
+	c51  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 20, Pattern: &codec.Pattern{Text: "^mw-[0-9a-f]{17}$"}}
+	c52  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-:/]{20,128}$"}}
+	c53  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 124, Pattern: &codec.Pattern{Text: "(^mi-[0-9a-f]{17}$)|(^eks_c:[0-9A-Za-z][A-Za-z0-9\\-_]{0,99}_\\w{17}$)"}}
+	c54  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 256, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
+	c55  = codec.Constraint{Enum: []string{"ActivationIds", "DefaultInstanceName", "IamRole"}}
+	c56  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 50}
+	c57  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.:/]{3,128}$"}}
+	c58  = codec.Constraint{Pattern: &codec.Pattern{Text: "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"}}
+	c59  = codec.Constraint{Pattern: &codec.Pattern{Text: "([$]LATEST)|([1-9][0-9]*)"}}
+	c60  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 5}
+	c61  = codec.Constraint{Enum: []string{"Share"}, EnumCode: "InvalidPermissionType"}
+	c62  = codec.Constraint{HasMin: true, Min: 0}
+	c63  = codec.Constraint{HasMin: true, Min: 5, HasMax: true, Max: 50}
+	c64  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 4}
+	c65  = codec.Constraint{HasMin: true, Min: 10, HasMax: true, Max: 100}
+	c66  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 40}
+	c67  = codec.Constraint{HasMin: true, Min: 5, HasMax: true, Max: 1000}
+	c68  = codec.Constraint{Enum: []string{"INSTANCE", "RESOURCE_GROUP"}}
+	c69  = codec.Constraint{Enum: []string{"PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "MSRC_SEVERITY", "PRIORITY", "SEVERITY"}}
+	c70  = codec.Constraint{Enum: []string{"OS", "APPLICATION"}}
+	c71  = codec.Constraint{Enum: []string{"Name", "Owner", "PlatformTypes", "DocumentType"}}
+	c72  = codec.Constraint{HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{1,128}$"}}
+	c73  = codec.Constraint{Enum: []string{"Comment"}}
+	c74  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
+	c75  = codec.Constraint{Enum: []string{"SendForReview", "UpdateReview", "Approve", "Reject"}}
+	c76  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 1}
+	c77  = codec.Constraint{HasMin: true, Min: 4}
+	c78  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 400}
+	c79  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36, Pattern: &codec.Pattern{Text: "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"}}
+	c80  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 5}
+	c81  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 10}
+	c82  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 100}
+	c83  = codec.Constraint{HasMin: true, Min: 50, HasMax: true, Max: 200}
+	c84  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048}
+	c85  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
+	c86  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "LessThan", "GreaterThan"}}
+	c87  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "DocumentName", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
+	c88  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100000, Pattern: &codec.Pattern{Text: "^.{1,100000}$"}}
+	c89  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan"}}
+	c90  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 15}
+	c91  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan", "Exists"}}
+	c92  = codec.Constraint{Pattern: &codec.Pattern{Text: "^([0-9]{1,6})(\\.[0-9]{1,6})$"}}
+	c93  = codec.Constraint{Pattern: &codec.Pattern{Text: "^(20)[0-9][0-9]-(0[1-9]|1[012])-([12][0-9]|3[01]|0[1-9])(T)(2[0-3]|[0-1][0-9])(:[0-5][0-9])(:[0-5][0-9])(Z)$"}}
+	c94  = codec.Constraint{HasMax: true, Max: 256}
+	c95  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10000}
+	c96  = codec.Constraint{Enum: []string{"DocumentReviews"}}
+	c97  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 6}
+	c98  = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 63}
+	c99  = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 20}
+	c100 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 8000}
+	c101 = codec.Constraint{HasMax: true, Max: 4096, Sensitive: true}
+	c102 = codec.Constraint{Enum: []string{"Sha256", "Sha1"}}
+	c103 = codec.Constraint{HasMin: true, Min: 30, HasMax: true, Max: 2592000}
+	c104 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 80}
+	c105 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255, Sensitive: true}
+	c106 = codec.Constraint{HasMax: true, Max: 20}
+	c107 = codec.Constraint{Pattern: &codec.Pattern{Text: "(?i)all|[0-9]{12}"}}
+	c108 = codec.Constraint{HasMax: true, Max: 8, Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|[$]ALL)"}}
+	c109 = codec.Constraint{Enum: []string{"All", "InProgress", "Success", "TimedOut", "Cancelled", "Failed"}}
+	c110 = codec.Constraint{Enum: []string{"Command", "Invocation"}}
+	c111 = codec.Constraint{Enum: []string{"ARCH", "ADVISORY_ID", "BUGZILLA_ID", "PATCH_SET", "PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "CVE_ID", "EPOCH", "MSRC_SEVERITY", "NAME", "PATCH_ID", "SECTION", "PRIORITY", "REPOSITORY", "RELEASE", "SEVERITY", "SECURITY", "VERSION"}}
+	c112 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 360}
+	c113 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10}
+	c114 = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,50}$"}}
+	c115 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Sensitive: true}
+	c116 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "[A-Za-z0-9_\\-]\\w+|Custom:[a-zA-Z0-9_\\-]\\w+"}}
+	c117 = codec.Constraint{Enum: []string{"COMPLETE", "PARTIAL"}}
+	c118 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 30}
+	c119 = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 250, Sensitive: true}
+	c120 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 4096}
+	c121 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1600}
+	c122 = codec.Constraint{Enum: []string{"RUN_COMMAND", "AUTOMATION", "STEP_FUNCTIONS", "LAMBDA"}}
+	c123 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[1-9][0-9]%|[1-9]%|100%)$"}}
+	c124 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[0]|[1-9][0-9]%|[0-9]%|100%)$"}}
+	c125 = codec.Constraint{Enum: []string{"CONTINUE_TASK", "CANCEL_TASK"}}
+	c126 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
+	c127 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
+	c128 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
+	c129 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 163, Pattern: &codec.Pattern{Text: "^[\\p{L}\\p{Z}\\p{N}_.:/=\\-@]*$|resource-groups:ResourceTypeFilters|resource-groups:Name"}}
+	c130 = codec.Constraint{Pattern: &codec.Pattern{Text: "(^[1-9][0-9]*$)"}}
+	c131 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255}
+	c132 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 46, Sensitive: true}
 )
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
@@ -257,9 +271,24 @@ func (v *CancelCommandInput) validate(e *codec.Violations, at *codec.Path) {
 	}
 }
 
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *CancelMaintenanceWindowExecutionInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *CancelMaintenanceWindowExecutionInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowExecutionId == nil {
+		e.Null(at, "windowExecutionId")
+	} else {
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+	}
+}
+
 func (v *CloudWatchOutputConfig) validate(e *codec.Violations, at *codec.Path) {
 	if v.CloudWatchLogGroupName != nil {
-		e.String(at, "cloudWatchLogGroupName", *v.CloudWatchLogGroupName, &c18)
+		e.String(at, "cloudWatchLogGroupName", *v.CloudWatchLogGroupName, &c19)
 	}
 }
 
@@ -267,12 +296,12 @@ func (v *CommandFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c19)
+		e.String(at, "key", *v.Key, &c20)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
 	} else {
-		e.String(at, "value", *v.Value, &c20)
+		e.String(at, "value", *v.Value, &c21)
 	}
 }
 
@@ -281,16 +310,16 @@ func (v *ComplianceExecutionSummary) validate(e *codec.Violations, at *codec.Pat
 		e.Null(at, "executionTime")
 	}
 	if v.ExecutionId != nil {
-		e.String(at, "executionId", *v.ExecutionId, &c21)
+		e.String(at, "executionId", *v.ExecutionId, &c22)
 	}
 	if v.ExecutionType != nil {
-		e.String(at, "executionType", *v.ExecutionType, &c22)
+		e.String(at, "executionType", *v.ExecutionType, &c23)
 	}
 }
 
 func (v *ComplianceItemEntry) validate(e *codec.Violations, at *codec.Path) {
 	if v.Title != nil {
-		e.String(at, "title", *v.Title, &c23)
+		e.String(at, "title", *v.Title, &c24)
 	}
 	if v.Severity == nil {
 		e.Null(at, "severity")
@@ -303,23 +332,23 @@ func (v *ComplianceItemEntry) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "status", *v.Status, &c15)
 	}
 	if v.Details != nil {
-		codec.Keys(e, at, "details", v.Details, nil, &c24)
+		codec.Keys(e, at, "details", v.Details, nil, &c25)
 		for _, k0 := range codec.Sorted(v.Details) {
 			p0 := at.Entry("details", k0)
-			e.String(p0, "", v.Details[k0], &c25)
+			e.String(p0, "", v.Details[k0], &c26)
 		}
 	}
 }
 
 func (v *ComplianceStringFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c26)
+		e.String(at, "key", *v.Key, &c27)
 	}
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, &c27, nil)
+		e.Strings(at, "values", v.Values, &c28, nil)
 	}
 	if v.Type != nil {
-		e.String(at, "type", *v.Type, &c28)
+		e.String(at, "type", *v.Type, &c29)
 	}
 }
 
@@ -338,18 +367,18 @@ func (v *CreateActivationInput) Validate() error {
 
 func (v *CreateActivationInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Description != nil {
-		e.String(at, "description", *v.Description, &c29)
+		e.String(at, "description", *v.Description, &c30)
 	}
 	if v.DefaultInstanceName != nil {
-		e.String(at, "defaultInstanceName", *v.DefaultInstanceName, &c30)
+		e.String(at, "defaultInstanceName", *v.DefaultInstanceName, &c31)
 	}
 	if v.IamRole == nil {
 		e.Null(at, "iamRole")
 	} else {
-		e.String(at, "iamRole", *v.IamRole, &c31)
+		e.String(at, "iamRole", *v.IamRole, &c32)
 	}
 	if v.RegistrationLimit != nil {
-		e.Int(at, "registrationLimit", *v.RegistrationLimit, &c32)
+		e.Int(at, "registrationLimit", *v.RegistrationLimit, &c33)
 	}
 	if v.Tags != nil {
 		e.Len(at, "tags", len(v.Tags), &c1)
@@ -377,10 +406,10 @@ func (v *CreateDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Content == nil {
 		e.Null(at, "content")
 	} else {
-		e.String(at, "content", *v.Content, &c33)
+		e.String(at, "content", *v.Content, &c34)
 	}
 	if v.Requires != nil {
-		e.Len(at, "requires", len(v.Requires), &c33)
+		e.Len(at, "requires", len(v.Requires), &c34)
 		for i0 := range v.Requires {
 			p0 := at.Elem("requires", i0)
 			v.Requires[i0].validate(e, p0)
@@ -399,19 +428,68 @@ func (v *CreateDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "name", *v.Name, &c8)
 	}
 	if v.DisplayName != nil {
-		e.String(at, "displayName", *v.DisplayName, &c34)
+		e.String(at, "displayName", *v.DisplayName, &c35)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c35)
+		e.String(at, "versionName", *v.VersionName, &c36)
 	}
 	if v.DocumentType != nil {
-		e.String(at, "documentType", *v.DocumentType, &c36)
+		e.String(at, "documentType", *v.DocumentType, &c37)
 	}
 	if v.DocumentFormat != nil {
-		e.String(at, "documentFormat", *v.DocumentFormat, &c37)
+		e.String(at, "documentFormat", *v.DocumentFormat, &c38)
 	}
 	if v.TargetType != nil {
-		e.String(at, "targetType", *v.TargetType, &c38)
+		e.String(at, "targetType", *v.TargetType, &c39)
+	}
+	if v.Tags != nil {
+		e.Len(at, "tags", len(v.Tags), &c1)
+		for i0 := range v.Tags {
+			p0 := at.Elem("tags", i0)
+			v.Tags[i0].validate(e, p0)
+		}
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *CreateMaintenanceWindowInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *CreateMaintenanceWindowInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.Name == nil {
+		e.Null(at, "name")
+	} else {
+		e.String(at, "name", *v.Name, &c40)
+	}
+	if v.Description != nil {
+		e.String(at, "description", *v.Description, &c41)
+	}
+	if v.Schedule == nil {
+		e.Null(at, "schedule")
+	} else {
+		e.String(at, "schedule", *v.Schedule, &c42)
+	}
+	if v.ScheduleOffset != nil {
+		e.Int(at, "scheduleOffset", *v.ScheduleOffset, &c43)
+	}
+	if v.Duration == nil {
+		e.Null(at, "duration")
+	} else {
+		e.Int(at, "duration", *v.Duration, &c44)
+	}
+	if v.Cutoff == nil {
+		e.Null(at, "cutoff")
+	} else {
+		e.Int(at, "cutoff", *v.Cutoff, &c45)
+	}
+	if v.AllowUnassociatedTargets == nil {
+		e.Null(at, "allowUnassociatedTargets")
+	}
+	if v.ClientToken != nil {
+		e.String(at, "clientToken", *v.ClientToken, &c25)
 	}
 	if v.Tags != nil {
 		e.Len(at, "tags", len(v.Tags), &c1)
@@ -436,7 +514,7 @@ func (v *CreatePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c39)
+		e.String(at, "name", *v.Name, &c40)
 	}
 	if v.GlobalFilters != nil {
 		v.GlobalFilters.validate(e, at.Member("globalFilters"))
@@ -467,7 +545,7 @@ func (v *CreatePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 		}
 	}
 	if v.ClientToken != nil {
-		e.String(at, "clientToken", *v.ClientToken, &c24)
+		e.String(at, "clientToken", *v.ClientToken, &c25)
 	}
 	if v.Tags != nil {
 		e.Len(at, "tags", len(v.Tags), &c1)
@@ -492,7 +570,7 @@ func (v *DeleteActivationInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.ActivationId == nil {
 		e.Null(at, "activationId")
 	} else {
-		e.String(at, "activationId", *v.ActivationId, &c40)
+		e.String(at, "activationId", *v.ActivationId, &c46)
 	}
 }
 
@@ -510,10 +588,10 @@ func (v *DeleteDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "name", *v.Name, &c8)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c35)
+		e.String(at, "versionName", *v.VersionName, &c36)
 	}
 }
 
@@ -528,13 +606,28 @@ func (v *DeleteInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.TypeName == nil {
 		e.Null(at, "typeName")
 	} else {
-		e.String(at, "typeName", *v.TypeName, &c42)
+		e.String(at, "typeName", *v.TypeName, &c48)
 	}
 	if v.SchemaDeleteOption != nil {
-		e.String(at, "schemaDeleteOption", *v.SchemaDeleteOption, &c43)
+		e.String(at, "schemaDeleteOption", *v.SchemaDeleteOption, &c49)
 	}
 	if v.ClientToken != nil {
-		e.String(at, "clientToken", *v.ClientToken, &c44)
+		e.String(at, "clientToken", *v.ClientToken, &c50)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DeleteMaintenanceWindowInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DeleteMaintenanceWindowInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
 	}
 }
 
@@ -549,7 +642,7 @@ func (v *DeletePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c45)
+		e.String(at, "baselineId", *v.BaselineId, &c52)
 	}
 }
 
@@ -564,7 +657,7 @@ func (v *DeregisterManagedInstanceInput) validate(e *codec.Violations, at *codec
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c46)
+		e.String(at, "instanceId", *v.InstanceId, &c53)
 	}
 }
 
@@ -579,18 +672,58 @@ func (v *DeregisterPatchBaselineForPatchGroupInput) validate(e *codec.Violations
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c45)
+		e.String(at, "baselineId", *v.BaselineId, &c52)
 	}
 	if v.PatchGroup == nil {
 		e.Null(at, "patchGroup")
 	} else {
-		e.String(at, "patchGroup", *v.PatchGroup, &c47)
+		e.String(at, "patchGroup", *v.PatchGroup, &c54)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DeregisterTargetFromMaintenanceWindowInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DeregisterTargetFromMaintenanceWindowInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.WindowTargetId == nil {
+		e.Null(at, "windowTargetId")
+	} else {
+		e.String(at, "windowTargetId", *v.WindowTargetId, &c18)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DeregisterTaskFromMaintenanceWindowInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DeregisterTaskFromMaintenanceWindowInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.WindowTaskId == nil {
+		e.Null(at, "windowTaskId")
+	} else {
+		e.String(at, "windowTaskId", *v.WindowTaskId, &c18)
 	}
 }
 
 func (v *DescribeActivationsFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.FilterKey != nil {
-		e.String(at, "filterKey", *v.FilterKey, &c48)
+		e.String(at, "filterKey", *v.FilterKey, &c55)
 	}
 }
 
@@ -609,7 +742,7 @@ func (v *DescribeActivationsInput) validate(e *codec.Violations, at *codec.Path)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 }
 
@@ -622,16 +755,16 @@ func (v *DescribeAssociationInput) Validate() error {
 
 func (v *DescribeAssociationInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c50)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.InstanceId != nil {
 		e.String(at, "instanceId", *v.InstanceId, &c17)
 	}
 	if v.AssociationId != nil {
-		e.String(at, "associationId", *v.AssociationId, &c51)
+		e.String(at, "associationId", *v.AssociationId, &c58)
 	}
 	if v.AssociationVersion != nil {
-		e.String(at, "associationVersion", *v.AssociationVersion, &c52)
+		e.String(at, "associationVersion", *v.AssociationVersion, &c59)
 	}
 }
 
@@ -644,7 +777,7 @@ func (v *DescribeAvailablePatchesInput) Validate() error {
 
 func (v *DescribeAvailablePatchesInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c53)
+		e.Len(at, "filters", len(v.Filters), &c60)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -666,13 +799,13 @@ func (v *DescribeDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c50)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c35)
+		e.String(at, "versionName", *v.VersionName, &c36)
 	}
 }
 
@@ -692,10 +825,10 @@ func (v *DescribeDocumentPermissionInput) validate(e *codec.Violations, at *code
 	if v.PermissionType == nil {
 		e.Null(at, "permissionType")
 	} else {
-		e.String(at, "permissionType", *v.PermissionType, &c54)
+		e.String(at, "permissionType", *v.PermissionType, &c61)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c26)
+		e.Int(at, "maxResults", *v.MaxResults, &c27)
 	}
 }
 
@@ -710,7 +843,7 @@ func (v *DescribeEffectivePatchesForPatchBaselineInput) validate(e *codec.Violat
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c45)
+		e.String(at, "baselineId", *v.BaselineId, &c52)
 	}
 	if v.MaxResults != nil {
 		e.Int(at, "maxResults", *v.MaxResults, &c11)
@@ -726,21 +859,21 @@ func (v *DescribeInstanceInformationInput) Validate() error {
 
 func (v *DescribeInstanceInformationInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.InstanceInformationFilterList != nil {
-		e.Len(at, "instanceInformationFilterList", len(v.InstanceInformationFilterList), &c55)
+		e.Len(at, "instanceInformationFilterList", len(v.InstanceInformationFilterList), &c62)
 		for i0 := range v.InstanceInformationFilterList {
 			p0 := at.Elem("instanceInformationFilterList", i0)
 			v.InstanceInformationFilterList[i0].validate(e, p0)
 		}
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c55)
+		e.Len(at, "filters", len(v.Filters), &c62)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c63)
 	}
 }
 
@@ -755,17 +888,17 @@ func (v *DescribeInstancePatchStatesForPatchGroupInput) validate(e *codec.Violat
 	if v.PatchGroup == nil {
 		e.Null(at, "patchGroup")
 	} else {
-		e.String(at, "patchGroup", *v.PatchGroup, &c47)
+		e.String(at, "patchGroup", *v.PatchGroup, &c54)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c57)
+		e.Len(at, "filters", len(v.Filters), &c64)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c58)
+		e.Int(at, "maxResults", *v.MaxResults, &c65)
 	}
 }
 
@@ -783,7 +916,7 @@ func (v *DescribeInstancePatchStatesInput) validate(e *codec.Violations, at *cod
 		e.Strings(at, "instanceIds", v.InstanceIds, &c10, &c17)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c58)
+		e.Int(at, "maxResults", *v.MaxResults, &c65)
 	}
 }
 
@@ -801,14 +934,14 @@ func (v *DescribeInstancePatchesInput) validate(e *codec.Violations, at *codec.P
 		e.String(at, "instanceId", *v.InstanceId, &c17)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c53)
+		e.Len(at, "filters", len(v.Filters), &c60)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c58)
+		e.Int(at, "maxResults", *v.MaxResults, &c65)
 	}
 }
 
@@ -821,21 +954,21 @@ func (v *DescribeInstancePropertiesInput) Validate() error {
 
 func (v *DescribeInstancePropertiesInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.InstancePropertyFilterList != nil {
-		e.Len(at, "instancePropertyFilterList", len(v.InstancePropertyFilterList), &c59)
+		e.Len(at, "instancePropertyFilterList", len(v.InstancePropertyFilterList), &c66)
 		for i0 := range v.InstancePropertyFilterList {
 			p0 := at.Elem("instancePropertyFilterList", i0)
 			v.InstancePropertyFilterList[i0].validate(e, p0)
 		}
 	}
 	if v.FiltersWithOperator != nil {
-		e.Len(at, "filtersWithOperator", len(v.FiltersWithOperator), &c59)
+		e.Len(at, "filtersWithOperator", len(v.FiltersWithOperator), &c66)
 		for i0 := range v.FiltersWithOperator {
 			p0 := at.Elem("filtersWithOperator", i0)
 			v.FiltersWithOperator[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c60)
+		e.Int(at, "maxResults", *v.MaxResults, &c67)
 	}
 }
 
@@ -848,10 +981,220 @@ func (v *DescribeInventoryDeletionsInput) Validate() error {
 
 func (v *DescribeInventoryDeletionsInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.DeletionId != nil {
-		e.String(at, "deletionId", *v.DeletionId, &c44)
+		e.String(at, "deletionId", *v.DeletionId, &c50)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeMaintenanceWindowExecutionTaskInvocationsInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeMaintenanceWindowExecutionTaskInvocationsInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowExecutionId == nil {
+		e.Null(at, "windowExecutionId")
+	} else {
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+	}
+	if v.TaskId == nil {
+		e.Null(at, "taskId")
+	} else {
+		e.String(at, "taskId", *v.TaskId, &c18)
+	}
+	if v.Filters != nil {
+		e.Len(at, "filters", len(v.Filters), &c60)
+		for i0 := range v.Filters {
+			p0 := at.Elem("filters", i0)
+			v.Filters[i0].validate(e, p0)
+		}
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c65)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeMaintenanceWindowExecutionTasksInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeMaintenanceWindowExecutionTasksInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowExecutionId == nil {
+		e.Null(at, "windowExecutionId")
+	} else {
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+	}
+	if v.Filters != nil {
+		e.Len(at, "filters", len(v.Filters), &c60)
+		for i0 := range v.Filters {
+			p0 := at.Elem("filters", i0)
+			v.Filters[i0].validate(e, p0)
+		}
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c65)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeMaintenanceWindowExecutionsInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeMaintenanceWindowExecutionsInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.Filters != nil {
+		e.Len(at, "filters", len(v.Filters), &c60)
+		for i0 := range v.Filters {
+			p0 := at.Elem("filters", i0)
+			v.Filters[i0].validate(e, p0)
+		}
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c65)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeMaintenanceWindowScheduleInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeMaintenanceWindowScheduleInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId != nil {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.Targets != nil {
+		e.Len(at, "targets", len(v.Targets), &c60)
+		for i0 := range v.Targets {
+			p0 := at.Elem("targets", i0)
+			v.Targets[i0].validate(e, p0)
+		}
+	}
+	if v.ResourceType != nil {
+		e.String(at, "resourceType", *v.ResourceType, &c68)
+	}
+	if v.Filters != nil {
+		e.Len(at, "filters", len(v.Filters), &c60)
+		for i0 := range v.Filters {
+			p0 := at.Elem("filters", i0)
+			v.Filters[i0].validate(e, p0)
+		}
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c34)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeMaintenanceWindowTargetsInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeMaintenanceWindowTargetsInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.Filters != nil {
+		e.Len(at, "filters", len(v.Filters), &c60)
+		for i0 := range v.Filters {
+			p0 := at.Elem("filters", i0)
+			v.Filters[i0].validate(e, p0)
+		}
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c65)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeMaintenanceWindowTasksInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeMaintenanceWindowTasksInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.Filters != nil {
+		e.Len(at, "filters", len(v.Filters), &c60)
+		for i0 := range v.Filters {
+			p0 := at.Elem("filters", i0)
+			v.Filters[i0].validate(e, p0)
+		}
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c65)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeMaintenanceWindowsForTargetInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeMaintenanceWindowsForTargetInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.Targets == nil {
+		e.Null(at, "targets")
+	} else {
+		e.Len(at, "targets", len(v.Targets), &c60)
+		for i0 := range v.Targets {
+			p0 := at.Elem("targets", i0)
+			v.Targets[i0].validate(e, p0)
+		}
+	}
+	if v.ResourceType == nil {
+		e.Null(at, "resourceType")
+	} else {
+		e.String(at, "resourceType", *v.ResourceType, &c68)
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c34)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeMaintenanceWindowsInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeMaintenanceWindowsInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.Filters != nil {
+		e.Len(at, "filters", len(v.Filters), &c60)
+		for i0 := range v.Filters {
+			p0 := at.Elem("filters", i0)
+			v.Filters[i0].validate(e, p0)
+		}
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c65)
 	}
 }
 
@@ -864,7 +1207,7 @@ func (v *DescribePatchBaselinesInput) Validate() error {
 
 func (v *DescribePatchBaselinesInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c53)
+		e.Len(at, "filters", len(v.Filters), &c60)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -886,7 +1229,7 @@ func (v *DescribePatchGroupStateInput) validate(e *codec.Violations, at *codec.P
 	if v.PatchGroup == nil {
 		e.Null(at, "patchGroup")
 	} else {
-		e.String(at, "patchGroup", *v.PatchGroup, &c47)
+		e.String(at, "patchGroup", *v.PatchGroup, &c54)
 	}
 }
 
@@ -902,7 +1245,7 @@ func (v *DescribePatchGroupsInput) validate(e *codec.Violations, at *codec.Path)
 		e.Int(at, "maxResults", *v.MaxResults, &c11)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c53)
+		e.Len(at, "filters", len(v.Filters), &c60)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -926,13 +1269,13 @@ func (v *DescribePatchPropertiesInput) validate(e *codec.Violations, at *codec.P
 	if v.Property == nil {
 		e.Null(at, "property")
 	} else {
-		e.String(at, "property", *v.Property, &c61)
+		e.String(at, "property", *v.Property, &c69)
 	}
 	if v.PatchSet != nil {
-		e.String(at, "patchSet", *v.PatchSet, &c62)
+		e.String(at, "patchSet", *v.PatchSet, &c70)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 }
 
@@ -940,21 +1283,21 @@ func (v *DocumentFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c63)
+		e.String(at, "key", *v.Key, &c71)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
 	} else {
-		e.String(at, "value", *v.Value, &c33)
+		e.String(at, "value", *v.Value, &c34)
 	}
 }
 
 func (v *DocumentKeyValuesFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c20)
+		e.String(at, "key", *v.Key, &c21)
 	}
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, nil, &c64)
+		e.Strings(at, "values", v.Values, nil, &c42)
 	}
 }
 
@@ -962,25 +1305,25 @@ func (v *DocumentRequires) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c50)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.Version != nil {
-		e.String(at, "version", *v.Version, &c41)
+		e.String(at, "version", *v.Version, &c47)
 	}
 	if v.RequireType != nil {
-		e.String(at, "requireType", *v.RequireType, &c65)
+		e.String(at, "requireType", *v.RequireType, &c72)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c35)
+		e.String(at, "versionName", *v.VersionName, &c36)
 	}
 }
 
 func (v *DocumentReviewCommentSource) validate(e *codec.Violations, at *codec.Path) {
 	if v.Type != nil {
-		e.String(at, "type", *v.Type, &c66)
+		e.String(at, "type", *v.Type, &c73)
 	}
 	if v.Content != nil {
-		e.String(at, "content", *v.Content, &c67)
+		e.String(at, "content", *v.Content, &c74)
 	}
 }
 
@@ -988,10 +1331,10 @@ func (v *DocumentReviews) validate(e *codec.Violations, at *codec.Path) {
 	if v.Action == nil {
 		e.Null(at, "action")
 	} else {
-		e.String(at, "action", *v.Action, &c68)
+		e.String(at, "action", *v.Action, &c75)
 	}
 	if v.Comment != nil {
-		e.Len(at, "comment", len(v.Comment), &c69)
+		e.Len(at, "comment", len(v.Comment), &c76)
 		for i0 := range v.Comment {
 			p0 := at.Elem("comment", i0)
 			v.Comment[i0].validate(e, p0)
@@ -1018,7 +1361,7 @@ func (v *GetCommandInvocationInput) validate(e *codec.Violations, at *codec.Path
 		e.String(at, "instanceId", *v.InstanceId, &c17)
 	}
 	if v.PluginName != nil {
-		e.String(at, "pluginName", *v.PluginName, &c70)
+		e.String(at, "pluginName", *v.PluginName, &c77)
 	}
 }
 
@@ -1033,7 +1376,7 @@ func (v *GetConnectionStatusInput) validate(e *codec.Violations, at *codec.Path)
 	if v.Target == nil {
 		e.Null(at, "target")
 	} else {
-		e.String(at, "target", *v.Target, &c71)
+		e.String(at, "target", *v.Target, &c78)
 	}
 }
 
@@ -1066,7 +1409,7 @@ func (v *GetDeployablePatchSnapshotForInstanceInput) validate(e *codec.Violation
 	if v.SnapshotId == nil {
 		e.Null(at, "snapshotId")
 	} else {
-		e.String(at, "snapshotId", *v.SnapshotId, &c72)
+		e.String(at, "snapshotId", *v.SnapshotId, &c79)
 	}
 	if v.BaselineOverride != nil {
 		v.BaselineOverride.validate(e, at.Member("baselineOverride"))
@@ -1084,16 +1427,16 @@ func (v *GetDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c50)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c35)
+		e.String(at, "versionName", *v.VersionName, &c36)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
 	}
 	if v.DocumentFormat != nil {
-		e.String(at, "documentFormat", *v.DocumentFormat, &c37)
+		e.String(at, "documentFormat", *v.DocumentFormat, &c38)
 	}
 }
 
@@ -1106,14 +1449,14 @@ func (v *GetInventoryInput) Validate() error {
 
 func (v *GetInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c73)
+		e.Len(at, "filters", len(v.Filters), &c80)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.Aggregators != nil {
-		e.Len(at, "aggregators", len(v.Aggregators), &c74)
+		e.Len(at, "aggregators", len(v.Aggregators), &c81)
 		for i0 := range v.Aggregators {
 			p0 := at.Elem("aggregators", i0)
 			v.Aggregators[i0].validate(e, p0)
@@ -1127,7 +1470,7 @@ func (v *GetInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 }
 
@@ -1140,10 +1483,105 @@ func (v *GetInventorySchemaInput) Validate() error {
 
 func (v *GetInventorySchemaInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.TypeName != nil {
-		e.String(at, "typeName", *v.TypeName, &c75)
+		e.String(at, "typeName", *v.TypeName, &c82)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c76)
+		e.Int(at, "maxResults", *v.MaxResults, &c83)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *GetMaintenanceWindowExecutionInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *GetMaintenanceWindowExecutionInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowExecutionId == nil {
+		e.Null(at, "windowExecutionId")
+	} else {
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *GetMaintenanceWindowExecutionTaskInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *GetMaintenanceWindowExecutionTaskInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowExecutionId == nil {
+		e.Null(at, "windowExecutionId")
+	} else {
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+	}
+	if v.TaskId == nil {
+		e.Null(at, "taskId")
+	} else {
+		e.String(at, "taskId", *v.TaskId, &c18)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *GetMaintenanceWindowExecutionTaskInvocationInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *GetMaintenanceWindowExecutionTaskInvocationInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowExecutionId == nil {
+		e.Null(at, "windowExecutionId")
+	} else {
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+	}
+	if v.TaskId == nil {
+		e.Null(at, "taskId")
+	} else {
+		e.String(at, "taskId", *v.TaskId, &c18)
+	}
+	if v.InvocationId == nil {
+		e.Null(at, "invocationId")
+	} else {
+		e.String(at, "invocationId", *v.InvocationId, &c18)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *GetMaintenanceWindowInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *GetMaintenanceWindowInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *GetMaintenanceWindowTaskInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *GetMaintenanceWindowTaskInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.WindowTaskId == nil {
+		e.Null(at, "windowTaskId")
+	} else {
+		e.String(at, "windowTaskId", *v.WindowTaskId, &c18)
 	}
 }
 
@@ -1178,7 +1616,7 @@ func (v *GetParameterInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c77)
+		e.String(at, "name", *v.Name, &c84)
 	}
 }
 
@@ -1193,7 +1631,7 @@ func (v *GetParametersInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Names == nil {
 		e.Null(at, "names")
 	} else {
-		e.Strings(at, "names", v.Names, &c74, &c77)
+		e.Strings(at, "names", v.Names, &c81, &c84)
 	}
 }
 
@@ -1208,7 +1646,7 @@ func (v *GetPatchBaselineForPatchGroupInput) validate(e *codec.Violations, at *c
 	if v.PatchGroup == nil {
 		e.Null(at, "patchGroup")
 	} else {
-		e.String(at, "patchGroup", *v.PatchGroup, &c47)
+		e.String(at, "patchGroup", *v.PatchGroup, &c54)
 	}
 	if v.OperatingSystem != nil {
 		e.String(at, "operatingSystem", *v.OperatingSystem, &c9)
@@ -1226,7 +1664,7 @@ func (v *GetPatchBaselineInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c45)
+		e.String(at, "baselineId", *v.BaselineId, &c52)
 	}
 }
 
@@ -1241,7 +1679,7 @@ func (v *GetServiceSettingInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.SettingId == nil {
 		e.Null(at, "settingId")
 	} else {
-		e.String(at, "settingId", *v.SettingId, &c32)
+		e.String(at, "settingId", *v.SettingId, &c33)
 	}
 }
 
@@ -1258,12 +1696,12 @@ func (v *InstanceInformationFilter) validate(e *codec.Violations, at *codec.Path
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c78)
+		e.String(at, "key", *v.Key, &c85)
 	}
 	if v.ValueSet == nil {
 		e.Null(at, "valueSet")
 	} else {
-		e.Strings(at, "valueSet", v.ValueSet, &c11, &c33)
+		e.Strings(at, "valueSet", v.ValueSet, &c11, &c34)
 	}
 }
 
@@ -1271,12 +1709,12 @@ func (v *InstanceInformationStringFilter) validate(e *codec.Violations, at *code
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c33)
+		e.String(at, "key", *v.Key, &c34)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
 	} else {
-		e.Strings(at, "values", v.Values, &c11, &c33)
+		e.Strings(at, "values", v.Values, &c11, &c34)
 	}
 }
 
@@ -1284,7 +1722,7 @@ func (v *InstancePatchStateFilter) validate(e *codec.Violations, at *codec.Path)
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c26)
+		e.String(at, "key", *v.Key, &c27)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
@@ -1294,7 +1732,7 @@ func (v *InstancePatchStateFilter) validate(e *codec.Violations, at *codec.Path)
 	if v.Type == nil {
 		e.Null(at, "type")
 	} else {
-		e.String(at, "type", *v.Type, &c79)
+		e.String(at, "type", *v.Type, &c86)
 	}
 }
 
@@ -1302,12 +1740,12 @@ func (v *InstancePropertyFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c80)
+		e.String(at, "key", *v.Key, &c87)
 	}
 	if v.ValueSet == nil {
 		e.Null(at, "valueSet")
 	} else {
-		e.Strings(at, "valueSet", v.ValueSet, &c59, &c81)
+		e.Strings(at, "valueSet", v.ValueSet, &c66, &c88)
 	}
 }
 
@@ -1315,31 +1753,31 @@ func (v *InstancePropertyStringFilter) validate(e *codec.Violations, at *codec.P
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c81)
+		e.String(at, "key", *v.Key, &c88)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
 	} else {
-		e.Strings(at, "values", v.Values, &c59, &c81)
+		e.Strings(at, "values", v.Values, &c66, &c88)
 	}
 	if v.Operator != nil {
-		e.String(at, "operator", *v.Operator, &c82)
+		e.String(at, "operator", *v.Operator, &c89)
 	}
 }
 
 func (v *InventoryAggregator) validate(e *codec.Violations, at *codec.Path) {
 	if v.Expression != nil {
-		e.String(at, "expression", *v.Expression, &c32)
+		e.String(at, "expression", *v.Expression, &c33)
 	}
 	if v.Aggregators != nil {
-		e.Len(at, "aggregators", len(v.Aggregators), &c74)
+		e.Len(at, "aggregators", len(v.Aggregators), &c81)
 		for i0 := range v.Aggregators {
 			p0 := at.Elem("aggregators", i0)
 			v.Aggregators[i0].validate(e, p0)
 		}
 	}
 	if v.Groups != nil {
-		e.Len(at, "groups", len(v.Groups), &c83)
+		e.Len(at, "groups", len(v.Groups), &c90)
 		for i0 := range v.Groups {
 			p0 := at.Elem("groups", i0)
 			v.Groups[i0].validate(e, p0)
@@ -1351,15 +1789,15 @@ func (v *InventoryFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c26)
+		e.String(at, "key", *v.Key, &c27)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
 	} else {
-		e.Strings(at, "values", v.Values, &c59, nil)
+		e.Strings(at, "values", v.Values, &c66, nil)
 	}
 	if v.Type != nil {
-		e.String(at, "type", *v.Type, &c84)
+		e.String(at, "type", *v.Type, &c91)
 	}
 }
 
@@ -1367,12 +1805,12 @@ func (v *InventoryGroup) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c26)
+		e.String(at, "name", *v.Name, &c27)
 	}
 	if v.Filters == nil {
 		e.Null(at, "filters")
 	} else {
-		e.Len(at, "filters", len(v.Filters), &c73)
+		e.Len(at, "filters", len(v.Filters), &c80)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -1384,37 +1822,37 @@ func (v *InventoryItem) validate(e *codec.Violations, at *codec.Path) {
 	if v.TypeName == nil {
 		e.Null(at, "typeName")
 	} else {
-		e.String(at, "typeName", *v.TypeName, &c42)
+		e.String(at, "typeName", *v.TypeName, &c48)
 	}
 	if v.SchemaVersion == nil {
 		e.Null(at, "schemaVersion")
 	} else {
-		e.String(at, "schemaVersion", *v.SchemaVersion, &c85)
+		e.String(at, "schemaVersion", *v.SchemaVersion, &c92)
 	}
 	if v.CaptureTime == nil {
 		e.Null(at, "captureTime")
 	} else {
-		e.String(at, "captureTime", *v.CaptureTime, &c86)
+		e.String(at, "captureTime", *v.CaptureTime, &c93)
 	}
 	if v.ContentHash != nil {
-		e.String(at, "contentHash", *v.ContentHash, &c87)
+		e.String(at, "contentHash", *v.ContentHash, &c94)
 	}
 	if v.Content != nil {
-		e.Len(at, "content", len(v.Content), &c88)
+		e.Len(at, "content", len(v.Content), &c95)
 		for i0 := range v.Content {
 			p0 := at.Elem("content", i0)
-			codec.Keys(e, p0, "", v.Content[i0], &c10, &c24)
+			codec.Keys(e, p0, "", v.Content[i0], &c10, &c25)
 			for _, k1 := range codec.Sorted(v.Content[i0]) {
 				p1 := p0.Entry("", k1)
-				e.String(p1, "", v.Content[i0][k1], &c25)
+				e.String(p1, "", v.Content[i0][k1], &c26)
 			}
 		}
 	}
 	if v.Context != nil {
-		codec.Keys(e, at, "context", v.Context, &c10, &c24)
+		codec.Keys(e, at, "context", v.Context, &c10, &c25)
 		for _, k0 := range codec.Sorted(v.Context) {
 			p0 := at.Entry("context", k0)
-			e.String(p0, "", v.Context[k0], &c25)
+			e.String(p0, "", v.Context[k0], &c26)
 		}
 	}
 }
@@ -1434,10 +1872,10 @@ func (v *ListCommandInvocationsInput) validate(e *codec.Violations, at *codec.Pa
 		e.String(at, "instanceId", *v.InstanceId, &c17)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c73)
+		e.Len(at, "filters", len(v.Filters), &c80)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -1460,10 +1898,10 @@ func (v *ListCommandsInput) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "instanceId", *v.InstanceId, &c17)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c73)
+		e.Len(at, "filters", len(v.Filters), &c80)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -1486,13 +1924,13 @@ func (v *ListComplianceItemsInput) validate(e *codec.Violations, at *codec.Path)
 		}
 	}
 	if v.ResourceIds != nil {
-		e.Strings(at, "resourceIds", v.ResourceIds, &c33, &c11)
+		e.Strings(at, "resourceIds", v.ResourceIds, &c34, &c11)
 	}
 	if v.ResourceTypes != nil {
-		e.Strings(at, "resourceTypes", v.ResourceTypes, &c33, &c49)
+		e.Strings(at, "resourceTypes", v.ResourceTypes, &c34, &c56)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 }
 
@@ -1511,7 +1949,7 @@ func (v *ListComplianceSummariesInput) validate(e *codec.Violations, at *codec.P
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 }
 
@@ -1529,15 +1967,15 @@ func (v *ListDocumentMetadataHistoryInput) validate(e *codec.Violations, at *cod
 		e.String(at, "name", *v.Name, &c8)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
 	}
 	if v.Metadata == nil {
 		e.Null(at, "metadata")
 	} else {
-		e.String(at, "metadata", *v.Metadata, &c89)
+		e.String(at, "metadata", *v.Metadata, &c96)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 }
 
@@ -1552,10 +1990,10 @@ func (v *ListDocumentVersionsInput) validate(e *codec.Violations, at *codec.Path
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c50)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 }
 
@@ -1568,21 +2006,21 @@ func (v *ListDocumentsInput) Validate() error {
 
 func (v *ListDocumentsInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.DocumentFilterList != nil {
-		e.Len(at, "documentFilterList", len(v.DocumentFilterList), &c33)
+		e.Len(at, "documentFilterList", len(v.DocumentFilterList), &c34)
 		for i0 := range v.DocumentFilterList {
 			p0 := at.Elem("documentFilterList", i0)
 			v.DocumentFilterList[i0].validate(e, p0)
 		}
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c90)
+		e.Len(at, "filters", len(v.Filters), &c97)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 }
 
@@ -1600,7 +2038,7 @@ func (v *ListInstanceAssociationsInput) validate(e *codec.Violations, at *codec.
 		e.String(at, "instanceId", *v.InstanceId, &c17)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 }
 
@@ -1620,17 +2058,17 @@ func (v *ListInventoryEntriesInput) validate(e *codec.Violations, at *codec.Path
 	if v.TypeName == nil {
 		e.Null(at, "typeName")
 	} else {
-		e.String(at, "typeName", *v.TypeName, &c42)
+		e.String(at, "typeName", *v.TypeName, &c48)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c73)
+		e.Len(at, "filters", len(v.Filters), &c80)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 }
 
@@ -1649,7 +2087,7 @@ func (v *ListResourceComplianceSummariesInput) validate(e *codec.Violations, at 
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c49)
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 }
 
@@ -1671,6 +2109,116 @@ func (v *ListTagsForResourceInput) validate(e *codec.Violations, at *codec.Path)
 	}
 }
 
+func (v *LoggingInfo) validate(e *codec.Violations, at *codec.Path) {
+	if v.S3BucketName == nil {
+		e.Null(at, "s3BucketName")
+	} else {
+		e.String(at, "s3BucketName", *v.S3BucketName, &c98)
+	}
+	if v.S3KeyPrefix != nil {
+		e.String(at, "s3KeyPrefix", *v.S3KeyPrefix, &c24)
+	}
+	if v.S3Region == nil {
+		e.Null(at, "s3Region")
+	} else {
+		e.String(at, "s3Region", *v.S3Region, &c99)
+	}
+}
+
+func (v *MaintenanceWindowAutomationParameters) validate(e *codec.Violations, at *codec.Path) {
+	if v.DocumentVersion != nil {
+		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
+	}
+	if v.Parameters != nil {
+		codec.Keys(e, at, "parameters", v.Parameters, &c27, &c56)
+		for _, k0 := range codec.Sorted(v.Parameters) {
+			p0 := at.Entry("parameters", k0)
+			e.Strings(p0, "", v.Parameters[k0], &c10, &c19)
+		}
+	}
+}
+
+func (v *MaintenanceWindowFilter) validate(e *codec.Violations, at *codec.Path) {
+	if v.Key != nil {
+		e.String(at, "key", *v.Key, &c21)
+	}
+	if v.Values != nil {
+		e.Strings(at, "values", v.Values, nil, &c42)
+	}
+}
+
+func (v *MaintenanceWindowLambdaParameters) validate(e *codec.Violations, at *codec.Path) {
+	if v.ClientContext != nil {
+		e.String(at, "clientContext", *v.ClientContext, &c100)
+	}
+	if v.Qualifier != nil {
+		e.String(at, "qualifier", *v.Qualifier, &c21)
+	}
+	if v.Payload != nil {
+		e.Len(at, "payload", len(v.Payload), &c101)
+	}
+}
+
+func (v *MaintenanceWindowRunCommandParameters) validate(e *codec.Violations, at *codec.Path) {
+	if v.Comment != nil {
+		e.String(at, "comment", *v.Comment, &c22)
+	}
+	if v.CloudWatchOutputConfig != nil {
+		v.CloudWatchOutputConfig.validate(e, at.Member("cloudWatchOutputConfig"))
+	}
+	if v.DocumentHash != nil {
+		e.String(at, "documentHash", *v.DocumentHash, &c94)
+	}
+	if v.DocumentHashType != nil {
+		e.String(at, "documentHashType", *v.DocumentHashType, &c102)
+	}
+	if v.DocumentVersion != nil {
+		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
+	}
+	if v.NotificationConfig != nil {
+		v.NotificationConfig.validate(e, at.Member("notificationConfig"))
+	}
+	if v.OutputS3BucketName != nil {
+		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c98)
+	}
+	if v.OutputS3KeyPrefix != nil {
+		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c24)
+	}
+	if v.TimeoutSeconds != nil {
+		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c103)
+	}
+}
+
+func (v *MaintenanceWindowStepFunctionsParameters) validate(e *codec.Violations, at *codec.Path) {
+	if v.Input != nil {
+		e.String(at, "input", *v.Input, &c101)
+	}
+	if v.Name != nil {
+		e.String(at, "name", *v.Name, &c104)
+	}
+}
+
+func (v *MaintenanceWindowTaskInvocationParameters) validate(e *codec.Violations, at *codec.Path) {
+	if v.RunCommand != nil {
+		v.RunCommand.validate(e, at.Member("runCommand"))
+	}
+	if v.Automation != nil {
+		v.Automation.validate(e, at.Member("automation"))
+	}
+	if v.StepFunctions != nil {
+		v.StepFunctions.validate(e, at.Member("stepFunctions"))
+	}
+	if v.Lambda != nil {
+		v.Lambda.validate(e, at.Member("lambda"))
+	}
+}
+
+func (v *MaintenanceWindowTaskParameterValueExpression) validate(e *codec.Violations, at *codec.Path) {
+	if v.Values != nil {
+		e.Strings(at, "values", v.Values, nil, &c105)
+	}
+}
+
 // Validate returns a ValidationException for every constraint of the model that v breaks.
 func (v *ModifyDocumentPermissionInput) Validate() error {
 	var e codec.Violations
@@ -1687,25 +2235,25 @@ func (v *ModifyDocumentPermissionInput) validate(e *codec.Violations, at *codec.
 	if v.PermissionType == nil {
 		e.Null(at, "permissionType")
 	} else {
-		e.String(at, "permissionType", *v.PermissionType, &c54)
+		e.String(at, "permissionType", *v.PermissionType, &c61)
 	}
 	if v.AccountIdsToAdd != nil {
-		e.Strings(at, "accountIdsToAdd", v.AccountIdsToAdd, &c91, &c92)
+		e.Strings(at, "accountIdsToAdd", v.AccountIdsToAdd, &c106, &c107)
 	}
 	if v.AccountIdsToRemove != nil {
-		e.Strings(at, "accountIdsToRemove", v.AccountIdsToRemove, &c91, &c92)
+		e.Strings(at, "accountIdsToRemove", v.AccountIdsToRemove, &c106, &c107)
 	}
 	if v.SharedDocumentVersion != nil {
-		e.String(at, "sharedDocumentVersion", *v.SharedDocumentVersion, &c93)
+		e.String(at, "sharedDocumentVersion", *v.SharedDocumentVersion, &c108)
 	}
 }
 
 func (v *NotificationConfig) validate(e *codec.Violations, at *codec.Path) {
 	if v.NotificationEvents != nil {
-		e.Strings(at, "notificationEvents", v.NotificationEvents, nil, &c94)
+		e.Strings(at, "notificationEvents", v.NotificationEvents, nil, &c109)
 	}
 	if v.NotificationType != nil {
-		e.String(at, "notificationType", *v.NotificationType, &c95)
+		e.String(at, "notificationType", *v.NotificationType, &c110)
 	}
 }
 
@@ -1713,12 +2261,12 @@ func (v *PatchFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c96)
+		e.String(at, "key", *v.Key, &c111)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
 	} else {
-		e.Strings(at, "values", v.Values, &c27, &c24)
+		e.Strings(at, "values", v.Values, &c28, &c25)
 	}
 }
 
@@ -1726,7 +2274,7 @@ func (v *PatchFilterGroup) validate(e *codec.Violations, at *codec.Path) {
 	if v.PatchFilters == nil {
 		e.Null(at, "patchFilters")
 	} else {
-		e.Len(at, "patchFilters", len(v.PatchFilters), &c57)
+		e.Len(at, "patchFilters", len(v.PatchFilters), &c64)
 		for i0 := range v.PatchFilters {
 			p0 := at.Elem("patchFilters", i0)
 			v.PatchFilters[i0].validate(e, p0)
@@ -1736,10 +2284,10 @@ func (v *PatchFilterGroup) validate(e *codec.Violations, at *codec.Path) {
 
 func (v *PatchOrchestratorFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c20)
+		e.String(at, "key", *v.Key, &c21)
 	}
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, nil, &c64)
+		e.Strings(at, "values", v.Values, nil, &c42)
 	}
 }
 
@@ -1753,10 +2301,10 @@ func (v *PatchRule) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "complianceLevel", *v.ComplianceLevel, &c12)
 	}
 	if v.ApproveAfterDays != nil {
-		e.Int(at, "approveAfterDays", *v.ApproveAfterDays, &c97)
+		e.Int(at, "approveAfterDays", *v.ApproveAfterDays, &c112)
 	}
 	if v.ApproveUntilDate != nil {
-		e.String(at, "approveUntilDate", *v.ApproveUntilDate, &c74)
+		e.String(at, "approveUntilDate", *v.ApproveUntilDate, &c81)
 	}
 }
 
@@ -1764,7 +2312,7 @@ func (v *PatchRuleGroup) validate(e *codec.Violations, at *codec.Path) {
 	if v.PatchRules == nil {
 		e.Null(at, "patchRules")
 	} else {
-		e.Len(at, "patchRules", len(v.PatchRules), &c98)
+		e.Len(at, "patchRules", len(v.PatchRules), &c113)
 		for i0 := range v.PatchRules {
 			p0 := at.Elem("patchRules", i0)
 			v.PatchRules[i0].validate(e, p0)
@@ -1776,17 +2324,17 @@ func (v *PatchSource) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c99)
+		e.String(at, "name", *v.Name, &c114)
 	}
 	if v.Products == nil {
 		e.Null(at, "products")
 	} else {
-		e.Strings(at, "products", v.Products, &c27, &c20)
+		e.Strings(at, "products", v.Products, &c28, &c21)
 	}
 	if v.Configuration == nil {
 		e.Null(at, "configuration")
 	} else {
-		e.String(at, "configuration", *v.Configuration, &c100)
+		e.String(at, "configuration", *v.Configuration, &c115)
 	}
 }
 
@@ -1806,12 +2354,12 @@ func (v *PutComplianceItemsInput) validate(e *codec.Violations, at *codec.Path) 
 	if v.ResourceType == nil {
 		e.Null(at, "resourceType")
 	} else {
-		e.String(at, "resourceType", *v.ResourceType, &c49)
+		e.String(at, "resourceType", *v.ResourceType, &c56)
 	}
 	if v.ComplianceType == nil {
 		e.Null(at, "complianceType")
 	} else {
-		e.String(at, "complianceType", *v.ComplianceType, &c101)
+		e.String(at, "complianceType", *v.ComplianceType, &c116)
 	}
 	if v.ExecutionSummary == nil {
 		e.Null(at, "executionSummary")
@@ -1821,17 +2369,17 @@ func (v *PutComplianceItemsInput) validate(e *codec.Violations, at *codec.Path) 
 	if v.Items == nil {
 		e.Null(at, "items")
 	} else {
-		e.Len(at, "items", len(v.Items), &c88)
+		e.Len(at, "items", len(v.Items), &c95)
 		for i0 := range v.Items {
 			p0 := at.Elem("items", i0)
 			v.Items[i0].validate(e, p0)
 		}
 	}
 	if v.ItemContentHash != nil {
-		e.String(at, "itemContentHash", *v.ItemContentHash, &c87)
+		e.String(at, "itemContentHash", *v.ItemContentHash, &c94)
 	}
 	if v.UploadType != nil {
-		e.String(at, "uploadType", *v.UploadType, &c102)
+		e.String(at, "uploadType", *v.UploadType, &c117)
 	}
 }
 
@@ -1844,7 +2392,7 @@ func (v *PutConfigurePackageResultInput) Validate() error {
 
 func (v *PutConfigurePackageResultInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Attributes != nil {
-		codec.Keys(e, at, "attributes", v.Attributes, &c21, &c6)
+		codec.Keys(e, at, "attributes", v.Attributes, &c22, &c6)
 		for _, k0 := range codec.Sorted(v.Attributes) {
 			p0 := at.Entry("attributes", k0)
 			e.String(p0, "", v.Attributes[k0], &c6)
@@ -1891,7 +2439,7 @@ func (v *PutInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Items == nil {
 		e.Null(at, "items")
 	} else {
-		e.Len(at, "items", len(v.Items), &c103)
+		e.Len(at, "items", len(v.Items), &c118)
 		for i0 := range v.Items {
 			p0 := at.Elem("items", i0)
 			v.Items[i0].validate(e, p0)
@@ -1910,7 +2458,7 @@ func (v *RegisterDefaultPatchBaselineInput) validate(e *codec.Violations, at *co
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c45)
+		e.String(at, "baselineId", *v.BaselineId, &c52)
 	}
 }
 
@@ -1923,26 +2471,26 @@ func (v *RegisterManagedInstanceInput) Validate() error {
 
 func (v *RegisterManagedInstanceInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.ActivationId != nil {
-		e.String(at, "activationId", *v.ActivationId, &c40)
+		e.String(at, "activationId", *v.ActivationId, &c46)
 	}
 	if v.ActivationCode != nil {
-		e.String(at, "activationCode", *v.ActivationCode, &c104)
+		e.String(at, "activationCode", *v.ActivationCode, &c119)
 	}
 	if v.PublicKey == nil {
 		e.Null(at, "publicKey")
 	} else {
-		e.String(at, "publicKey", *v.PublicKey, &c105)
+		e.String(at, "publicKey", *v.PublicKey, &c120)
 	}
 	if v.PublicKeyType != nil {
-		e.String(at, "publicKeyType", *v.PublicKeyType, &c24)
+		e.String(at, "publicKeyType", *v.PublicKeyType, &c25)
 	}
 	if v.Fingerprint == nil {
 		e.Null(at, "fingerprint")
 	} else {
-		e.String(at, "fingerprint", *v.Fingerprint, &c20)
+		e.String(at, "fingerprint", *v.Fingerprint, &c21)
 	}
 	if v.IamRole != nil {
-		e.String(at, "iamRole", *v.IamRole, &c31)
+		e.String(at, "iamRole", *v.IamRole, &c32)
 	}
 	if v.Tags != nil {
 		e.Len(at, "tags", len(v.Tags), &c1)
@@ -1964,12 +2512,123 @@ func (v *RegisterPatchBaselineForPatchGroupInput) validate(e *codec.Violations, 
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c45)
+		e.String(at, "baselineId", *v.BaselineId, &c52)
 	}
 	if v.PatchGroup == nil {
 		e.Null(at, "patchGroup")
 	} else {
-		e.String(at, "patchGroup", *v.PatchGroup, &c47)
+		e.String(at, "patchGroup", *v.PatchGroup, &c54)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *RegisterTargetWithMaintenanceWindowInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *RegisterTargetWithMaintenanceWindowInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.ResourceType == nil {
+		e.Null(at, "resourceType")
+	} else {
+		e.String(at, "resourceType", *v.ResourceType, &c68)
+	}
+	if v.Targets == nil {
+		e.Null(at, "targets")
+	} else {
+		e.Len(at, "targets", len(v.Targets), &c60)
+		for i0 := range v.Targets {
+			p0 := at.Elem("targets", i0)
+			v.Targets[i0].validate(e, p0)
+		}
+	}
+	if v.OwnerInformation != nil {
+		e.String(at, "ownerInformation", *v.OwnerInformation, &c41)
+	}
+	if v.Name != nil {
+		e.String(at, "name", *v.Name, &c40)
+	}
+	if v.Description != nil {
+		e.String(at, "description", *v.Description, &c41)
+	}
+	if v.ClientToken != nil {
+		e.String(at, "clientToken", *v.ClientToken, &c25)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *RegisterTaskWithMaintenanceWindowInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *RegisterTaskWithMaintenanceWindowInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.Targets != nil {
+		e.Len(at, "targets", len(v.Targets), &c60)
+		for i0 := range v.Targets {
+			p0 := at.Elem("targets", i0)
+			v.Targets[i0].validate(e, p0)
+		}
+	}
+	if v.TaskArn == nil {
+		e.Null(at, "taskArn")
+	} else {
+		e.String(at, "taskArn", *v.TaskArn, &c121)
+	}
+	if v.TaskType == nil {
+		e.Null(at, "taskType")
+	} else {
+		e.String(at, "taskType", *v.TaskType, &c122)
+	}
+	if v.TaskParameters != nil {
+		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c105)
+		for _, k0 := range codec.Sorted(v.TaskParameters) {
+			p0 := at.Entry("taskParameters", k0)
+			s0 := v.TaskParameters[k0]
+			s0.validate(e, p0)
+		}
+	}
+	if v.TaskInvocationParameters != nil {
+		v.TaskInvocationParameters.validate(e, at.Member("taskInvocationParameters"))
+	}
+	if v.Priority != nil {
+		e.Int(at, "priority", *v.Priority, &c62)
+	}
+	if v.MaxConcurrency != nil {
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c123)
+	}
+	if v.MaxErrors != nil {
+		e.String(at, "maxErrors", *v.MaxErrors, &c124)
+	}
+	if v.LoggingInfo != nil {
+		v.LoggingInfo.validate(e, at.Member("loggingInfo"))
+	}
+	if v.Name != nil {
+		e.String(at, "name", *v.Name, &c40)
+	}
+	if v.Description != nil {
+		e.String(at, "description", *v.Description, &c41)
+	}
+	if v.ClientToken != nil {
+		e.String(at, "clientToken", *v.ClientToken, &c25)
+	}
+	if v.CutoffBehavior != nil {
+		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c125)
+	}
+	if v.AlarmConfiguration != nil {
+		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
 	}
 }
 
@@ -1977,12 +2636,12 @@ func (v *RegistrationMetadataItem) validate(e *codec.Violations, at *codec.Path)
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c106)
+		e.String(at, "key", *v.Key, &c126)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
 	} else {
-		e.String(at, "value", *v.Value, &c107)
+		e.String(at, "value", *v.Value, &c127)
 	}
 }
 
@@ -2005,7 +2664,7 @@ func (v *RemoveTagsFromResourceInput) validate(e *codec.Violations, at *codec.Pa
 	if v.TagKeys == nil {
 		e.Null(at, "tagKeys")
 	} else {
-		e.Strings(at, "tagKeys", v.TagKeys, nil, &c108)
+		e.Strings(at, "tagKeys", v.TagKeys, nil, &c128)
 	}
 }
 
@@ -2020,7 +2679,7 @@ func (v *RequestManagedInstanceRoleTokenInput) validate(e *codec.Violations, at 
 	if v.Fingerprint == nil {
 		e.Null(at, "fingerprint")
 	} else {
-		e.String(at, "fingerprint", *v.Fingerprint, &c20)
+		e.String(at, "fingerprint", *v.Fingerprint, &c21)
 	}
 }
 
@@ -2035,7 +2694,7 @@ func (v *ResetServiceSettingInput) validate(e *codec.Violations, at *codec.Path)
 	if v.SettingId == nil {
 		e.Null(at, "settingId")
 	} else {
-		e.String(at, "settingId", *v.SettingId, &c32)
+		e.String(at, "settingId", *v.SettingId, &c33)
 	}
 }
 
@@ -2043,7 +2702,7 @@ func (v *ResultAttribute) validate(e *codec.Violations, at *codec.Path) {
 	if v.TypeName == nil {
 		e.Null(at, "typeName")
 	} else {
-		e.String(at, "typeName", *v.TypeName, &c42)
+		e.String(at, "typeName", *v.TypeName, &c48)
 	}
 }
 
@@ -2059,7 +2718,7 @@ func (v *SendCommandInput) validate(e *codec.Violations, at *codec.Path) {
 		e.Strings(at, "instanceIds", v.InstanceIds, &c10, &c17)
 	}
 	if v.Targets != nil {
-		e.Len(at, "targets", len(v.Targets), &c53)
+		e.Len(at, "targets", len(v.Targets), &c60)
 		for i0 := range v.Targets {
 			p0 := at.Elem("targets", i0)
 			v.Targets[i0].validate(e, p0)
@@ -2068,37 +2727,37 @@ func (v *SendCommandInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.DocumentName == nil {
 		e.Null(at, "documentName")
 	} else {
-		e.String(at, "documentName", *v.DocumentName, &c50)
+		e.String(at, "documentName", *v.DocumentName, &c57)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
 	}
 	if v.DocumentHash != nil {
-		e.String(at, "documentHash", *v.DocumentHash, &c87)
+		e.String(at, "documentHash", *v.DocumentHash, &c94)
 	}
 	if v.DocumentHashType != nil {
-		e.String(at, "documentHashType", *v.DocumentHashType, &c109)
+		e.String(at, "documentHashType", *v.DocumentHashType, &c102)
 	}
 	if v.TimeoutSeconds != nil {
-		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c110)
+		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c103)
 	}
 	if v.Comment != nil {
-		e.String(at, "comment", *v.Comment, &c21)
+		e.String(at, "comment", *v.Comment, &c22)
 	}
 	if v.OutputS3Region != nil {
-		e.String(at, "outputS3Region", *v.OutputS3Region, &c111)
+		e.String(at, "outputS3Region", *v.OutputS3Region, &c99)
 	}
 	if v.OutputS3BucketName != nil {
-		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c112)
+		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c98)
 	}
 	if v.OutputS3KeyPrefix != nil {
-		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c23)
+		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c24)
 	}
 	if v.MaxConcurrency != nil {
-		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c113)
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c123)
 	}
 	if v.MaxErrors != nil {
-		e.String(at, "maxErrors", *v.MaxErrors, &c114)
+		e.String(at, "maxErrors", *v.MaxErrors, &c124)
 	}
 	if v.NotificationConfig != nil {
 		v.NotificationConfig.validate(e, at.Member("notificationConfig"))
@@ -2115,18 +2774,18 @@ func (v *Tag) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c108)
+		e.String(at, "key", *v.Key, &c128)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
 	} else {
-		e.String(at, "value", *v.Value, &c30)
+		e.String(at, "value", *v.Value, &c31)
 	}
 }
 
 func (v *Target) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c115)
+		e.String(at, "key", *v.Key, &c129)
 	}
 	if v.Values != nil {
 		e.Strings(at, "values", v.Values, &c10, nil)
@@ -2144,7 +2803,7 @@ func (v *UpdateAssociationStatusInput) validate(e *codec.Violations, at *codec.P
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c50)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
@@ -2174,7 +2833,7 @@ func (v *UpdateDocumentDefaultVersionInput) validate(e *codec.Violations, at *co
 	if v.DocumentVersion == nil {
 		e.Null(at, "documentVersion")
 	} else {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c116)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c130)
 	}
 }
 
@@ -2189,7 +2848,7 @@ func (v *UpdateDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Content == nil {
 		e.Null(at, "content")
 	} else {
-		e.String(at, "content", *v.Content, &c33)
+		e.String(at, "content", *v.Content, &c34)
 	}
 	if v.Attachments != nil {
 		e.Len(at, "attachments", len(v.Attachments), &c14)
@@ -2204,19 +2863,19 @@ func (v *UpdateDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "name", *v.Name, &c8)
 	}
 	if v.DisplayName != nil {
-		e.String(at, "displayName", *v.DisplayName, &c34)
+		e.String(at, "displayName", *v.DisplayName, &c35)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c35)
+		e.String(at, "versionName", *v.VersionName, &c36)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
 	}
 	if v.DocumentFormat != nil {
-		e.String(at, "documentFormat", *v.DocumentFormat, &c37)
+		e.String(at, "documentFormat", *v.DocumentFormat, &c38)
 	}
 	if v.TargetType != nil {
-		e.String(at, "targetType", *v.TargetType, &c38)
+		e.String(at, "targetType", *v.TargetType, &c39)
 	}
 }
 
@@ -2234,7 +2893,7 @@ func (v *UpdateDocumentMetadataInput) validate(e *codec.Violations, at *codec.Pa
 		e.String(at, "name", *v.Name, &c8)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
 	}
 	if v.DocumentReviews == nil {
 		e.Null(at, "documentReviews")
@@ -2254,10 +2913,10 @@ func (v *UpdateInstanceAssociationStatusInput) validate(e *codec.Violations, at 
 	if v.AssociationId == nil {
 		e.Null(at, "associationId")
 	} else {
-		e.String(at, "associationId", *v.AssociationId, &c51)
+		e.String(at, "associationId", *v.AssociationId, &c58)
 	}
 	if v.AssociationVersion != nil {
-		e.String(at, "associationVersion", *v.AssociationVersion, &c52)
+		e.String(at, "associationVersion", *v.AssociationVersion, &c59)
 	}
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
@@ -2300,10 +2959,10 @@ func (v *UpdateInstanceInformationInput) validate(e *codec.Violations, at *codec
 		e.String(at, "availabilityZoneId", *v.AvailabilityZoneId, &c6)
 	}
 	if v.ComputerName != nil {
-		e.String(at, "computerName", *v.ComputerName, &c117)
+		e.String(at, "computerName", *v.ComputerName, &c131)
 	}
 	if v.IPAddress != nil {
-		e.String(at, "iPAddress", *v.IPAddress, &c118)
+		e.String(at, "iPAddress", *v.IPAddress, &c132)
 	}
 	if v.PlatformName != nil {
 		e.String(at, "platformName", *v.PlatformName, &c6)
@@ -2320,6 +2979,140 @@ func (v *UpdateInstanceInformationInput) validate(e *codec.Violations, at *codec
 }
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *UpdateMaintenanceWindowInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *UpdateMaintenanceWindowInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.Name != nil {
+		e.String(at, "name", *v.Name, &c40)
+	}
+	if v.Description != nil {
+		e.String(at, "description", *v.Description, &c41)
+	}
+	if v.Schedule != nil {
+		e.String(at, "schedule", *v.Schedule, &c42)
+	}
+	if v.ScheduleOffset != nil {
+		e.Int(at, "scheduleOffset", *v.ScheduleOffset, &c43)
+	}
+	if v.Duration != nil {
+		e.Int(at, "duration", *v.Duration, &c44)
+	}
+	if v.Cutoff != nil {
+		e.Int(at, "cutoff", *v.Cutoff, &c45)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *UpdateMaintenanceWindowTargetInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *UpdateMaintenanceWindowTargetInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.WindowTargetId == nil {
+		e.Null(at, "windowTargetId")
+	} else {
+		e.String(at, "windowTargetId", *v.WindowTargetId, &c18)
+	}
+	if v.Targets != nil {
+		e.Len(at, "targets", len(v.Targets), &c60)
+		for i0 := range v.Targets {
+			p0 := at.Elem("targets", i0)
+			v.Targets[i0].validate(e, p0)
+		}
+	}
+	if v.OwnerInformation != nil {
+		e.String(at, "ownerInformation", *v.OwnerInformation, &c41)
+	}
+	if v.Name != nil {
+		e.String(at, "name", *v.Name, &c40)
+	}
+	if v.Description != nil {
+		e.String(at, "description", *v.Description, &c41)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *UpdateMaintenanceWindowTaskInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *UpdateMaintenanceWindowTaskInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.WindowId == nil {
+		e.Null(at, "windowId")
+	} else {
+		e.String(at, "windowId", *v.WindowId, &c51)
+	}
+	if v.WindowTaskId == nil {
+		e.Null(at, "windowTaskId")
+	} else {
+		e.String(at, "windowTaskId", *v.WindowTaskId, &c18)
+	}
+	if v.Targets != nil {
+		e.Len(at, "targets", len(v.Targets), &c60)
+		for i0 := range v.Targets {
+			p0 := at.Elem("targets", i0)
+			v.Targets[i0].validate(e, p0)
+		}
+	}
+	if v.TaskArn != nil {
+		e.String(at, "taskArn", *v.TaskArn, &c121)
+	}
+	if v.TaskParameters != nil {
+		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c105)
+		for _, k0 := range codec.Sorted(v.TaskParameters) {
+			p0 := at.Entry("taskParameters", k0)
+			s0 := v.TaskParameters[k0]
+			s0.validate(e, p0)
+		}
+	}
+	if v.TaskInvocationParameters != nil {
+		v.TaskInvocationParameters.validate(e, at.Member("taskInvocationParameters"))
+	}
+	if v.Priority != nil {
+		e.Int(at, "priority", *v.Priority, &c62)
+	}
+	if v.MaxConcurrency != nil {
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c123)
+	}
+	if v.MaxErrors != nil {
+		e.String(at, "maxErrors", *v.MaxErrors, &c124)
+	}
+	if v.LoggingInfo != nil {
+		v.LoggingInfo.validate(e, at.Member("loggingInfo"))
+	}
+	if v.Name != nil {
+		e.String(at, "name", *v.Name, &c40)
+	}
+	if v.Description != nil {
+		e.String(at, "description", *v.Description, &c41)
+	}
+	if v.CutoffBehavior != nil {
+		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c125)
+	}
+	if v.AlarmConfiguration != nil {
+		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
 func (v *UpdateManagedInstancePublicKeyInput) Validate() error {
 	var e codec.Violations
 	v.validate(&e, nil)
@@ -2330,12 +3123,12 @@ func (v *UpdateManagedInstancePublicKeyInput) validate(e *codec.Violations, at *
 	if v.NewPublicKey == nil {
 		e.Null(at, "newPublicKey")
 	} else {
-		e.String(at, "newPublicKey", *v.NewPublicKey, &c105)
+		e.String(at, "newPublicKey", *v.NewPublicKey, &c120)
 	}
 	if v.NewPublicKeyType == nil {
 		e.Null(at, "newPublicKeyType")
 	} else {
-		e.String(at, "newPublicKeyType", *v.NewPublicKeyType, &c24)
+		e.String(at, "newPublicKeyType", *v.NewPublicKeyType, &c25)
 	}
 }
 
@@ -2350,12 +3143,12 @@ func (v *UpdateManagedInstanceRoleInput) validate(e *codec.Violations, at *codec
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c46)
+		e.String(at, "instanceId", *v.InstanceId, &c53)
 	}
 	if v.IamRole == nil {
 		e.Null(at, "iamRole")
 	} else {
-		e.String(at, "iamRole", *v.IamRole, &c31)
+		e.String(at, "iamRole", *v.IamRole, &c32)
 	}
 }
 
@@ -2370,10 +3163,10 @@ func (v *UpdatePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c45)
+		e.String(at, "baselineId", *v.BaselineId, &c52)
 	}
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c39)
+		e.String(at, "name", *v.Name, &c40)
 	}
 	if v.GlobalFilters != nil {
 		v.GlobalFilters.validate(e, at.Member("globalFilters"))
@@ -2419,11 +3212,11 @@ func (v *UpdateServiceSettingInput) validate(e *codec.Violations, at *codec.Path
 	if v.SettingId == nil {
 		e.Null(at, "settingId")
 	} else {
-		e.String(at, "settingId", *v.SettingId, &c32)
+		e.String(at, "settingId", *v.SettingId, &c33)
 	}
 	if v.SettingValue == nil {
 		e.Null(at, "settingValue")
 	} else {
-		e.String(at, "settingValue", *v.SettingValue, &c105)
+		e.String(at, "settingValue", *v.SettingValue, &c120)
 	}
 }
