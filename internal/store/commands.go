@@ -43,6 +43,7 @@ type Command struct {
 	Status                 string
 	StatusDetails          string
 	RequestedBy            string
+	Origin                 string // kind and subject of the work item that tells who sent it of its end; empty: nobody asks
 }
 
 func (c *Command) fields() []any {
@@ -54,7 +55,7 @@ func (c *Command) fields() []any {
 		instant{&c.ExpiresAt},
 		&c.OutputBucket, &c.OutputPrefix, &c.OutputRegion, &c.ServiceRole, &c.MaxConcurrency, &c.MaxErrors, &c.ConcurrencyLimit, &c.ErrorLimit,
 		&c.TargetCount, &c.ClaimedCount, &c.DeliveredCount, &c.InFlight, &c.CompletedCount, &c.ErrorCount, &c.DeliveryTimedOutCount,
-		&c.SuccessCount, &c.ExecutionTimedOutCount, &c.IgnoredCount, &c.LostCount, &c.CancelRequested, &c.Status, &c.StatusDetails, &c.RequestedBy,
+		&c.SuccessCount, &c.ExecutionTimedOutCount, &c.IgnoredCount, &c.LostCount, &c.CancelRequested, &c.Status, &c.StatusDetails, &c.RequestedBy, &c.Origin,
 	}
 }
 
@@ -62,16 +63,16 @@ const commandColumns = `account, region, id, document_name, document_version, pa
 	instance_ids, targets, timeout_s, requested_at, deliver_by_at, expires_at,
 	output_bucket, output_prefix, output_region, service_role, max_concurrency, max_errors, concurrency_limit, error_limit,
 	target_count, claimed_count, delivered_count, in_flight, completed_count, error_count, delivery_timed_out_count,
-	success_count, execution_timed_out_count, ignored_count, lost_count, cancel_requested, status, status_details, requested_by`
+	success_count, execution_timed_out_count, ignored_count, lost_count, cancel_requested, status, status_details, requested_by, origin`
 
 // InsertCommand stores a new command.
 func (tx *Tx) InsertCommand(c Command) error {
-	_, err := tx.exec(`INSERT INTO command (`+commandColumns+`) VALUES (`+placeholders(1, 38)+`)`,
+	_, err := tx.exec(`INSERT INTO command (`+commandColumns+`) VALUES (`+placeholders(1, 39)+`)`,
 		c.Account, c.Region, c.ID, c.DocumentName, c.DocumentVersion, c.PayloadHash, c.Steps, c.Comment, c.Parameters,
 		c.InstanceIDs, c.Targets, c.TimeoutSeconds, at(c.RequestedAt), at(c.DeliverByAt), at(c.ExpiresAt),
 		c.OutputBucket, c.OutputPrefix, c.OutputRegion, c.ServiceRole, c.MaxConcurrency, c.MaxErrors, c.ConcurrencyLimit, c.ErrorLimit,
 		c.TargetCount, c.ClaimedCount, c.DeliveredCount, c.InFlight, c.CompletedCount, c.ErrorCount, c.DeliveryTimedOutCount,
-		c.SuccessCount, c.ExecutionTimedOutCount, c.IgnoredCount, c.LostCount, c.CancelRequested, c.Status, c.StatusDetails, c.RequestedBy)
+		c.SuccessCount, c.ExecutionTimedOutCount, c.IgnoredCount, c.LostCount, c.CancelRequested, c.Status, c.StatusDetails, c.RequestedBy, c.Origin)
 	return err
 }
 

@@ -170,6 +170,9 @@ var scansAllowed = []struct{ table, part, reason string }{
 	{"node_message", "DELETE FROM node_message", "a restore"},
 	{"invocation", "the server was restored", "a restore"},
 	{"command", "WHERE status IN", "a restore"},
+	{"window_execution", "restored from a copy", "a restore"},
+	{"window_task_execution", "restored from a copy", "a restore"},
+	{"window_invocation", "restored from a copy", "a restore"},
 	{"work_item", "ORDER BY due_at LIMIT 1", "the first entry of the index"},
 }
 
@@ -338,6 +341,56 @@ func TestRestoredCommandsEnd(t *testing.T) {
 			c, err := tx.Command(testScope, "c1")
 			if c.Status != "Failed" || c.CompletedCount != 2 {
 				t.Errorf("restored command: %s, %d completed", c.Status, c.CompletedCount)
+			}
+			return err
+		})
+	})
+}
+
+// What a maintenance window of a restored database may have done already is not done again.
+//
+// proves R-36
+func TestRestoredWindowsRunNothing(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, s *Store, ck *clock) {
+		update(t, s, func(tx *Tx) error {
+			for id, due := range map[string]time.Duration{"mw-past": -time.Minute, "mw-future": time.Minute} {
+				if err := tx.Schedule("window-open", testScope, id, ck.now().Add(due)); err != nil {
+					return err
+				}
+			}
+			if _, err := tx.InsertWindowExecution(testScope, WindowExecution{ID: "e", WindowID: "mw-past", DueAt: ck.now(), Status: "IN_PROGRESS", StartedAt: ck.now()}); err != nil {
+				return err
+			}
+			if err := tx.InsertWindowTaskExecution(testScope, WindowTaskExecution{ExecutionID: "e", ID: "t", Status: "PENDING"}); err != nil {
+				return err
+			}
+			if err := tx.InsertWindowInvocation(testScope, WindowInvocation{ExecutionID: "e", TaskExecutionID: "t", ID: "v", Status: "PENDING"}); err != nil {
+				return err
+			}
+			return tx.forgetWaiting()
+		})
+		ck.add(2 * time.Minute)
+		update(t, s, func(tx *Tx) error {
+			e, err := tx.WindowExecution(testScope, "e")
+			if err != nil || e.Status != "CANCELLED" || e.EndedAt.IsZero() {
+				t.Errorf("the execution under way is %+v, %v", e, err)
+			}
+			tasks, err := tx.WindowTaskExecutions(testScope, "e")
+			if err != nil || len(tasks) != 1 || tasks[0].Status != "CANCELLED" {
+				t.Errorf("its tasks are %+v, %v", tasks, err)
+			}
+			invocations, err := tx.WindowInvocations(testScope, "e")
+			if err != nil || len(invocations) != 1 || invocations[0].Status != "CANCELLED" {
+				t.Errorf("its invocations are %+v, %v", invocations, err)
+			}
+			items, err := tx.ClaimWork(time.Minute, 10)
+			got := map[string]string{}
+			for _, w := range items {
+				got[w.Subject] = w.Kind
+			}
+			if d := cmp.Diff(map[string]string{"mw-past": WorkSkipped, "mw-future": "window-open"}, got); d != "" {
+				t.Errorf("work (-want +got):\n%s", d)
 			}
 			return err
 		})
