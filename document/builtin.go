@@ -29,6 +29,9 @@ const (
 	ConfigureLivePatching   = "AWS-ConfigureKernelLivePatching"
 )
 
+// Snapshots reports whether a document judges nodes by the snapshot that its parameter SnapshotId names.
+func Snapshots(name string) bool { return name == RunPatchBaseline }
+
 var builtins = sync.OnceValue(func() []Builtin {
 	platforms := map[string][]Platform{
 		RunPatchBaseline:        {Windows, Linux, MacOS},

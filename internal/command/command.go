@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"oakum.dev/arn"
@@ -149,6 +150,11 @@ func (h *change) close() error {
 	if h.c.CompletedCount == h.c.TargetCount {
 		if err := h.tx.Unschedule(WorkExpire, h.sc, h.c.ID); err != nil {
 			return err
+		}
+		if kind, subject, ok := strings.Cut(h.c.Origin, ":"); ok { // whoever sent it is told, once
+			if err := h.tx.Schedule(kind, h.sc, subject, h.tx.Now()); err != nil {
+				return err
+			}
 		}
 	}
 	return h.tx.SaveCommand(h.c)

@@ -32,48 +32,11 @@ type stepInfo struct {
 // SendCommand accepts a command. Command, targets, the first claims and the audit record are one transaction:
 // when it returns, no crash loses the command.
 func (s *Service) SendCommand(ctx context.Context, in *ssm.SendCommandInput) (*ssm.SendCommandOutput, error) {
-	c, payload, doc, given, err := s.plan(ctx, in)
-	if err != nil {
-		return nil, err
-	}
-	sc := store.ScopeOf(ctx)
-	var wake []string
 	var out store.Command
-	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		wake = nil
-		if installs(doc.Name, given) {
-			if err := refuseFrozen(tx, sc); err != nil {
-				return err
-			}
-		}
-		nodes, missing, err := resolve(tx, sc, in)
-		if err != nil {
-			return err
-		}
-		s.connectedFirst(nodes)
-		c := c
-		if c.PayloadHash, err = tx.PutContent(sc.Account, payload); err != nil {
-			return err
-		}
-		if err := setRates(&c, len(nodes)+len(missing)); err != nil {
-			return err
-		}
-		if err := tx.InsertCommand(c); err != nil {
-			return err
-		}
-		h := &change{tx: tx, sc: sc, c: c, mint: func() (string, error) { return arn.NewUUID(s.random) }}
-		if err := h.invocations(nodes, missing, doc.Platforms, len(in.InstanceIds) > 0); err != nil {
-			return err
-		}
-		if err := tx.Schedule(WorkExpire, sc, c.ID, c.ExpiresAt); err != nil {
-			return err
-		}
-		out = h.c // the answer says Pending, whatever was claimed already
-		if err := h.refill(); err != nil {
-			return err
-		}
-		wake = h.wake
-		return h.close()
+	var wake []string
+	err := s.store.Update(ctx, func(tx *store.Tx) (err error) {
+		out, wake, err = s.SendIn(ctx, tx, in, "", time.Time{})
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -83,6 +46,52 @@ func (s *Service) SendCommand(ctx context.Context, in *ssm.SendCommandInput) (*s
 	}
 	w := s.wireCommand(out)
 	return &ssm.SendCommandOutput{Command: &w}, nil
+}
+
+// SendIn is SendCommand in a transaction of the caller, for the principal of ctx. origin is the work item, KIND:SUBJECT,
+// that is due when the command has ended; empty: none. No node gets it after notAfter; the zero time is no bound. wake are the nodes that have got a message, for Wake after the
+// commit. The command is answered as Pending, whatever was claimed already; one without targets has ended.
+func (s *Service) SendIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInput, origin string, notAfter time.Time) (out store.Command, wake []string, err error) {
+	c, payload, doc, given, err := s.plan(ctx, in)
+	if err != nil {
+		return out, nil, err
+	}
+	sc := store.ScopeOf(ctx)
+	c.Origin = origin
+	if !notAfter.IsZero() && notAfter.Before(c.DeliverByAt) {
+		c.DeliverByAt = notAfter
+	}
+	if installs(doc.Name, given) {
+		if err := refuseFrozen(tx, sc); err != nil {
+			return out, nil, err
+		}
+	}
+	nodes, missing, err := resolve(tx, sc, in)
+	if err != nil {
+		return out, nil, err
+	}
+	s.connectedFirst(nodes)
+	if c.PayloadHash, err = tx.PutContent(sc.Account, payload); err != nil {
+		return out, nil, err
+	}
+	if err := setRates(&c, len(nodes)+len(missing)); err != nil {
+		return out, nil, err
+	}
+	if err := tx.InsertCommand(c); err != nil {
+		return out, nil, err
+	}
+	h := &change{tx: tx, sc: sc, c: c, mint: func() (string, error) { return arn.NewUUID(s.random) }}
+	if err := h.invocations(nodes, missing, doc.Platforms, len(in.InstanceIds) > 0); err != nil {
+		return out, nil, err
+	}
+	if err := tx.Schedule(WorkExpire, sc, c.ID, c.ExpiresAt); err != nil {
+		return out, nil, err
+	}
+	out = h.c
+	if err := h.refill(); err != nil {
+		return out, nil, err
+	}
+	return out, h.wake, h.close()
 }
 
 // plan checks the request and builds what does not depend on the nodes.
@@ -380,20 +389,12 @@ func (s *Service) CancelCommand(ctx context.Context, in *ssm.CancelCommandInput)
 		return nil, ssm.DuplicateInstanceId("The list of instance ids names one of them twice.")
 	}
 	var wake []string
-	err := s.store.Update(ctx, func(tx *store.Tx) error {
-		wake = nil
-		h, err := s.open(tx, sc, id)
+	err := s.store.Update(ctx, func(tx *store.Tx) (err error) {
+		wake, err = s.cancelIn(tx, sc, id, in.InstanceIds)
 		if errors.Is(err, store.ErrNotFound) {
 			return ssm.InvalidCommandId("Command %s was not found", id)
 		}
-		if err != nil {
-			return err
-		}
-		if err := h.cancel(in.InstanceIds); err != nil {
-			return err
-		}
-		wake = h.wake
-		return h.close()
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -402,6 +403,27 @@ func (s *Service) CancelCommand(ctx context.Context, in *ssm.CancelCommandInput)
 		s.Wake(wake)
 	}
 	return nil, nil
+}
+
+// CancelIn cancels a command on all of its nodes in a transaction of the caller. One that is not there, or has ended, is no
+// error. wake is as of SendIn.
+func (s *Service) CancelIn(tx *store.Tx, sc store.Scope, id string) (wake []string, err error) {
+	wake, err = s.cancelIn(tx, sc, id, nil)
+	if errors.Is(err, store.ErrNotFound) {
+		err = nil
+	}
+	return wake, err
+}
+
+func (s *Service) cancelIn(tx *store.Tx, sc store.Scope, id string, nodeIDs []string) ([]string, error) {
+	h, err := s.open(tx, sc, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.cancel(nodeIDs); err != nil {
+		return nil, err
+	}
+	return h.wake, h.close()
 }
 
 func (h *change) cancel(ids []string) error {
