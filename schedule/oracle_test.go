@@ -339,6 +339,8 @@ func randomExpression(r *rand.Rand) string {
 // hour in spring and autumn on both halves of the earth, by half an hour, by two hours, at midnight, around Ramadan,
 // not at all, and that changed for good. The seed draws the years and some of the expressions, in every round anew when
 // OAKUM_SOAK_SECONDS asks for more than one.
+//
+// proves R-40
 func TestNextAgainstAMinuteByMinuteWalk(t *testing.T) {
 	t.Parallel()
 	r, limit := soak(t)

@@ -25,6 +25,8 @@ func taggable(tx *store.Tx, sc store.Scope, resourceType, id string) (string, er
 		}
 		id = bare
 		_, err = tx.Baseline(sc, id)
+	case "MaintenanceWindow":
+		_, err = tx.Window(sc, id)
 	default:
 		return "", invalid
 	}

@@ -9,6 +9,7 @@ import (
 	"oakum.dev/internal/command"
 	"oakum.dev/internal/report"
 	"oakum.dev/internal/store"
+	"oakum.dev/internal/window"
 )
 
 // Periods of the background work.
@@ -28,6 +29,7 @@ const (
 // Retention of what grows. Source: AWS Systems Manager keeps command history 30 days, snapshots 3 days.
 const (
 	keepCommands  = 30 * 24 * time.Hour
+	keepWindows   = 400 * 24 * time.Hour // executions of maintenance windows
 	keepSnapshots = 4 * 24 * time.Hour
 	keepTokens    = 48 * time.Hour
 	keepHistory   = 90 * 24 * time.Hour
@@ -86,12 +88,12 @@ func (s *Server) work(ctx context.Context) error {
 	}
 }
 
-// retryAfter is when a failed item is tried again; 0 leaves it to its lease. A command's end is a promise with a
-// deadline of its own: it is tried until it succeeds. Anything else that has failed three times waits for a
+// retryAfter is when a failed item is tried again; 0 leaves it to its lease. A command's end and a maintenance window
+// are promises with deadlines of their own: they are tried until they succeed. Anything else that has failed three times waits for a
 // day, out of the others' way.
 func retryAfter(w store.WorkItem) time.Duration {
 	switch {
-	case w.Kind == command.WorkExpire:
+	case w.Kind == command.WorkExpire, w.Kind == window.WorkOpen, w.Kind == store.WorkSkipped, w.Kind == window.WorkStep:
 		return expireRetry
 	case w.Attempts >= maxAttempts:
 		return quarantine
@@ -103,6 +105,10 @@ func (s *Server) handle(ctx context.Context, w store.WorkItem) error {
 	switch w.Kind {
 	case command.WorkExpire:
 		return s.commands.Expire(ctx, w)
+	case window.WorkOpen, store.WorkSkipped:
+		return s.windows.Open(ctx, w)
+	case window.WorkStep:
+		return s.windows.Step(ctx, w)
 	}
 	s.log.Error("unknown kind of work", "kind", w.Kind)
 	return s.store.Update(ctx, func(tx *store.Tx) error {
@@ -125,6 +131,9 @@ func (s *Server) retain(ctx context.Context) error {
 		func(tx *store.Tx) (int64, error) { return tx.DeleteOldAudit(now.Add(-keepAudit), sweepPerTurn) },
 		func(tx *store.Tx) (int64, error) { return tx.DeleteExpiredMessages(sweepPerTurn) },
 		func(tx *store.Tx) (int64, error) { return deleteOldCommands(tx, now.Add(-keepCommands)) },
+		func(tx *store.Tx) (int64, error) {
+			return tx.DeleteOldWindowExecutions(now.Add(-keepWindows), sweepPerTurn)
+		},
 		func(tx *store.Tx) (int64, error) { return tx.SweepContent(now.Add(-keepContent), sweepPerTurn) },
 	} {
 		for ctx.Err() == nil {

@@ -66,6 +66,7 @@ func TestPages(t *testing.T) {
 		for range 6 {
 			must[*ssm.SendCommandOutput](t)(c.SendCommand(ctx, &ssm.SendCommandInput{DocumentName: str("AWS-RunShellScript"), Targets: []types.Target{{Key: str("tag:PatchGroup"), Values: []string{"web"}}}, Parameters: map[string][]string{"commands": {"true"}}}))
 		}
+		busy, task, execution := windows(t, s, ids)
 		try(t, s.Flush(ctx))
 		five, _ := json.Marshal(ids[:20])
 		listings := []listing{
@@ -91,6 +92,15 @@ func TestPages(t *testing.T) {
 			{"ssm", "ListResourceComplianceSummaries", `{}`, "ResourceComplianceSummaryItems", 1, 35},
 			{"ssm", "ListInventoryEntries", `{"InstanceId":"` + ids[0] + `","TypeName":"Custom:rows"}`, "Entries", 4, 30},
 			{"ssm", "ListDocuments", `{}`, "DocumentIdentifiers", 2, 3},
+			{"ssm", "DescribeMaintenanceWindows", `{}`, "WindowIdentities", 10, 13},
+			{"ssm", "DescribeMaintenanceWindowTargets", `{"WindowId":"` + busy + `"}`, "Targets", 10, 12},
+			{"ssm", "DescribeMaintenanceWindowTasks", `{"WindowId":"` + busy + `"}`, "Tasks", 10, 12},
+			{"ssm", "DescribeMaintenanceWindowExecutions", `{"WindowId":"` + busy + `"}`, "WindowExecutions", 10, 12},
+			{"ssm", "DescribeMaintenanceWindowExecutionTasks", `{"WindowExecutionId":"` + execution + `"}`, "WindowExecutionTaskIdentities", 10, 12},
+			{"ssm", "DescribeMaintenanceWindowExecutionTaskInvocations", `{"WindowExecutionId":"` + execution + `","TaskId":"` + task + `"}`, "WindowExecutionTaskInvocationIdentities", 10, 12},
+			{"ssm", "DescribeMaintenanceWindowsForTarget", `{"ResourceType":"INSTANCE","Targets":[{"Key":"InstanceIds","Values":["` + ids[0] + `"]}]}`, "WindowIdentities", 5, 13},
+			{"ssm", "DescribeMaintenanceWindowSchedule", `{"WindowId":"` + busy + `"}`, "ScheduledWindowExecutions", 50, 100},
+			{"ssm", "DescribeMaintenanceWindowSchedule", `{"Filters":[{"Key":"ScheduledBefore","Values":["` + s.Now().UTC().Add(72*time.Hour).Format(time.RFC3339) + `"]}]}`, "ScheduledWindowExecutions", 7, 36},
 			{"oakum", "DescribeNodes", `{}`, "Nodes", 4, 23},
 		}
 		tokens := map[string]string{}
@@ -203,6 +213,54 @@ func TestPages(t *testing.T) {
 			}
 		}
 	})
+}
+
+// windows makes thirteen maintenance windows; the last one has been through an hour of executions, of which the first has a task
+// with an invocation for each of twelve targets.
+func windows(t *testing.T, s *servertest.Server, ids []string) (busy, task, execution string) {
+	t.Helper()
+	ctx, c := t.Context(), s.SSM(s.Admin)
+	for i := range 13 {
+		in := &ssm.CreateMaintenanceWindowInput{Name: str(fmt.Sprintf("window-%02d", i)), Schedule: str("cron(0 22 ? * * *)"), Duration: new(int32(3)), Cutoff: 1}
+		if i == 12 {
+			in.Schedule = str("rate(5 minutes)")
+		}
+		busy = *must[*ssm.CreateMaintenanceWindowOutput](t)(c.CreateMaintenanceWindow(ctx, in)).WindowId
+		must[*ssm.RegisterTargetWithMaintenanceWindowOutput](t)(c.RegisterTargetWithMaintenanceWindow(ctx, &ssm.RegisterTargetWithMaintenanceWindowInput{
+			WindowId: &busy, ResourceType: "INSTANCE", Targets: []types.Target{{Key: str("tag:PatchGroup"), Values: []string{"web"}}},
+		}))
+	}
+	var targets []string
+	for i := range 12 {
+		targets = append(targets, *must[*ssm.RegisterTargetWithMaintenanceWindowOutput](t)(c.RegisterTargetWithMaintenanceWindow(ctx, &ssm.RegisterTargetWithMaintenanceWindowInput{
+			WindowId: &busy, ResourceType: "INSTANCE", Targets: []types.Target{{Key: str("InstanceIds"), Values: []string{ids[i]}}},
+		})).WindowTargetId)
+	}
+	must[*ssm.RegisterTaskWithMaintenanceWindowOutput](t)(c.RegisterTaskWithMaintenanceWindow(ctx, &ssm.RegisterTaskWithMaintenanceWindowInput{
+		WindowId: &busy, TaskArn: str("AWS-RunShellScript"), TaskType: "RUN_COMMAND", MaxConcurrency: str("1"), MaxErrors: str("1"), Priority: new(int32(0)),
+		Targets:                  []types.Target{{Key: str("WindowTargetIds"), Values: targets}},
+		TaskInvocationParameters: &types.MaintenanceWindowTaskInvocationParameters{RunCommand: &types.MaintenanceWindowRunCommandParameters{Parameters: map[string][]string{"commands": {"true"}}}},
+	}))
+	for range 12 {
+		must[*ssm.RegisterTaskWithMaintenanceWindowOutput](t)(c.RegisterTaskWithMaintenanceWindow(ctx, &ssm.RegisterTaskWithMaintenanceWindowInput{WindowId: &busy, TaskArn: str("x"), TaskType: "AUTOMATION"}))
+	}
+	s.Advance(time.Hour + 2*time.Second)
+	for range 300 {
+		list := must[*ssm.DescribeMaintenanceWindowExecutionsOutput](t)(c.DescribeMaintenanceWindowExecutions(ctx, &ssm.DescribeMaintenanceWindowExecutionsInput{WindowId: &busy})).WindowExecutions
+		if len(list) >= 12 {
+			must[*ssm.UpdateMaintenanceWindowOutput](t)(c.UpdateMaintenanceWindow(ctx, &ssm.UpdateMaintenanceWindowInput{WindowId: &busy, Schedule: str("rate(1 day)")}))
+			for _, e := range list {
+				if e.Status == "IN_PROGRESS" {
+					execution = *e.WindowExecutionId
+				}
+			}
+			tasks := must[*ssm.DescribeMaintenanceWindowExecutionTasksOutput](t)(c.DescribeMaintenanceWindowExecutionTasks(ctx, &ssm.DescribeMaintenanceWindowExecutionTasksInput{WindowExecutionId: &execution})).WindowExecutionTaskIdentities
+			return busy, *tasks[0].TaskExecutionId, execution
+		}
+		time.Sleep(50 * time.Millisecond) // the server's own work
+	}
+	t.Fatal("the executions do not come")
+	return "", "", ""
 }
 
 // raw performs a call as the administrator and splits its answer by member.

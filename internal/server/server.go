@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	_ "time/tzdata" // of maintenance windows, on machines that have none
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,6 +34,7 @@ import (
 	"oakum.dev/internal/patchbaseline"
 	"oakum.dev/internal/report"
 	"oakum.dev/internal/store"
+	"oakum.dev/internal/window"
 	"oakum.dev/patch/journal"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/oakum"
@@ -49,6 +51,7 @@ type Server struct {
 	accounts  *account.Service
 	nodes     *node.Service
 	commands  *command.Service
+	windows   *window.Service
 	reports   *report.Service
 	baselines *patchbaseline.Service
 	buckets   *bucket.Store
@@ -265,6 +268,8 @@ func (s *Server) build(ctx context.Context) error {
 	s.hub = channel.NewHub(s.commands, s.nodes.Seen, now, s.log)
 	s.commands.Wake, s.commands.Connected = s.hub.Wake, s.connected
 	s.nodes.OnDeregister = s.hub.Drop
+	s.windows = window.New(s.store, pages, s.commands, rand.Reader, now, s.log)
+	s.windows.Wake = s.hub.Wake
 	if s.buckets, err = bucket.Open(filepath.Join(s.cfg.DataDir, "buckets")); err != nil {
 		return err
 	}
@@ -349,6 +354,30 @@ func (s *Server) operations() []codec.Operation {
 		UpdateManagedInstancePublicKey:           s.nodes.UpdateManagedInstancePublicKey,
 		UpdateManagedInstanceRole:                s.nodes.UpdateManagedInstanceRole,
 		UpdatePatchBaseline:                      s.baselines.UpdatePatchBaseline,
+
+		CancelMaintenanceWindowExecution:                  s.windows.CancelMaintenanceWindowExecution,
+		CreateMaintenanceWindow:                           s.windows.CreateMaintenanceWindow,
+		DeleteMaintenanceWindow:                           s.windows.DeleteMaintenanceWindow,
+		DeregisterTargetFromMaintenanceWindow:             s.windows.DeregisterTargetFromMaintenanceWindow,
+		DeregisterTaskFromMaintenanceWindow:               s.windows.DeregisterTaskFromMaintenanceWindow,
+		DescribeMaintenanceWindowExecutionTaskInvocations: s.windows.DescribeMaintenanceWindowExecutionTaskInvocations,
+		DescribeMaintenanceWindowExecutionTasks:           s.windows.DescribeMaintenanceWindowExecutionTasks,
+		DescribeMaintenanceWindowExecutions:               s.windows.DescribeMaintenanceWindowExecutions,
+		DescribeMaintenanceWindowSchedule:                 s.windows.DescribeMaintenanceWindowSchedule,
+		DescribeMaintenanceWindowTargets:                  s.windows.DescribeMaintenanceWindowTargets,
+		DescribeMaintenanceWindowTasks:                    s.windows.DescribeMaintenanceWindowTasks,
+		DescribeMaintenanceWindows:                        s.windows.DescribeMaintenanceWindows,
+		DescribeMaintenanceWindowsForTarget:               s.windows.DescribeMaintenanceWindowsForTarget,
+		GetMaintenanceWindow:                              s.windows.GetMaintenanceWindow,
+		GetMaintenanceWindowExecution:                     s.windows.GetMaintenanceWindowExecution,
+		GetMaintenanceWindowExecutionTask:                 s.windows.GetMaintenanceWindowExecutionTask,
+		GetMaintenanceWindowExecutionTaskInvocation:       s.windows.GetMaintenanceWindowExecutionTaskInvocation,
+		GetMaintenanceWindowTask:                          s.windows.GetMaintenanceWindowTask,
+		RegisterTargetWithMaintenanceWindow:               s.windows.RegisterTargetWithMaintenanceWindow,
+		RegisterTaskWithMaintenanceWindow:                 s.windows.RegisterTaskWithMaintenanceWindow,
+		UpdateMaintenanceWindow:                           s.windows.UpdateMaintenanceWindow,
+		UpdateMaintenanceWindowTarget:                     s.windows.UpdateMaintenanceWindowTarget,
+		UpdateMaintenanceWindowTask:                       s.windows.UpdateMaintenanceWindowTask,
 	}
 	ours := &oakum.Handlers{
 		PutPatchResult: s.reports.PutPatchResult, GetPatchResult: s.reports.GetPatchResult, DescribeNodes: s.reports.DescribeNodes, GetFleetSummary: s.reports.GetFleetSummary,
