@@ -16,8 +16,8 @@ import (
 var tables = []string{
 	"account", "access_key", "counter", "client_token", "tag", "activation", "node", "patch_baseline", "default_baseline", "patch_group",
 	"snapshot", "content", "command", "invocation", "node_message", "work_item", "node_state", "scan_history", "patch_dict", "noncompliant",
-	"compliance_set", "inventory_item", "available_patch", "available_set", "install_freeze", "maintenance_window", "window_target",
-	"window_task", "window_execution", "window_task_execution", "window_invocation", "audit_event",
+	"compliance_set", "inventory_item", "available_patch", "available_set", "install_freeze", "maintenance_window", "window_part",
+	"window_execution", "window_task_execution", "window_invocation", "audit_event",
 }
 
 // dumpLine is one line of a copy: the head of a table, or a row of it.

@@ -117,7 +117,7 @@ func sample(typ reflect.Type, n int) reflect.Value {
 				f.SetString(text)
 			}
 		}
-		for name, one := range map[string]string{"AccessKey": "ReadOnly", "Message": "send"} { // values that a CHECK names
+		for name, one := range map[string]string{"AccessKey": "ReadOnly", "Message": "send", "WindowPart": WindowTask} { // values that a CHECK names
 			if typ.Name() == name {
 				v.FieldByName("Kind").SetString(one)
 			}

@@ -48,8 +48,7 @@ func (tx *Tx) SaveWindow(sc Scope, w Window) error {
 // DeleteWindow removes a window with its targets and tasks; its executions stay.
 func (tx *Tx) DeleteWindow(sc Scope, id string) error {
 	for _, q := range []string{
-		`DELETE FROM window_target WHERE account = $1 AND region = $2 AND window_id = $3`,
-		`DELETE FROM window_task WHERE account = $1 AND region = $2 AND window_id = $3`,
+		`DELETE FROM window_part WHERE account = $1 AND region = $2 AND window_id = $3`,
 		`DELETE FROM maintenance_window WHERE account = $1 AND region = $2 AND id = $3`,
 	} {
 		if _, err := tx.exec(q, sc.Account, sc.Region, id); err != nil {
@@ -70,80 +69,57 @@ func (tx *Tx) Windows(sc Scope, createdAfter time.Time, idAfter string, limit in
 		ORDER BY created_at, id LIMIT $5`, sc.Account, sc.Region, at(createdAfter), idAfter, limit)
 }
 
+// Kinds of what is registered with a window.
+const (
+	WindowTarget = "target"
+	WindowTask   = "task"
+)
+
 // WindowPart is a target or a task that is registered with a window; Body is its registration.
 type WindowPart struct {
 	WindowID  string
+	Kind      string // WindowTarget or WindowTask
 	ID        string
 	Body      string // JSON
 	CreatedAt time.Time
 }
 
 func (p *WindowPart) fields() []any {
-	return []any{&p.WindowID, &p.ID, &p.Body, instant{&p.CreatedAt}}
+	return []any{&p.WindowID, &p.Kind, &p.ID, &p.Body, instant{&p.CreatedAt}}
 }
 
-const windowPartColumns = `window_id, id, body, created_at`
+const windowPartColumns = `window_id, kind, id, body, created_at`
 
-// InsertWindowTarget registers a target with a window.
-func (tx *Tx) InsertWindowTarget(sc Scope, p WindowPart) error {
-	_, err := tx.exec(`INSERT INTO window_target (account, region, `+windowPartColumns+`) VALUES ($1, $2, $3, $4, $5, $6)`,
-		sc.Account, sc.Region, p.WindowID, p.ID, p.Body, at(p.CreatedAt))
+// InsertWindowPart registers a target or a task with a window.
+func (tx *Tx) InsertWindowPart(sc Scope, p WindowPart) error {
+	_, err := tx.exec(`INSERT INTO window_part (account, region, `+windowPartColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		sc.Account, sc.Region, p.WindowID, p.Kind, p.ID, p.Body, at(p.CreatedAt))
 	return err
 }
 
-// SaveWindowTarget stores a target's new registration.
-func (tx *Tx) SaveWindowTarget(sc Scope, p WindowPart) error {
-	_, err := tx.exec(`UPDATE window_target SET body = $1 WHERE account = $2 AND region = $3 AND window_id = $4 AND id = $5`, p.Body, sc.Account, sc.Region, p.WindowID, p.ID)
+// SaveWindowPart stores a new registration.
+func (tx *Tx) SaveWindowPart(sc Scope, p WindowPart) error {
+	_, err := tx.exec(`UPDATE window_part SET body = $1 WHERE account = $2 AND region = $3 AND window_id = $4 AND kind = $5 AND id = $6`,
+		p.Body, sc.Account, sc.Region, p.WindowID, p.Kind, p.ID)
 	return err
 }
 
-// DeleteWindowTarget takes a target away and reports whether it was there.
-func (tx *Tx) DeleteWindowTarget(sc Scope, windowID, id string) (bool, error) {
-	n, err := tx.exec(`DELETE FROM window_target WHERE account = $1 AND region = $2 AND window_id = $3 AND id = $4`, sc.Account, sc.Region, windowID, id)
+// DeleteWindowPart takes a registration away and reports whether it was there.
+func (tx *Tx) DeleteWindowPart(sc Scope, windowID, kind, id string) (bool, error) {
+	n, err := tx.exec(`DELETE FROM window_part WHERE account = $1 AND region = $2 AND window_id = $3 AND kind = $4 AND id = $5`, sc.Account, sc.Region, windowID, kind, id)
 	return n > 0, err
 }
 
-// WindowTarget reads a target, or ErrNotFound.
-func (tx *Tx) WindowTarget(sc Scope, windowID, id string) (WindowPart, error) {
-	return one[WindowPart](tx, `SELECT `+windowPartColumns+` FROM window_target WHERE account = $1 AND region = $2 AND window_id = $3 AND id = $4`,
-		sc.Account, sc.Region, windowID, id)
+// WindowPart reads a registration, or ErrNotFound.
+func (tx *Tx) WindowPart(sc Scope, windowID, kind, id string) (WindowPart, error) {
+	return one[WindowPart](tx, `SELECT `+windowPartColumns+` FROM window_part WHERE account = $1 AND region = $2 AND window_id = $3 AND kind = $4 AND id = $5`,
+		sc.Account, sc.Region, windowID, kind, id)
 }
 
-// WindowTargets lists the targets of a window by id.
-func (tx *Tx) WindowTargets(sc Scope, windowID string) ([]WindowPart, error) {
-	return all[WindowPart](tx, `SELECT `+windowPartColumns+` FROM window_target WHERE account = $1 AND region = $2 AND window_id = $3 ORDER BY id`,
-		sc.Account, sc.Region, windowID)
-}
-
-// InsertWindowTask registers a task with a window.
-func (tx *Tx) InsertWindowTask(sc Scope, p WindowPart) error {
-	_, err := tx.exec(`INSERT INTO window_task (account, region, `+windowPartColumns+`) VALUES ($1, $2, $3, $4, $5, $6)`,
-		sc.Account, sc.Region, p.WindowID, p.ID, p.Body, at(p.CreatedAt))
-	return err
-}
-
-// SaveWindowTask stores a task's new registration.
-func (tx *Tx) SaveWindowTask(sc Scope, p WindowPart) error {
-	_, err := tx.exec(`UPDATE window_task SET body = $1 WHERE account = $2 AND region = $3 AND window_id = $4 AND id = $5`, p.Body, sc.Account, sc.Region, p.WindowID, p.ID)
-	return err
-}
-
-// DeleteWindowTask takes a task away and reports whether it was there.
-func (tx *Tx) DeleteWindowTask(sc Scope, windowID, id string) (bool, error) {
-	n, err := tx.exec(`DELETE FROM window_task WHERE account = $1 AND region = $2 AND window_id = $3 AND id = $4`, sc.Account, sc.Region, windowID, id)
-	return n > 0, err
-}
-
-// WindowTask reads a task, or ErrNotFound.
-func (tx *Tx) WindowTask(sc Scope, windowID, id string) (WindowPart, error) {
-	return one[WindowPart](tx, `SELECT `+windowPartColumns+` FROM window_task WHERE account = $1 AND region = $2 AND window_id = $3 AND id = $4`,
-		sc.Account, sc.Region, windowID, id)
-}
-
-// WindowTasks lists the tasks of a window by id.
-func (tx *Tx) WindowTasks(sc Scope, windowID string) ([]WindowPart, error) {
-	return all[WindowPart](tx, `SELECT `+windowPartColumns+` FROM window_task WHERE account = $1 AND region = $2 AND window_id = $3 ORDER BY id`,
-		sc.Account, sc.Region, windowID)
+// WindowParts lists what is registered of a kind with a window, by id.
+func (tx *Tx) WindowParts(sc Scope, windowID, kind string) ([]WindowPart, error) {
+	return all[WindowPart](tx, `SELECT `+windowPartColumns+` FROM window_part WHERE account = $1 AND region = $2 AND window_id = $3 AND kind = $4 ORDER BY id`,
+		sc.Account, sc.Region, windowID, kind)
 }
 
 // WindowExecution is one run of a window.

@@ -115,11 +115,11 @@ type asked struct {
 
 // tasks freezes the tasks of a window for one execution: by priority, and each with an invocation for every target.
 func (s *Service) tasks(tx *store.Tx, sc store.Scope, e *store.WindowExecution) ([]running, error) {
-	rows, err := tx.WindowTasks(sc, e.WindowID)
+	rows, err := tx.WindowParts(sc, e.WindowID, store.WindowTask)
 	if err != nil {
 		return nil, err
 	}
-	targets, err := tx.WindowTargets(sc, e.WindowID)
+	targets, err := tx.WindowParts(sc, e.WindowID, store.WindowTarget)
 	if err != nil {
 		return nil, err
 	}

@@ -55,14 +55,14 @@ func (s *Service) RegisterTargetWithMaintenanceWindow(ctx context.Context, in *s
 		if _, _, err := lock(tx, sc, windowID); err != nil {
 			return err
 		}
-		have, err := tx.WindowTargets(sc, windowID)
+		have, err := tx.WindowParts(sc, windowID, store.WindowTarget)
 		if err != nil {
 			return err
 		}
 		if len(have) >= maxTargets {
 			return ssm.ResourceLimitExceededException("The maintenance window has %d targets already; at most %d are allowed.", len(have), maxTargets)
 		}
-		return tx.InsertWindowTarget(sc, store.WindowPart{WindowID: windowID, ID: id, Body: string(codec.Marshal(&d)), CreatedAt: tx.Now()})
+		return tx.InsertWindowPart(sc, store.WindowPart{Kind: store.WindowTarget, WindowID: windowID, ID: id, Body: string(codec.Marshal(&d)), CreatedAt: tx.Now()})
 	})
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (s *Service) UpdateMaintenanceWindowTarget(ctx context.Context, in *ssm.Upd
 		if _, _, err := lock(tx, sc, windowID); err != nil {
 			return err
 		}
-		p, err := tx.WindowTarget(sc, windowID, id)
+		p, err := tx.WindowPart(sc, windowID, store.WindowTarget, id)
 		if err != nil {
 			return partGone(err, "Window target", id)
 		}
@@ -108,7 +108,7 @@ func (s *Service) UpdateMaintenanceWindowTarget(ctx context.Context, in *ssm.Upd
 			return err
 		}
 		p.Body = string(codec.Marshal(d))
-		return tx.SaveWindowTarget(sc, p)
+		return tx.SaveWindowPart(sc, p)
 	})
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (s *Service) DeregisterTargetFromMaintenanceWindow(ctx context.Context, in 
 			return err
 		}
 		if codec.Value(in.Safe) {
-			tasks, err := tx.WindowTasks(sc, windowID)
+			tasks, err := tx.WindowParts(sc, windowID, store.WindowTask)
 			if err != nil {
 				return err
 			}
@@ -140,7 +140,7 @@ func (s *Service) DeregisterTargetFromMaintenanceWindow(ctx context.Context, in 
 				}
 			}
 		}
-		if there, err := tx.DeleteWindowTarget(sc, windowID, id); err != nil || there {
+		if there, err := tx.DeleteWindowPart(sc, windowID, store.WindowTarget, id); err != nil || there {
 			return err
 		}
 		return partGone(store.ErrNotFound, "Window target", id)
@@ -177,7 +177,7 @@ func (s *Service) DescribeMaintenanceWindowTargets(ctx context.Context, in *ssm.
 		if _, _, err := read(tx, sc, windowID); err != nil {
 			return err
 		}
-		rows, err := tx.WindowTargets(sc, windowID)
+		rows, err := tx.WindowParts(sc, windowID, store.WindowTarget)
 		if err != nil {
 			return err
 		}
@@ -275,11 +275,11 @@ func (s *Service) RegisterTaskWithMaintenanceWindow(ctx context.Context, in *ssm
 		if err != nil {
 			return err
 		}
-		targets, err := tx.WindowTargets(sc, windowID)
+		targets, err := tx.WindowParts(sc, windowID, store.WindowTarget)
 		if err != nil {
 			return err
 		}
-		tasks, err := tx.WindowTasks(sc, windowID)
+		tasks, err := tx.WindowParts(sc, windowID, store.WindowTask)
 		if err != nil {
 			return err
 		}
@@ -291,7 +291,7 @@ func (s *Service) RegisterTaskWithMaintenanceWindow(ctx context.Context, in *ssm
 		}
 		stored := d
 		complete(&stored)
-		return tx.InsertWindowTask(sc, store.WindowPart{WindowID: windowID, ID: id, Body: string(codec.Marshal(&stored)), CreatedAt: tx.Now()})
+		return tx.InsertWindowPart(sc, store.WindowPart{Kind: store.WindowTask, WindowID: windowID, ID: id, Body: string(codec.Marshal(&stored)), CreatedAt: tx.Now()})
 	})
 	if err != nil {
 		return nil, err
@@ -307,7 +307,7 @@ func (s *Service) GetMaintenanceWindowTask(ctx context.Context, in *ssm.GetMaint
 		if _, _, err := read(tx, sc, windowID); err != nil {
 			return err
 		}
-		p, err := tx.WindowTask(sc, windowID, id)
+		p, err := tx.WindowPart(sc, windowID, store.WindowTask, id)
 		if err != nil {
 			return partGone(err, "Window task", id)
 		}
@@ -341,7 +341,7 @@ func (s *Service) UpdateMaintenanceWindowTask(ctx context.Context, in *ssm.Updat
 		if err != nil {
 			return err
 		}
-		p, err := tx.WindowTask(sc, windowID, id)
+		p, err := tx.WindowPart(sc, windowID, store.WindowTask, id)
 		if err != nil {
 			return partGone(err, "Window task", id)
 		}
@@ -373,7 +373,7 @@ func (s *Service) UpdateMaintenanceWindowTask(ctx context.Context, in *ssm.Updat
 		set(&d.Description, in.Description)
 		set(&d.CutoffBehavior, in.CutoffBehavior)
 		set(&d.AlarmConfiguration, in.AlarmConfiguration)
-		targets, err := tx.WindowTargets(sc, windowID)
+		targets, err := tx.WindowParts(sc, windowID, store.WindowTarget)
 		if err != nil {
 			return err
 		}
@@ -382,7 +382,7 @@ func (s *Service) UpdateMaintenanceWindowTask(ctx context.Context, in *ssm.Updat
 		}
 		complete(d)
 		p.Body = string(codec.Marshal(d))
-		return tx.SaveWindowTask(sc, p)
+		return tx.SaveWindowPart(sc, p)
 	})
 	if err != nil {
 		return nil, err
@@ -401,7 +401,7 @@ func (s *Service) DeregisterTaskFromMaintenanceWindow(ctx context.Context, in *s
 		if _, _, err := lock(tx, sc, windowID); err != nil {
 			return err
 		}
-		if there, err := tx.DeleteWindowTask(sc, windowID, id); err != nil || there {
+		if there, err := tx.DeleteWindowPart(sc, windowID, store.WindowTask, id); err != nil || there {
 			return err
 		}
 		return partGone(store.ErrNotFound, "Window task", id)
@@ -428,7 +428,7 @@ func (s *Service) DescribeMaintenanceWindowTasks(ctx context.Context, in *ssm.De
 		if _, _, err := read(tx, sc, windowID); err != nil {
 			return err
 		}
-		rows, err := tx.WindowTasks(sc, windowID)
+		rows, err := tx.WindowParts(sc, windowID, store.WindowTask)
 		if err != nil {
 			return err
 		}

@@ -115,7 +115,7 @@ func (s *Service) forTarget(ctx context.Context, kind string, asked []ssm.Target
 			return err
 		}
 		for _, w := range all {
-			rows, err := tx.WindowTargets(sc, w.ID)
+			rows, err := tx.WindowParts(sc, w.ID, store.WindowTarget)
 			if err != nil {
 				return err
 			}

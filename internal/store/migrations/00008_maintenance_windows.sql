@@ -15,24 +15,15 @@ CREATE TABLE maintenance_window (
 );
 CREATE INDEX maintenance_window_order ON maintenance_window (account, region, created_at, id);
 
-CREATE TABLE window_target (
+CREATE TABLE window_part (                 -- what is registered with a window
     account    TEXT NOT NULL,
     region     TEXT NOT NULL,
     window_id  TEXT NOT NULL,
+    kind       TEXT NOT NULL CHECK (kind IN ('target', 'task')),
     id         TEXT NOT NULL,
     body       TEXT NOT NULL,
     created_at BIGINT NOT NULL,
-    PRIMARY KEY (account, region, window_id, id)
-);
-
-CREATE TABLE window_task (
-    account    TEXT NOT NULL,
-    region     TEXT NOT NULL,
-    window_id  TEXT NOT NULL,
-    id         TEXT NOT NULL,
-    body       TEXT NOT NULL,
-    created_at BIGINT NOT NULL,
-    PRIMARY KEY (account, region, window_id, id)
+    PRIMARY KEY (account, region, window_id, kind, id)
 );
 
 CREATE TABLE window_execution (
