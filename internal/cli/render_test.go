@@ -351,3 +351,33 @@ func TestAgo(t *testing.T) {
 		t.Errorf("ago(zero) = %q", got)
 	}
 }
+
+func TestWindowPage(t *testing.T) {
+	t.Parallel()
+	a := windowAnswer{
+		Window: &ssm.GetMaintenanceWindowOutput{
+			WindowId: aws.String("mw-0123456789abcdef0"), Name: aws.String("tuesdays"), Schedule: aws.String("cron(0 22 ? * TUE#2 *)"), ScheduleTimezone: aws.String("Europe/Berlin"),
+			ScheduleOffset: aws.Int32(2), Duration: aws.Int32(3), Cutoff: 1, Enabled: true, NextExecutionTime: aws.String("2027-01-14T22:00:00+01:00"),
+		},
+		NextRuns: []types.ScheduledWindowExecution{{ExecutionTime: aws.String("2027-01-14T22:00:00+01:00")}, {ExecutionTime: aws.String("2027-02-11T22:00:00+01:00")}},
+		Targets: []types.MaintenanceWindowTarget{{
+			WindowTargetId: aws.String("11111111-2222-3333-4444-555555555555"), OwnerInformation: aws.String("ops"),
+			Targets: []types.Target{{Key: aws.String("tag:PatchGroup"), Values: []string{"web", "db"}}, {Key: aws.String("tag-key"), Values: []string{"prod"}}},
+		}},
+		Tasks: []types.MaintenanceWindowTask{
+			{TaskArn: aws.String("AWS-RunPatchBaseline"), Type: "RUN_COMMAND", Priority: 1, MaxConcurrency: aws.String("10%"), MaxErrors: aws.String("5"), CutoffBehavior: "CANCEL_TASK", Targets: []types.Target{{Key: aws.String("WindowTargetIds"), Values: []string{"11111111-2222-3333-4444-555555555555"}}}},
+			{TaskArn: aws.String("SSMreport"), Type: "LAMBDA", Priority: 9, MaxConcurrency: aws.String("1"), MaxErrors: aws.String("1")},
+		},
+		Executions: []types.MaintenanceWindowExecution{
+			{WindowExecutionId: aws.String("e2"), Status: "IN_PROGRESS", StartTime: aws.Time(noon)},
+			{WindowExecutionId: aws.String("e1"), Status: "TIMED_OUT", StatusDetails: aws.String("Missed: server not available"), StartTime: aws.Time(noon.Add(-time.Hour)), EndTime: aws.Time(noon.Add(-time.Hour))},
+		},
+	}
+	var b bytes.Buffer
+	writeWindow(&b, a, 160)
+	checkGolden(t, "window.txt", b.Bytes())
+	b.Reset()
+	a.Window.Enabled, a.Window.NextExecutionTime, a.NextRuns, a.Tasks, a.Targets, a.Executions = false, nil, nil, nil, nil, nil
+	writeWindow(&b, a, 80)
+	checkGolden(t, "window_empty.txt", b.Bytes())
+}
