@@ -489,7 +489,7 @@ func sent(in *ssm.SendCommandInput) string {
 // cancel asks a running execution to end.
 func (s *Service) cancel(tx *store.Tx, sc store.Scope, id string) error {
 	e, err := tx.LockWindowExecution(sc, id)
-	if err != nil || ended(e.Status) || e.Status == overlapping || e.CancelRequested {
+	if err != nil || ended(e.Status) || e.CancelRequested {
 		return err
 	}
 	e.CancelRequested, e.Status = true, cancelling

@@ -26,7 +26,7 @@ var rank = map[string]int{success: 0, cancelled: 1, timedOut: 2, failed: 3}
 
 func ended(status string) bool {
 	_, ok := rank[status]
-	return ok
+	return ok || status == overlapping
 }
 
 // Reasons that a status has, as people read them.
