@@ -105,5 +105,6 @@ func (tx *Tx) SweepContent(before time.Time, limit int) (int64, error) {
 		SELECT account, hash FROM content WHERE stored_at < $1
 		EXCEPT SELECT account, result_hash FROM node_state EXCEPT SELECT account, available_hash FROM node_state
 		EXCEPT SELECT account, result_hash FROM scan_history EXCEPT SELECT account, content_hash FROM inventory_item
-		EXCEPT SELECT account, content_hash FROM compliance_set EXCEPT SELECT account, payload_hash FROM command LIMIT $2)`, at(before), limit)
+		EXCEPT SELECT account, content_hash FROM compliance_set EXCEPT SELECT account, payload_hash FROM command
+		EXCEPT SELECT account, content_hash FROM document_version LIMIT $2)`, at(before), limit)
 }
