@@ -33,13 +33,6 @@ const (
 func Snapshots(name string) bool { return name == RunPatchBaseline }
 
 var builtins = sync.OnceValue(func() []Builtin {
-	platforms := map[string][]Platform{
-		RunPatchBaseline:        {Windows, Linux, MacOS},
-		RunShellScript:          {Linux, MacOS},
-		RunPowerShellScript:     {Windows, Linux, MacOS},
-		GatherSoftwareInventory: {Windows, Linux, MacOS},
-		ConfigureLivePatching:   {Linux},
-	}
 	entries, err := builtinFiles.ReadDir("builtin")
 	if err != nil {
 		panic(err)
@@ -55,7 +48,7 @@ var builtins = sync.OnceValue(func() []Builtin {
 			panic(fmt.Sprintf("built-in document %s: %v", e.Name(), err))
 		}
 		name := strings.TrimSuffix(e.Name(), path.Ext(e.Name()))
-		all = append(all, Builtin{Name: name, Version: "1", Platforms: platforms[name], Document: d})
+		all = append(all, Builtin{Name: name, Version: "1", Platforms: d.Platforms(), Document: d})
 	}
 	return all
 })

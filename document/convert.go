@@ -3,7 +3,10 @@ package document
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -25,8 +28,9 @@ func ToJSON(text []byte, format Format) ([]byte, error) {
 	switch format {
 	case JSON:
 		var b bytes.Buffer
-		if err := json.Compact(&b, bytes.TrimPrefix(text, []byte("\ufeff"))); err != nil {
-			return nil, contentError("the document is not valid JSON: %v", err)
+		text = bytes.TrimPrefix(text, []byte("\ufeff"))
+		if err := json.Compact(&b, text); err != nil {
+			return nil, contentError("the document is not valid JSON: %v%s", err, position(text))
 		}
 		if err := checkDepth(b.Bytes()); err != nil {
 			return nil, err
@@ -47,6 +51,19 @@ func ToJSON(text []byte, format Format) ([]byte, error) {
 		return w.out.Bytes(), nil
 	}
 	return nil, contentError("document format %q is not JSON or YAML", format)
+}
+
+// position tells people where the syntax error of a JSON text is. Only Unmarshal knows.
+func position(text []byte) string {
+	var all json.RawMessage
+	syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(text, &all))
+	if !ok {
+		return ""
+	}
+	before := text[:min(max(int(syntax.Offset)-1, 0), len(text))]
+	line := bytes.Count(before, []byte("\n")) + 1
+	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
+	return fmt.Sprintf(" (line %d, column %d)", line, column)
 }
 
 // checkDepth counts brackets outside strings of valid JSON.
@@ -147,6 +164,10 @@ func (w *jsonWriter) writeScalar(n *yaml.Node) error {
 		var i int64
 		if err := n.Decode(&i); err == nil {
 			w.writeJSON(i)
+			return nil
+		}
+		if json.Valid([]byte(n.Value)) { // beyond 64 bits
+			w.out.WriteString(n.Value)
 			return nil
 		}
 	case "!!float":

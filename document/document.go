@@ -77,7 +77,7 @@ type Step struct {
 // without. Errors are *Error.
 func Parse(text []byte, format Format) (*Document, error) {
 	if len(text) > MaxSize {
-		return nil, &Error{Kind: ErrSize, Message: fmt.Sprintf("document content of %d bytes exceeds the limit of %d bytes", len(text), MaxSize)}
+		return nil, tooLarge(text)
 	}
 	return parse(text, format)
 }

@@ -387,6 +387,15 @@ func FuzzParse(f *testing.F) {
 		if _, err := document.ParsePayload(d.Content()); err != nil {
 			t.Fatalf("the document's own content is refused: %v", err)
 		}
+		if valid, err := document.Validate(document.Command, d.Content(), document.JSON); err == nil {
+			yaml, err := document.ToYAML(valid.Content(), document.JSON)
+			if err != nil {
+				t.Fatalf("a valid document cannot be had as YAML: %v", err)
+			}
+			if _, err := document.Validate(document.Command, yaml, document.YAML); err != nil && !errors.Is(err, document.ErrSize) {
+				t.Fatalf("the document as YAML is refused: %v\n%s", err, yaml)
+			}
+		}
 		for _, s := range d.Steps {
 			s.Bind(d.WithDefaults(nil)).Timeout()
 			d.Decide(s, document.Supported, document.Linux, d.WithDefaults(nil))
