@@ -21,11 +21,12 @@ const WorkExpire = "command-expire"
 
 // Service serves Run Command. It is safe for concurrent use.
 type Service struct {
-	store  *store.Store
-	pages  page.Book
-	random io.Reader
-	now    func() time.Time
-	log    *slog.Logger
+	store     *store.Store
+	documents Documents
+	pages     page.Book
+	random    io.Reader
+	now       func() time.Time
+	log       *slog.Logger
 
 	// Wake is told which nodes have got a message, after the commit; nil is allowed.
 	Wake func(nodeIDs []string)
@@ -36,9 +37,9 @@ type Service struct {
 }
 
 // New returns the service.
-func New(st *store.Store, pages page.Book, random io.Reader, now func() time.Time, log *slog.Logger) *Service {
+func New(st *store.Store, documents Documents, pages page.Book, random io.Reader, now func() time.Time, log *slog.Logger) *Service {
 	return &Service{
-		store: st, pages: pages, random: random, now: now, log: log, Wake: func([]string) {},
+		store: st, documents: documents, pages: pages, random: random, now: now, log: log, Wake: func([]string) {},
 		OutputURL: func(bucket, key string) string { return "s3://" + bucket + "/" + key },
 	}
 }

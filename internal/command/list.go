@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"oakum.dev/arn"
 	"oakum.dev/internal/page"
 	"oakum.dev/internal/store"
 	"oakum.dev/wire/codec"
@@ -85,12 +86,18 @@ func (f filters) takes(requested time.Time, status, details, document string) bo
 	case !f.after.IsZero() && !requested.After(f.after),
 		!f.before.IsZero() && !requested.Before(f.before),
 		f.status != "" && f.status != status && f.status != details,
-		f.document != "" && f.document != document,
+		f.document != "" && f.document != document && !isARNOf(document, f.document),
 		f.stage == "Executing" && Ended(status),
 		f.stage == "Complete" && !Ended(status):
 		return false
 	}
 	return true
+}
+
+// isARNOf reports whether a command was sent with the ARN of the document of that name.
+func isARNOf(sent, name string) bool {
+	bare, err := arn.DocumentName(sent)
+	return err == nil && bare == name
 }
 
 // beginning is where a listing that goes back in time starts.

@@ -95,10 +95,10 @@ func (s *Service) SendIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandI
 }
 
 // plan checks the request and builds what does not depend on the nodes.
-func (s *Service) plan(ctx context.Context, in *ssm.SendCommandInput) (c store.Command, payload []byte, doc document.Builtin, given document.Values, err error) {
+func (s *Service) plan(ctx context.Context, in *ssm.SendCommandInput) (c store.Command, payload []byte, doc document.Version, given document.Values, err error) {
 	sc, now := store.ScopeOf(ctx), s.now().UTC().Truncate(time.Millisecond)
-	fail := func(err error) (store.Command, []byte, document.Builtin, document.Values, error) {
-		return store.Command{}, nil, document.Builtin{}, nil, err
+	fail := func(err error) (store.Command, []byte, document.Version, document.Values, error) {
+		return store.Command{}, nil, document.Version{}, nil, err
 	}
 	if (len(in.InstanceIds) > 0) == (len(in.Targets) > 0) {
 		return fail(ssm.InvalidParameters("Exactly one of InstanceIds and Targets must be given."))
@@ -106,16 +106,16 @@ func (s *Service) plan(ctx context.Context, in *ssm.SendCommandInput) (c store.C
 	if in.NotificationConfig != nil && codec.Value(in.NotificationConfig.NotificationArn) != "" {
 		return fail(ssm.InvalidNotificationConfig("Notifications are not supported yet."))
 	}
-	doc, err = lookup(codec.Value(in.DocumentName), in.DocumentVersion)
+	doc, err = s.sendable(ctx, in)
 	if err != nil {
 		return fail(err)
-	}
-	if h := codec.Value(in.DocumentHash); h != "" && !strings.EqualFold(h, contentHash(doc)) {
-		return fail(ssm.InvalidDocument("The document's hash does not match the one given."))
 	}
 	given, err = doc.Resolve(in.Parameters)
 	if err != nil {
 		return fail(parameterError(err))
+	}
+	if err := refuseReferences(doc, in.Parameters); err != nil {
+		return fail(err)
 	}
 	if err := checkPatchParameters(doc.Name, in.Parameters); err != nil {
 		return fail(err)
@@ -191,7 +191,7 @@ func checkPatchParameters(name string, given map[string][]string) error {
 
 // fillSnapshot gives all nodes of a patching command one snapshot when the caller names none. The command's
 // Parameters echo what the caller sent.
-func (s *Service) fillSnapshot(doc document.Builtin, given document.Values) error {
+func (s *Service) fillSnapshot(doc document.Version, given document.Values) error {
 	if _, ok := doc.Parameters["SnapshotId"]; !ok || doc.Name != document.RunPatchBaseline {
 		return nil
 	}
@@ -466,9 +466,4 @@ func (h *change) cancel(ids []string) error {
 		}
 	}
 	return h.refill()
-}
-
-// notFound is the error of an unknown document; Terraform looks for "does not exist".
-func notFound(name string) error {
-	return ssm.InvalidDocument("Document with name %s does not exist.", name)
 }

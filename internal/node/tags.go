@@ -27,6 +27,13 @@ func taggable(tx *store.Tx, sc store.Scope, resourceType, id string) (string, er
 		_, err = tx.Baseline(sc, id)
 	case "MaintenanceWindow":
 		_, err = tx.Window(sc, id)
+	case "Document":
+		name, nameErr := arn.DocumentName(id)
+		if a, arnErr := arn.Parse(id); nameErr != nil || arnErr == nil && (a.Account != sc.Account || a.Region != sc.Region) {
+			return "", invalid
+		}
+		id = name
+		_, err = tx.Document(sc, id)
 	default:
 		return "", invalid
 	}

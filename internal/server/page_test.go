@@ -67,6 +67,15 @@ func TestPages(t *testing.T) {
 			must[*ssm.SendCommandOutput](t)(c.SendCommand(ctx, &ssm.SendCommandInput{DocumentName: str("AWS-RunShellScript"), Targets: []types.Target{{Key: str("tag:PatchGroup"), Values: []string{"web"}}}, Parameters: map[string][]string{"commands": {"true"}}}))
 		}
 		busy, task, execution := windows(t, s, ids)
+		for i := range 9 {
+			must[*ssm.CreateDocumentOutput](t)(c.CreateDocument(ctx, &ssm.CreateDocumentInput{Name: str(fmt.Sprint("Paged", i)), Content: str(ownDocument(fmt.Sprint(i)))}))
+			if i > 0 {
+				must[*ssm.UpdateDocumentOutput](t)(c.UpdateDocument(ctx, &ssm.UpdateDocumentInput{Name: str("Paged0"), Content: str(ownDocument(fmt.Sprint("update ", i)))}))
+			}
+			must[*ssm.ModifyDocumentPermissionOutput](t)(c.ModifyDocumentPermission(ctx, &ssm.ModifyDocumentPermissionInput{
+				Name: str("Paged0"), PermissionType: "Share", AccountIdsToAdd: []string{fmt.Sprintf("%012d", 500-i)},
+			}))
+		}
 		try(t, s.Flush(ctx))
 		five, _ := json.Marshal(ids[:20])
 		listings := []listing{
@@ -91,7 +100,6 @@ func TestPages(t *testing.T) {
 			{"ssm", "ListComplianceSummaries", `{}`, "ComplianceSummaryItems", 1, 4},
 			{"ssm", "ListResourceComplianceSummaries", `{}`, "ResourceComplianceSummaryItems", 1, 35},
 			{"ssm", "ListInventoryEntries", `{"InstanceId":"` + ids[0] + `","TypeName":"Custom:rows"}`, "Entries", 4, 30},
-			{"ssm", "ListDocuments", `{}`, "DocumentIdentifiers", 2, 3},
 			{"ssm", "DescribeMaintenanceWindows", `{}`, "WindowIdentities", 10, 13},
 			{"ssm", "DescribeMaintenanceWindowTargets", `{"WindowId":"` + busy + `"}`, "Targets", 10, 12},
 			{"ssm", "DescribeMaintenanceWindowTasks", `{"WindowId":"` + busy + `"}`, "Tasks", 10, 12},
@@ -101,6 +109,10 @@ func TestPages(t *testing.T) {
 			{"ssm", "DescribeMaintenanceWindowsForTarget", `{"ResourceType":"INSTANCE","Targets":[{"Key":"InstanceIds","Values":["` + ids[0] + `"]}]}`, "WindowIdentities", 5, 13},
 			{"ssm", "DescribeMaintenanceWindowSchedule", `{"WindowId":"` + busy + `"}`, "ScheduledWindowExecutions", 50, 100},
 			{"ssm", "DescribeMaintenanceWindowSchedule", `{"Filters":[{"Key":"ScheduledBefore","Values":["` + s.Now().UTC().Add(72*time.Hour).Format(time.RFC3339) + `"]}]}`, "ScheduledWindowExecutions", 7, 36},
+			{"ssm", "ListDocuments", `{}`, "DocumentIdentifiers", 2, 14},
+			{"ssm", "ListDocuments", `{"Filters":[{"Key":"Owner","Values":["Self"]}]}`, "DocumentIdentifiers", 4, 9},
+			{"ssm", "ListDocumentVersions", `{"Name":"Paged0"}`, "DocumentVersions", 4, 9},
+			{"ssm", "DescribeDocumentPermission", `{"Name":"Paged0","PermissionType":"Share"}`, "AccountIds", 4, 9},
 			{"oakum", "DescribeNodes", `{}`, "Nodes", 4, 23},
 		}
 		tokens := map[string]string{}

@@ -33,6 +33,7 @@ import (
 	"oakum.dev/internal/page"
 	"oakum.dev/internal/patchbaseline"
 	"oakum.dev/internal/report"
+	"oakum.dev/internal/ssmdocument"
 	"oakum.dev/internal/store"
 	"oakum.dev/internal/window"
 	"oakum.dev/patch/journal"
@@ -52,6 +53,7 @@ type Server struct {
 	nodes     *node.Service
 	commands  *command.Service
 	windows   *window.Service
+	documents *ssmdocument.Service
 	reports   *report.Service
 	baselines *patchbaseline.Service
 	buckets   *bucket.Store
@@ -261,7 +263,8 @@ func (s *Server) build(ctx context.Context) error {
 	pages := page.Book{Pager: &codec.Pager{Key: pageKey}}
 	now := s.cfg.Now
 	s.nodes = node.New(s.store, s.accounts, pages, rand.Reader, now)
-	s.commands = command.New(s.store, pages, rand.Reader, now, s.log)
+	s.documents = ssmdocument.New(s.store, pages)
+	s.commands = command.New(s.store, s.documents, pages, rand.Reader, now, s.log)
 	s.reports = report.New(s.store, pages, s.nodes, now)
 	s.baselines = patchbaseline.New(s.store, pages, s.nodes, linkKey, rand.Reader, now)
 	s.baselines.LivePatchReboot = s.cfg.CompatLivePatchReboot
@@ -311,12 +314,14 @@ func (s *Server) hostNames() []string {
 func (s *Server) operations() []codec.Operation {
 	systemsManager := &ssm.Handlers{
 		AddTagsToResource: s.nodes.AddTagsToResource, CancelCommand: s.commands.CancelCommand, CreateActivation: s.nodes.CreateActivation,
+		CreateDocument: s.documents.CreateDocument, DeleteDocument: s.documents.DeleteDocument,
 		CreatePatchBaseline: s.baselines.CreatePatchBaseline, DeleteActivation: s.nodes.DeleteActivation, DeletePatchBaseline: s.baselines.DeletePatchBaseline,
 		DeregisterManagedInstance:                s.nodes.DeregisterManagedInstance,
 		DeregisterPatchBaselineForPatchGroup:     s.baselines.DeregisterPatchBaselineForPatchGroup,
 		DescribeActivations:                      s.nodes.DescribeActivations,
 		DescribeAvailablePatches:                 s.baselines.DescribeAvailablePatches,
-		DescribeDocument:                         s.commands.DescribeDocument,
+		DescribeDocument:                         s.documents.DescribeDocument,
+		DescribeDocumentPermission:               s.documents.DescribeDocumentPermission,
 		DescribeEffectivePatchesForPatchBaseline: s.baselines.DescribeEffectivePatchesForPatchBaseline,
 		DescribeInstanceInformation:              s.nodes.DescribeInstanceInformation,
 		DescribeInstancePatchStates:              s.reports.DescribeInstancePatchStates,
@@ -330,18 +335,20 @@ func (s *Server) operations() []codec.Operation {
 		GetConnectionStatus:                      s.nodes.GetConnectionStatus,
 		GetDefaultPatchBaseline:                  s.baselines.GetDefaultPatchBaseline,
 		GetDeployablePatchSnapshotForInstance:    s.baselines.GetDeployablePatchSnapshotForInstance,
-		GetDocument:                              s.commands.GetDocument,
+		GetDocument:                              s.documents.GetDocument,
 		GetPatchBaseline:                         s.baselines.GetPatchBaseline,
 		GetPatchBaselineForPatchGroup:            s.baselines.GetPatchBaselineForPatchGroup,
 		ListCommandInvocations:                   s.commands.ListCommandInvocations,
 		ListCommands:                             s.commands.ListCommands,
 		ListComplianceItems:                      s.reports.ListComplianceItems,
 		ListComplianceSummaries:                  s.reports.ListComplianceSummaries,
-		ListDocuments:                            s.commands.ListDocuments,
+		ListDocumentVersions:                     s.documents.ListDocumentVersions,
+		ListDocuments:                            s.documents.ListDocuments,
 		ListInstanceAssociations:                 noAssociations,
 		ListInventoryEntries:                     s.reports.ListInventoryEntries,
 		ListResourceComplianceSummaries:          s.reports.ListResourceComplianceSummaries,
 		ListTagsForResource:                      s.nodes.ListTagsForResource,
+		ModifyDocumentPermission:                 s.documents.ModifyDocumentPermission,
 		PutComplianceItems:                       s.reports.PutComplianceItems,
 		PutInventory:                             s.reports.PutInventory,
 		RegisterDefaultPatchBaseline:             s.baselines.RegisterDefaultPatchBaseline,
@@ -350,6 +357,8 @@ func (s *Server) operations() []codec.Operation {
 		RemoveTagsFromResource:                   s.nodes.RemoveTagsFromResource,
 		RequestManagedInstanceRoleToken:          s.nodes.RequestManagedInstanceRoleToken,
 		SendCommand:                              s.commands.SendCommand,
+		UpdateDocument:                           s.documents.UpdateDocument,
+		UpdateDocumentDefaultVersion:             s.documents.UpdateDocumentDefaultVersion,
 		UpdateInstanceInformation:                s.nodes.UpdateInstanceInformation,
 		UpdateManagedInstancePublicKey:           s.nodes.UpdateManagedInstancePublicKey,
 		UpdateManagedInstanceRole:                s.nodes.UpdateManagedInstanceRole,

@@ -112,11 +112,11 @@ func (tx *Tx) DocumentCount(sc Scope) (int64, error) {
 	return scalar[int64](tx, `SELECT count(*) FROM document WHERE account = $1 AND region = $2`, sc.Account, sc.Region)
 }
 
-// Documents lists the scope's documents by name with their default versions, after a name.
-func (tx *Tx) Documents(sc Scope, nameAfter string, limit int) ([]ListedDocument, error) {
+// Documents lists the scope's documents by name with their default versions, from a name on.
+func (tx *Tx) Documents(sc Scope, nameFrom string, limit int) ([]ListedDocument, error) {
 	return all[ListedDocument](tx, `SELECT `+prefixed("d", documentColumns)+`, `+prefixed("v", documentVersionColumns)+` FROM document d
 		JOIN document_version v ON v.account = d.account AND v.region = d.region AND v.name = d.name AND v.version = d.default_version
-		WHERE d.account = $1 AND d.region = $2 AND d.name > $3 ORDER BY d.name LIMIT $4`, sc.Account, sc.Region, nameAfter, limit)
+		WHERE d.account = $1 AND d.region = $2 AND d.name >= $3 ORDER BY d.name LIMIT $4`, sc.Account, sc.Region, nameFrom, limit)
 }
 
 // SharedDocuments lists the documents of the region that are shared with an account, or with all, by name and owner,

@@ -36,9 +36,9 @@ func TestDocumentsAndVersionsAreListed(t *testing.T) {
 		}
 		aDocument(t, s, Scope{Account: testScope.Account, Region: "eu-west-1"}, "elsewhere", 1)
 		view(t, s, func(tx *Tx) error {
-			list, err := tx.Documents(testScope, "a", 10)
+			list, err := tx.Documents(testScope, "b", 10)
 			if len(list) != 2 || list[0].Name != "b" || list[1].Name != "c" || list[0].DocumentVersion.Version != 1 {
-				t.Errorf("Documents after a = %+v", list)
+				t.Errorf("Documents from b = %+v", list)
 			}
 			versions, verr := tx.DocumentVersions(testScope, "b", 3, 10)
 			if len(versions) != 2 || versions[0].Version != 2 || versions[1].Version != 1 {
