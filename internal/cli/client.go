@@ -38,7 +38,8 @@ const answerLimit = 256 << 20
 // NewClientCommands makes the commands that are clients of a server's API.
 func NewClientCommands(s *Streams) []*cobra.Command {
 	return []*cobra.Command{
-		newNodesCommand(s), newLivePatchCommand(s), newWhyCommand(s), newPatchNowCommand(s), newFreezeCommand(s), newRunsCommand(s), newBaselinesCommand(s), newWindowsCommand(s), newActivationCommand(s),
+		newNodesCommand(s), newLivePatchCommand(s), newWhyCommand(s), newPatchNowCommand(s), newFreezeCommand(s), newRunsCommand(s), newBaselinesCommand(s),
+		newDocumentsCommand(s), newWindowsCommand(s), newActivationCommand(s),
 		newS3Command(s), newDoctorCommand(s),
 	}
 }

@@ -54,6 +54,21 @@ func completeBaselines(o *clientOptions) completion {
 	}
 }
 
+func completeDocuments(o *clientOptions) completion {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return complete(cmd, o, func(ctx context.Context, c *Client) (out []string, err error) {
+			list, err := c.documents(ctx, "")
+			for _, d := range list {
+				out = append(out, aws.ToString(d.Name)+"\t"+string(d.DocumentType))
+			}
+			return out, err
+		})
+	}
+}
+
 func complete(cmd *cobra.Command, o *clientOptions, get func(context.Context, *Client) ([]string, error)) ([]string, cobra.ShellCompDirective) {
 	ctx := cmd.Context()
 	if ctx == nil {

@@ -381,3 +381,24 @@ func TestWindowPage(t *testing.T) {
 	writeWindow(&b, a, 80)
 	checkGolden(t, "window_empty.txt", b.Bytes())
 }
+
+func TestDocumentView(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	writeDocument(&b, documentAnswer{
+		Document: &types.DocumentDescription{
+			Name: new("Restart-App"), Owner: new("000000000001"), Description: new("restarts\x1b[2Ja service"), DocumentType: types.DocumentTypeCommand, SchemaVersion: new("2.2"),
+			PlatformTypes: []types.PlatformType{types.PlatformTypeLinux, types.PlatformTypeMacos}, DefaultVersion: new("1"), LatestVersion: new("2"),
+			Hash: new(strings.Repeat("ab", 32)), Tags: []types.Tag{{Key: new("team"), Value: new("web")}},
+			Parameters: []types.DocumentParameter{
+				{Name: new("Service"), Type: types.DocumentParameterTypeString, Description: new("which one")},
+				{Name: new("Wait"), Type: types.DocumentParameterTypeString, DefaultValue: new("")},
+			},
+		},
+		DocumentVersions: []types.DocumentVersionInfo{
+			{DocumentVersion: new("2"), DocumentFormat: types.DocumentFormatYaml, CreatedDate: &noon},
+			{DocumentVersion: new("1"), VersionName: new("first"), DocumentFormat: types.DocumentFormatJson, CreatedDate: &noon, IsDefaultVersion: true},
+		},
+	}, 120)
+	checkGolden(t, "document.txt", b.Bytes())
+}
