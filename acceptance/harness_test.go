@@ -390,6 +390,7 @@ type agent struct {
 	state string
 	cmd   *exec.Cmd
 	log   *lockedBuffer
+	stop  func() // kills the running process
 }
 
 func (n *debNode) register(s *installation, activation value, state string) (*agent, string, error) {
@@ -415,7 +416,7 @@ func (n *debNode) mustRegister(s *installation, activation value, state string) 
 	return a
 }
 
-// start runs the agent until the test ends.
+// start runs the agent until the test ends, or stop is called.
 func (a *agent) start(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -430,9 +431,12 @@ func (a *agent) start(t *testing.T) {
 	a.cmd = cmd
 	ended := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(ended) }() // it is killed
-	t.Cleanup(func() {
+	a.stop = func() {
 		cancel()
 		<-ended
+	}
+	t.Cleanup(func() {
+		a.stop()
 		if t.Failed() {
 			t.Logf("the log of agent %s:\n%.8000s", a.id, a.log)
 		}
