@@ -150,8 +150,8 @@ func TestOwnDocuments(t *testing.T) {
 		try(t, share([]string{"111122223333", "444455556666"}, nil, str("$ALL")))
 		try(t, share([]string{"000000000099"}, []string{"444455556666", "777777777777"}, nil))
 		perm := must[*ssm.DescribeDocumentPermissionOutput](t)(c.DescribeDocumentPermission(ctx, &ssm.DescribeDocumentPermissionInput{Name: str("Say"), PermissionType: "Share"}))
-		if d := cmp.Diff([]string{"000000000099", "111122223333"}, perm.AccountIds); d != "" || len(perm.AccountSharingInfoList) != 2 || *perm.AccountSharingInfoList[1].SharedDocumentVersion != "$ALL" ||
-			*perm.AccountSharingInfoList[0].SharedDocumentVersion != "$DEFAULT" {
+		if d := cmp.Diff([]string{"111122223333", "000000000099"}, perm.AccountIds); d != "" || len(perm.AccountSharingInfoList) != 2 || *perm.AccountSharingInfoList[0].SharedDocumentVersion != "$ALL" ||
+			*perm.AccountSharingInfoList[1].SharedDocumentVersion != "$DEFAULT" {
 			t.Errorf("DescribeDocumentPermission = %+v %s", perm, d)
 		}
 		apiRefused(t, "sharing with all beside accounts", share([]string{"All"}, nil, nil), "DocumentPermissionLimit", "Accounts can either be all or a group of AWS accounts")

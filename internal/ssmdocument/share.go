@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"oakum.dev/internal/store"
@@ -61,7 +62,7 @@ func accounts(ids []string) []string {
 
 // checkShares refuses what sharing may not lead to.
 func checkShares(tx *store.Tx, sc store.Scope, name string, public bool) error {
-	list, err := tx.DocumentShares(sc, name, "", maxAccounts+1)
+	list, err := tx.DocumentShares(sc, name, 0, maxAccounts+1)
 	if err != nil {
 		return err
 	}
@@ -81,8 +82,8 @@ func checkShares(tx *store.Tx, sc store.Scope, name string, public bool) error {
 	return err
 }
 
-// DescribeDocumentPermission lists with whom a document is shared. Without MaxResults a page holds the most that the
-// range allows: Terraform reads only one.
+// DescribeDocumentPermission lists with whom a document is shared, in the order in which that was said: Terraform compares
+// it with what was written. Without MaxResults a page holds the most that the range allows: Terraform reads only one.
 func (s *Service) DescribeDocumentPermission(ctx context.Context, in *ssm.DescribeDocumentPermissionInput) (*ssm.DescribeDocumentPermissionOutput, error) {
 	sc := store.ScopeOf(ctx)
 	r, err := own(sc, codec.Value(in.Name))
@@ -100,13 +101,14 @@ func (s *Service) DescribeDocumentPermission(ctx context.Context, in *ssm.Descri
 		} else if err != nil {
 			return err
 		}
-		rows, err := tx.DocumentShares(sc, r.name, pg.At(0), pg.Size+1)
+		after, _ := strconv.ParseInt(pg.At(0), 10, 64) // 0 on the first page
+		rows, err := tx.DocumentShares(sc, r.name, after, pg.Size+1)
 		if err != nil {
 			return err
 		}
 		if len(rows) > pg.Size {
 			rows = rows[:pg.Size]
-			out.NextToken = pg.Next(rows[len(rows)-1].With)
+			out.NextToken = pg.Next(strconv.FormatInt(rows[len(rows)-1].Position, 10))
 		}
 		for _, sh := range rows {
 			out.AccountIds = append(out.AccountIds, sh.With)

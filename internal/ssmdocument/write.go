@@ -281,7 +281,7 @@ func (s *Service) DeleteDocument(ctx context.Context, in *ssm.DeleteDocumentInpu
 		if err != nil {
 			return err
 		}
-		shares, err := tx.DocumentShares(sc, r.name, "", 1)
+		shares, err := tx.DocumentShares(sc, r.name, 0, 1)
 		switch {
 		case err != nil:
 			return err

@@ -60,13 +60,14 @@ type DocumentShare struct {
 	Account, Region, Name string
 	With                  string // an account id, or all
 	Version               string // $DEFAULT, $LATEST or $ALL: which versions may be used
+	Position              int64  // counts up within a document; PutDocumentShare sets it
 }
 
 func (s *DocumentShare) fields() []any {
-	return []any{&s.Account, &s.Region, &s.Name, &s.With, &s.Version}
+	return []any{&s.Account, &s.Region, &s.Name, &s.With, &s.Version, &s.Position}
 }
 
-const documentShareColumns = `account, region, name, shared_with, shared_version`
+const documentShareColumns = `account, region, name, shared_with, shared_version, position`
 
 // InsertDocument stores a new document, without its versions.
 func (tx *Tx) InsertDocument(d Document) error {
@@ -167,9 +168,10 @@ func (tx *Tx) DeleteDocumentVersion(sc Scope, name string, version int64) error 
 	return err
 }
 
-// PutDocumentShare shares a document, or changes which versions are shared.
+// PutDocumentShare shares a document, or changes which versions are shared; the share's place in the order stays.
 func (tx *Tx) PutDocumentShare(s DocumentShare) error {
-	_, err := tx.exec(`INSERT INTO document_share (`+documentShareColumns+`) VALUES ($1, $2, $3, $4, $5)
+	_, err := tx.exec(`INSERT INTO document_share (`+documentShareColumns+`) VALUES ($1, $2, $3, $4, $5,
+		(SELECT coalesce(max(position), 0) + 1 FROM document_share WHERE account = $1 AND region = $2 AND name = $3))
 		ON CONFLICT (account, region, name, shared_with) DO UPDATE SET shared_version = excluded.shared_version`, s.Account, s.Region, s.Name, s.With, s.Version)
 	return err
 }
@@ -186,10 +188,10 @@ func (tx *Tx) DocumentShare(sc Scope, name, with string) (DocumentShare, error) 
 		sc.Account, sc.Region, name, with)
 }
 
-// DocumentShares lists the shares of a document by account, after one.
-func (tx *Tx) DocumentShares(sc Scope, name, after string, limit int) ([]DocumentShare, error) {
+// DocumentShares lists the shares of a document in the order in which they were made, after a position.
+func (tx *Tx) DocumentShares(sc Scope, name string, after int64, limit int) ([]DocumentShare, error) {
 	return all[DocumentShare](tx, `SELECT `+documentShareColumns+` FROM document_share
-		WHERE account = $1 AND region = $2 AND name = $3 AND shared_with > $4 ORDER BY shared_with LIMIT $5`, sc.Account, sc.Region, name, after, limit)
+		WHERE account = $1 AND region = $2 AND name = $3 AND position > $4 ORDER BY position LIMIT $5`, sc.Account, sc.Region, name, after, limit)
 }
 
 // PublicDocumentCount counts the documents of the scope that are shared with all.

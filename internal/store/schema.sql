@@ -187,6 +187,7 @@ CREATE TABLE document_share (
     name           TEXT NOT NULL,
     shared_with    TEXT NOT NULL,          -- an account, or all
     shared_version TEXT NOT NULL CHECK (shared_version IN ('$DEFAULT', '$LATEST', '$ALL')),
+    position       BIGINT NOT NULL,        -- in the order in which they were made
     PRIMARY KEY (account, region, name, shared_with)
 );
 CREATE INDEX document_share_with ON document_share (region, shared_with, name, account);
