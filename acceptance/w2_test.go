@@ -23,7 +23,7 @@ func running(word string) bool {
 	return false
 }
 
-// Journey W2: run a command and read it. Steps 5 and 10 need a node that boots and documents of one's own.
+// Journey W2: run a command and read it. Step 5 needs a node that boots; step 10 is TestOwnDocument.
 func TestW2RunCommand(t *testing.T) {
 	n := newDebNode(t, "command")
 	engines(t, func(t *testing.T, s *installation) {

@@ -154,14 +154,18 @@ func TestOwnDocuments(t *testing.T) {
 			*perm.AccountSharingInfoList[1].SharedDocumentVersion != "$DEFAULT" {
 			t.Errorf("DescribeDocumentPermission = %+v %s", perm, d)
 		}
-		apiRefused(t, "sharing with all beside accounts", share([]string{"All"}, nil, nil), "DocumentPermissionLimit", "Accounts can either be all or a group of AWS accounts")
+		apiRefused(t, "sharing with all beside accounts", share([]string{"All", "111122223333"}, nil, nil), "DocumentPermissionLimit", "Accounts can either be all or a group of AWS accounts")
 		_, err := c.DeleteDocument(ctx, &ssm.DeleteDocumentInput{Name: str("Say")})
 		apiRefused(t, "deleting a shared document", err, "InvalidDocumentOperation", "Must unshare document first before delete")
-		try(t, share([]string{"All"}, []string{"000000000099", "111122223333"}, nil))
+		try(t, share([]string{"All"}, nil, nil)) // in the place of the accounts
 		if perm := must[*ssm.DescribeDocumentPermissionOutput](t)(c.DescribeDocumentPermission(ctx, &ssm.DescribeDocumentPermissionInput{Name: str("Say"), PermissionType: "Share"})); !slices.Equal(perm.AccountIds, []string{"all"}) {
 			t.Errorf("shared with %v, want all", perm.AccountIds)
 		}
-		try(t, share(nil, []string{"all"}, nil))
+		try(t, share([]string{"111122223333"}, nil, nil)) // and the other way round
+		if perm := must[*ssm.DescribeDocumentPermissionOutput](t)(c.DescribeDocumentPermission(ctx, &ssm.DescribeDocumentPermissionInput{Name: str("Say"), PermissionType: "Share"})); !slices.Equal(perm.AccountIds, []string{"111122223333"}) {
+			t.Errorf("shared with %v, want the account alone", perm.AccountIds)
+		}
+		try(t, share(nil, []string{"111122223333"}, nil))
 
 		must[*ssm.DeleteDocumentOutput](t)(c.DeleteDocument(ctx, &ssm.DeleteDocumentInput{Name: str("Say")}))
 		_, err = c.DescribeDocument(ctx, &ssm.DescribeDocumentInput{Name: str("Say")})

@@ -12,7 +12,8 @@ import (
 	"oakum.dev/wire/ssm"
 )
 
-// ModifyDocumentPermission shares a document with accounts or with everybody, and ends shares.
+// ModifyDocumentPermission shares a document with accounts or with everybody, and ends shares. Either takes the place of
+// the other: Terraform adds what is new before it removes what was there.
 func (s *Service) ModifyDocumentPermission(ctx context.Context, in *ssm.ModifyDocumentPermissionInput) (*ssm.ModifyDocumentPermissionOutput, error) {
 	sc := store.ScopeOf(ctx)
 	r, err := own(sc, codec.Value(in.Name))
@@ -24,15 +25,25 @@ func (s *Service) ModifyDocumentPermission(ctx context.Context, in *ssm.ModifyDo
 		version = "$DEFAULT"
 	}
 	add, remove := accounts(in.AccountIdsToAdd), accounts(in.AccountIdsToRemove)
+	public := slices.Contains(add, everybody)
+	if public && slices.ContainsFunc(add, func(id string) bool { return id != everybody }) {
+		return nil, ssm.DocumentPermissionLimit("Accounts can either be all or a group of AWS accounts")
+	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		if _, err := tx.LockDocument(sc, r.name); errors.Is(err, store.ErrNotFound) {
 			return notFound(r.name)
 		} else if err != nil {
 			return err
 		}
-		for _, id := range remove {
-			if err := tx.DeleteDocumentShare(sc, r.name, id); err != nil {
-				return err
+		before, err := tx.DocumentShares(sc, r.name, 0, maxAccounts)
+		if err != nil {
+			return err
+		}
+		for _, sh := range before {
+			if slices.Contains(remove, sh.With) || len(add) > 0 && (sh.With == everybody) != public {
+				if err := tx.DeleteDocumentShare(sc, r.name, sh.With); err != nil {
+					return err
+				}
 			}
 		}
 		for _, id := range add {
@@ -43,7 +54,7 @@ func (s *Service) ModifyDocumentPermission(ctx context.Context, in *ssm.ModifyDo
 		if len(add) == 0 {
 			return nil
 		}
-		return checkShares(tx, sc, r.name, slices.Contains(add, everybody))
+		return checkShares(tx, sc, r.name, public)
 	})
 	if err != nil {
 		return nil, err
@@ -68,9 +79,6 @@ func checkShares(tx *store.Tx, sc store.Scope, name string, public bool) error {
 	}
 	if len(list) > maxAccounts {
 		return ssm.DocumentPermissionLimit("The document can't be shared with more accounts: %d at most.", maxAccounts)
-	}
-	if len(list) > 1 && slices.ContainsFunc(list, func(s store.DocumentShare) bool { return s.With == everybody }) {
-		return ssm.DocumentPermissionLimit("Accounts can either be all or a group of AWS accounts")
 	}
 	if !public {
 		return nil
