@@ -15,8 +15,8 @@ import (
 // Documents finds what a command runs.
 type Documents interface {
 	// Find returns a version of the document that the caller of ctx names by name or ARN, the default one without a
-	// version. Errors are those of SendCommand.
-	Find(ctx context.Context, name, version string) (document.Version, error)
+	// version, as it is in the transaction. Errors are those of SendCommand.
+	Find(ctx context.Context, tx *store.Tx, name, version string) (document.Version, error)
 }
 
 // wireVersion echoes the version that the caller asked for: $DEFAULT when none.
@@ -28,8 +28,8 @@ func wireVersion(v *string) string {
 }
 
 // sendable finds the document of a request and refuses what Run Command cannot run, before any node is asked.
-func (s *Service) sendable(ctx context.Context, in *ssm.SendCommandInput) (document.Version, error) {
-	d, err := s.documents.Find(ctx, codec.Value(in.DocumentName), codec.Value(in.DocumentVersion))
+func (s *Service) sendable(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInput) (document.Version, error) {
+	d, err := s.documents.Find(ctx, tx, codec.Value(in.DocumentName), codec.Value(in.DocumentVersion))
 	if err != nil {
 		return d, err
 	}

@@ -49,10 +49,11 @@ func (s *Service) SendCommand(ctx context.Context, in *ssm.SendCommandInput) (*s
 }
 
 // SendIn is SendCommand in a transaction of the caller, for the principal of ctx. origin is the work item, KIND:SUBJECT,
-// that is due when the command has ended; empty: none. No node gets it after notAfter; the zero time is no bound. wake are the nodes that have got a message, for Wake after the
-// commit. The command is answered as Pending, whatever was claimed already; one without targets has ended.
+// that is due when the command has ended; empty: none. No node gets it after notAfter; the zero time is no bound. wake are
+// the nodes that have got a message, for Wake after the commit. The command is answered as Pending, whatever was claimed
+// already; one without targets has ended.
 func (s *Service) SendIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInput, origin string, notAfter time.Time) (out store.Command, wake []string, err error) {
-	c, payload, doc, given, err := s.plan(ctx, in)
+	c, payload, doc, given, err := s.plan(ctx, tx, in)
 	if err != nil {
 		return out, nil, err
 	}
@@ -95,7 +96,7 @@ func (s *Service) SendIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandI
 }
 
 // plan checks the request and builds what does not depend on the nodes.
-func (s *Service) plan(ctx context.Context, in *ssm.SendCommandInput) (c store.Command, payload []byte, doc document.Version, given document.Values, err error) {
+func (s *Service) plan(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInput) (c store.Command, payload []byte, doc document.Version, given document.Values, err error) {
 	sc, now := store.ScopeOf(ctx), s.now().UTC().Truncate(time.Millisecond)
 	fail := func(err error) (store.Command, []byte, document.Version, document.Values, error) {
 		return store.Command{}, nil, document.Version{}, nil, err
@@ -106,7 +107,7 @@ func (s *Service) plan(ctx context.Context, in *ssm.SendCommandInput) (c store.C
 	if in.NotificationConfig != nil && codec.Value(in.NotificationConfig.NotificationArn) != "" {
 		return fail(ssm.InvalidNotificationConfig("Notifications are not supported yet."))
 	}
-	doc, err = s.sendable(ctx, in)
+	doc, err = s.sendable(ctx, tx, in)
 	if err != nil {
 		return fail(err)
 	}

@@ -215,7 +215,7 @@ func checkBuiltin(r ref, version, versionName string) error {
 
 // Find returns a version of the document that the caller names by name or ARN, with its steps if it is one for Run
 // Command. The caller comes with ctx.
-func (s *Service) Find(ctx context.Context, name, version string) (document.Version, error) {
+func (s *Service) Find(ctx context.Context, tx *store.Tx, name, version string) (document.Version, error) {
 	caller := iam.PrincipalFrom(ctx)
 	r, err := named(store.ScopeOf(ctx), name)
 	if err != nil {
@@ -227,23 +227,18 @@ func (s *Service) Find(ctx context.Context, name, version string) (document.Vers
 			Document: b.Document,
 		}, checkBuiltin(r, version, "")
 	}
-	var v document.Version
-	err = s.store.View(ctx, func(tx *store.Tx) error {
-		st, err := r.find(tx, caller, version, "")
-		if err != nil {
-			return err
-		}
-		v = document.Version{
-			Name: r.wireName(), Owner: st.doc.Account, Number: strconv.FormatInt(st.version.Version, 10), VersionName: st.version.VersionName,
-			Kind: document.Kind(st.doc.Type), Format: document.Format(st.version.Format),
-		}
-		for _, p := range stringList(st.version.Platforms) {
-			v.Platforms = append(v.Platforms, document.Platform(p))
-		}
-		v.Text, err = st.text(tx)
-		return err
-	})
-	if err == nil && v.Kind == document.Command {
+	st, err := r.find(tx, caller, version, "")
+	if err != nil {
+		return document.Version{}, err
+	}
+	v := document.Version{
+		Name: r.wireName(), Owner: st.doc.Account, Number: strconv.FormatInt(st.version.Version, 10), VersionName: st.version.VersionName,
+		Kind: document.Kind(st.doc.Type), Format: document.Format(st.version.Format),
+	}
+	for _, p := range stringList(st.version.Platforms) {
+		v.Platforms = append(v.Platforms, document.Platform(p))
+	}
+	if v.Text, err = st.text(tx); err == nil && v.Kind == document.Command {
 		v.Document, err = document.Parse(v.Text, v.Format)
 	}
 	return v, err

@@ -83,7 +83,7 @@ const (
 // Another account of the server uses a document by its ARN as far as it is shared with it, and not otherwise.
 func TestSharedDocuments(t *testing.T) {
 	t.Parallel()
-	engines(t, func(t *testing.T, _ *store.Store, s *ssmdocument.Service) {
+	engines(t, func(t *testing.T, st *store.Store, s *ssmdocument.Service) {
 		mine := as(t, owner, region)
 		const arn = "arn:aws:ssm:" + region + ":" + owner + ":document/Tool"
 		_, err := s.CreateDocument(mine, &ssm.CreateDocumentInput{Name: new("Tool"), Content: text("1"), Tags: []ssm.Tag{{Key: new("a"), Value: new("b")}}})
@@ -106,7 +106,11 @@ func TestSharedDocuments(t *testing.T) {
 		}
 		// seen is what an account gets for a version: its number or the code of the refusal.
 		seen := func(account, region, version string) string {
-			v, err := s.Find(as(t, account, region), arn, version)
+			var v document.Version
+			err := st.View(t.Context(), func(tx *store.Tx) (err error) {
+				v, err = s.Find(as(t, account, region), tx, arn, version)
+				return err
+			})
 			if c := code(err); c != "" {
 				return c
 			}
