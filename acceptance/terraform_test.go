@@ -107,3 +107,185 @@ func TestTerraformDocument(t *testing.T) {
 	f.must("destroy", "-no-color", "-input=false", "-auto-approve")
 	s.refused("InvalidDocument", "ssm", "describe-document", "--name", "Greet")
 }
+
+// Terraform's aws_ssm_maintenance_window with its targets and tasks: made, changed in every member and destroyed.
+func TestTerraformWindow(t *testing.T) {
+	s := install(t, "sqlite")
+	f := newTerraform(t, s)
+	f.write("main.tf", `
+resource "aws_ssm_maintenance_window" "w" {
+  name              = "tuesdays"
+  schedule          = "cron(0 22 ? * TUE#2 *)"
+  schedule_timezone = "Europe/Berlin"
+  schedule_offset   = 2
+  duration          = 3
+  cutoff            = 1
+  start_date        = "2027-01-01T00:00:00Z"
+  end_date          = "2030-01-01T00:00:00+01:00"
+  description       = "patches"
+  tags              = { team = "ops" }
+}
+resource "aws_ssm_maintenance_window_target" "t" {
+  window_id         = aws_ssm_maintenance_window.w.id
+  name              = "web"
+  description       = "all of web"
+  resource_type     = "INSTANCE"
+  owner_information = "ops"
+  targets {
+    key    = "tag:PatchGroup"
+    values = ["web", "db"]
+  }
+}
+resource "aws_ssm_maintenance_window_task" "patch" {
+  window_id        = aws_ssm_maintenance_window.w.id
+  task_arn         = "AWS-RunPatchBaseline"
+  task_type        = "RUN_COMMAND"
+  priority         = 1
+  max_concurrency  = "10%"
+  max_errors       = "5"
+  cutoff_behavior  = "CANCEL_TASK"
+  name             = "patch"
+  description      = "d"
+  targets {
+    key    = "WindowTargetIds"
+    values = [aws_ssm_maintenance_window_target.t.id]
+  }
+  task_invocation_parameters {
+    run_command_parameters {
+      comment              = "c"
+      timeout_seconds      = 600
+      output_s3_bucket     = "out"
+      output_s3_key_prefix = "p"
+      parameter {
+        name   = "Operation"
+        values = ["Install"]
+      }
+      parameter {
+        name   = "RebootOption"
+        values = ["NoReboot"]
+      }
+    }
+  }
+}
+resource "aws_ssm_maintenance_window_task" "lambda" {
+  window_id = aws_ssm_maintenance_window.w.id
+  task_arn  = "arn:aws:lambda:us-east-1:000000000001:function:SSMdone"
+  task_type = "LAMBDA"
+  priority  = 9
+  task_invocation_parameters {
+    lambda_parameters {
+      payload = "{\"a\":1}"
+    }
+  }
+}
+`)
+	f.apply("new")
+	w := s.aws("ssm", "describe-maintenance-windows").at("WindowIdentities", 0)
+	w.is("Name", "tuesdays", "ScheduleOffset", 2, "Enabled", true, "StartDate", "2027-01-01T00:00:00Z")
+	f.write("main.tf", `
+resource "aws_ssm_maintenance_window" "w" {
+  name                       = "wednesdays"
+  schedule                   = "rate(7 days)"
+  duration                   = 4
+  cutoff                     = 0
+  allow_unassociated_targets = true
+  enabled                    = false
+  tags                       = { team = "db" }
+}
+resource "aws_ssm_maintenance_window_target" "t" {
+  window_id     = aws_ssm_maintenance_window.w.id
+  resource_type = "INSTANCE"
+  targets {
+    key    = "tag:PatchGroup"
+    values = ["db"]
+  }
+}
+resource "aws_ssm_maintenance_window_task" "patch" {
+  window_id       = aws_ssm_maintenance_window.w.id
+  task_arn        = "AWS-RunShellScript"
+  task_type       = "RUN_COMMAND"
+  priority        = 2
+  max_concurrency = "1"
+  max_errors      = "0"
+  targets {
+    key    = "InstanceIds"
+    values = ["mi-0123456789abcdef0"]
+  }
+  task_invocation_parameters {
+    run_command_parameters {
+      parameter {
+        name   = "commands"
+        values = ["true"]
+      }
+    }
+  }
+}
+`)
+	f.apply("everything changed")
+	w = s.aws("ssm", "get-maintenance-window", "--window-id", w.at("WindowId").String())
+	w.is("Name", "wednesdays", "Enabled", false, "AllowUnassociatedTargets", true, "Schedule", "rate(7 days)")
+	if w.at("StartDate").String() != "" || w.at("Description").String() != "" || w.at("NextExecutionTime").String() != "" {
+		t.Errorf("what was taken out of the configuration is still there: %s", w)
+	}
+	f.must("destroy", "-no-color", "-input=false", "-auto-approve")
+	if v := s.aws("ssm", "describe-maintenance-windows"); v.at("WindowIdentities").len() != 0 {
+		t.Errorf("after destroy: %s", v)
+	}
+}
+
+// Terraform's resources of patching: baselines, patch groups, the default and activations.
+func TestTerraformPatching(t *testing.T) {
+	s := install(t, "sqlite")
+	f := newTerraform(t, s)
+	config := func(days int, more string) {
+		f.write("main.tf", fmt.Sprintf(`
+resource "aws_ssm_patch_baseline" "b" {
+  name                                 = "production"
+  operating_system                     = "DEBIAN"
+  approved_patches_compliance_level    = "HIGH"
+  approved_patches_enable_non_security = true
+  approved_patches                     = ["libssl3*"]
+  rejected_patches                     = ["telnet*"]
+  rejected_patches_action              = "BLOCK"
+  approval_rule {
+    approve_after_days  = %d
+    compliance_level    = "CRITICAL"
+    enable_non_security = true
+    patch_filter {
+      key    = "PRODUCT"
+      values = ["Debian12"]
+    }
+    patch_filter {
+      key    = "PRIORITY"
+      values = ["Required", "Important"]
+    }
+  }
+  %s
+}
+resource "aws_ssm_patch_group" "g" {
+  baseline_id = aws_ssm_patch_baseline.b.id
+  patch_group = "web"
+}
+resource "aws_ssm_default_patch_baseline" "d" {
+  baseline_id      = aws_ssm_patch_baseline.b.id
+  operating_system = "DEBIAN"
+}
+resource "aws_ssm_activation" "a" {
+  name               = "nodes"
+  iam_role           = "service-role/SSMRole"
+  registration_limit = 5
+  tags               = { PatchGroup = "web" }
+}
+`, days, more))
+	}
+	config(7, "description = \"d\"\n  tags = { team = \"ops\" }\n  source {\n    name = \"own\"\n    products = [\"Debian12\"]\n    configuration = \"deb https://deb.example.com/ bookworm main\"\n  }\n  global_filter {\n    key = \"SECTION\"\n    values = [\"libs\"]\n  }")
+	f.apply("new")
+	s.aws("ssm", "get-patch-baseline-for-patch-group", "--patch-group", "web", "--operating-system", "DEBIAN").is("OperatingSystem", "DEBIAN")
+	// The provider cannot take the last filter or source away, and sends an empty description for one that was.
+	config(0, "description = \"e\"\n  source {\n    name = \"other\"\n    products = [\"*\"]\n    configuration = \"deb https://deb2.example.com/ bookworm main\"\n  }\n  global_filter {\n    key = \"SECTION\"\n    values = [\"*\"]\n  }")
+	f.apply("changed")
+	f.must("destroy", "-no-color", "-input=false", "-auto-approve")
+	if v := s.aws("ssm", "describe-patch-baselines", "--filters", "Key=OWNER,Values=Self"); v.at("BaselineIdentities").len() != 0 {
+		t.Errorf("after destroy: %s", v)
+	}
+}
