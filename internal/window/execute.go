@@ -27,18 +27,17 @@ import (
 func (s *Service) Open(ctx context.Context, w store.WorkItem) error {
 	sc := store.Scope{Account: w.Account, Region: w.Region}
 	return s.store.Update(ctx, func(tx *store.Tx) error {
-		if ok, err := tx.FinishWork(w); err != nil || !ok {
+		row, err := tx.LockWindow(sc, w.Subject) // before the work item, as whoever changes the window does: else the two wait for each other
+		deleted := errors.Is(err, store.ErrNotFound)
+		if err != nil && !deleted {
 			return err
 		}
-		row, d, err := lock(tx, sc, w.Subject)
-		if errors.As(err, new(*awserr.Error)) { // deleted meanwhile
-			return nil
+		if ok, err := tx.FinishWork(w); err != nil || !ok || deleted || row.NextAt.IsZero() {
+			return err
 		}
+		d, err := decode[definition](row.Body)
 		if err != nil {
 			return err
-		}
-		if row.NextAt.IsZero() {
-			return nil
 		}
 		if tx.Now().Before(row.NextAt) {
 			return promise(tx, sc, &row)
@@ -214,11 +213,16 @@ func (s *Service) Step(ctx context.Context, w store.WorkItem) error {
 	sc := store.Scope{Account: w.Account, Region: w.Region}
 	var wake []string
 	err := s.store.Update(ctx, func(tx *store.Tx) (err error) {
-		if ok, err := tx.FinishWork(w); err != nil || !ok {
+		id, _, _ := strings.Cut(w.Subject, "/")
+		e, err := tx.LockWindowExecution(sc, id) // before the work item, as in Open
+		swept := errors.Is(err, store.ErrNotFound)
+		if err != nil && !swept {
 			return err
 		}
-		id, _, _ := strings.Cut(w.Subject, "/")
-		wake, err = s.advance(ctx, tx, sc, id)
+		if ok, err := tx.FinishWork(w); err != nil || !ok || swept || ended(e.Status) {
+			return err
+		}
+		wake, err = s.advance(ctx, tx, sc, e)
 		return err
 	})
 	if err == nil && len(wake) > 0 {
@@ -227,15 +231,8 @@ func (s *Service) Step(ctx context.Context, w store.WorkItem) error {
 	return err
 }
 
-// advance runs the state machine until nothing is left to do now.
-func (s *Service) advance(ctx context.Context, tx *store.Tx, sc store.Scope, id string) (wake []string, err error) {
-	e, err := tx.LockWindowExecution(sc, id)
-	if errors.Is(err, store.ErrNotFound) { // swept
-		return nil, nil
-	}
-	if err != nil || ended(e.Status) {
-		return nil, err
-	}
+// advance runs the state machine of an execution, which is locked, until nothing is left to do now.
+func (s *Service) advance(ctx context.Context, tx *store.Tx, sc store.Scope, e store.WindowExecution) (wake []string, err error) {
 	x, err := load(tx, sc, e)
 	if err != nil {
 		return nil, err

@@ -26,15 +26,20 @@ const windowTargetIDs = "WindowTargetIds"
 
 // checkTargets refuses targets that cannot be resolved.
 func checkTargets(kind string, list []ssm.Target) error {
+	if len(list) == 0 {
+		return awserr.Validation("At least one target is needed")
+	}
+	var all []target.Target
 	for _, w := range list {
 		t := target.Target{Key: codec.Value(w.Key), Values: w.Values}
-		if _, _, err := t.Kind(); err != nil {
-			return awserr.Validation("%v", err)
-		}
 		group := strings.HasPrefix(t.Key, "resource-groups:")
 		if group != (kind == "RESOURCE_GROUP") {
 			return awserr.Validation("Targets with the key %s cannot be registered as %s", t.Key, kind)
 		}
+		all = append(all, t)
+	}
+	if err := target.Validate(all); err != nil {
+		return awserr.Validation("%v", err)
 	}
 	return nil
 }
@@ -225,6 +230,8 @@ func checkTask(w *definition, d *registeredTask, targets []store.WindowPart) err
 	}
 	for _, t := range d.Targets {
 		switch key := codec.Value(t.Key); {
+		case len(t.Values) == 0:
+			return awserr.Validation("The target %s of the task has no values", key)
 		case key == windowTargetIDs:
 			for _, id := range t.Values {
 				if !slices.ContainsFunc(targets, func(p store.WindowPart) bool { return p.ID == id }) {

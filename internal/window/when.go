@@ -50,6 +50,7 @@ func whenOf(d *definition) (*schedule.Window, error) {
 		if *date.into, err = schedule.ParseDate(*date.text); err != nil {
 			return nil, invalid(err)
 		}
+		*date.into = date.into.Truncate(time.Microsecond) // as the database keeps instants: a finer one would come again and again
 	}
 	return w, invalid(w.Validate())
 }
@@ -199,6 +200,9 @@ func (s *Service) DescribeMaintenanceWindowsForTarget(ctx context.Context, in *s
 // horizon bounds how far ahead runs are listed when nobody says until when.
 const horizon = 366 * 24 * time.Hour
 
+// maxRuns bounds how many runs one answer lists.
+const maxRuns = 1000
+
 // DescribeMaintenanceWindowSchedule lists the next runs of a window, of those that reach a target, or of all of them, in
 // the order of time: those of a year ahead, unless ScheduledBefore says otherwise.
 func (s *Service) DescribeMaintenanceWindowSchedule(ctx context.Context, in *ssm.DescribeMaintenanceWindowScheduleInput) (*ssm.DescribeMaintenanceWindowScheduleOutput, error) {
@@ -206,6 +210,7 @@ func (s *Service) DescribeMaintenanceWindowSchedule(ctx context.Context, in *ssm
 	if err != nil {
 		return nil, err
 	}
+	pg.Size = min(pg.Size, maxRuns) // MaxResults has no bound of its own
 	from := s.now()
 	until := from.Add(horizon)
 	for _, f := range in.Filters {
@@ -238,7 +243,13 @@ func (s *Service) DescribeMaintenanceWindowSchedule(ctx context.Context, in *ssm
 		w  named
 	}
 	var runs []run
+	inOrder := func(a, b run) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.w.ID, b.w.ID)) }
 	for _, w := range list {
+		if most := pg.Size + 1; len(runs) > 2*most { // no run behind these can be on this page: later windows need not look so far
+			slices.SortFunc(runs, inOrder)
+			runs = runs[:most]
+			until = runs[most-1].at.Add(1)
+		}
 		when, err := at(&w.Window, w.definition)
 		if err != nil {
 			return nil, err
@@ -254,7 +265,7 @@ func (s *Service) DescribeMaintenanceWindowSchedule(ctx context.Context, in *ssm
 			}
 		}
 	}
-	slices.SortFunc(runs, func(a, b run) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.w.ID, b.w.ID)) })
+	slices.SortFunc(runs, inOrder)
 	out := &ssm.DescribeMaintenanceWindowScheduleOutput{ScheduledWindowExecutions: []ssm.ScheduledWindowExecution{}}
 	runs, out.NextToken = page.Cut(pg, runs, func(r run) []string { return []string{microseconds(r.at), r.w.ID} })
 	for _, r := range runs {

@@ -239,7 +239,11 @@ func (s *Service) UpdateMaintenanceWindow(ctx context.Context, in *ssm.UpdateMai
 			w.AnchorAt = tx.Now()
 		}
 		w.Name, w.Body, w.ModifiedAt = codec.Value(d.Name), string(codec.Marshal(d)), tx.Now()
-		if err := plan(&w, d, tx.Now()); err != nil {
+		from := tx.Now()
+		if due := w.NextAt; !due.IsZero() && !due.After(from) { // it has come, and was not worked off yet: it stays unless the change takes it away
+			from = due.Add(-1)
+		}
+		if err := plan(&w, d, from); err != nil {
 			return err
 		}
 		if err := tx.SaveWindow(sc, w); err != nil {
