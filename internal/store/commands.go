@@ -207,9 +207,11 @@ func (k *CommandKey) fields() []any {
 	return []any{&k.Account, &k.Region, &k.ID, instant{&k.RequestedAt}}
 }
 
-// OldCommands lists commands requested before the given time.
+// OldCommands lists commands requested before the given time, but for those that may still end: whoever sent one of them
+// waits for its end.
 func (tx *Tx) OldCommands(before time.Time, limit int) ([]CommandKey, error) {
-	return all[CommandKey](tx, `SELECT account, region, id, requested_at FROM command WHERE requested_at < $1 ORDER BY requested_at LIMIT $2`, at(before), limit)
+	return all[CommandKey](tx, `SELECT account, region, id, requested_at FROM command
+		WHERE requested_at < $1 AND (completed_count >= target_count OR expires_at < $1) ORDER BY requested_at LIMIT $2`, at(before), limit)
 }
 
 // DeleteCommand removes a command with its invocations and messages.
