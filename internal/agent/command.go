@@ -172,7 +172,7 @@ func (c *command) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	if end := codec.TimeOf(c.payload.NotAfter); !end.IsZero() && !c.started() && c.agent.client.now().After(end) {
+	if end := codec.TimeOf(c.payload.NotAfter); !end.IsZero() && !c.started() && !c.agent.client.now().Before(end) {
 		return c.finish(ctx, document.Failed, "the command was not started: it had expired at "+end.UTC().Format(time.RFC3339))
 	}
 	status, err := c.runSteps(ctx)

@@ -53,7 +53,7 @@ func (s *Service) SendCommand(ctx context.Context, in *ssm.SendCommandInput) (*s
 // the nodes that have got a message, for Wake after the commit. The command is answered as Pending, whatever was claimed
 // already; one without targets has ended.
 func (s *Service) SendIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInput, origin string, notAfter time.Time) (out store.Command, wake []string, err error) {
-	c, payload, doc, given, err := s.plan(ctx, tx, in)
+	c, payload, doc, given, err := s.plan(ctx, tx, in, notAfter)
 	if err != nil {
 		return out, nil, err
 	}
@@ -96,7 +96,7 @@ func (s *Service) SendIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandI
 }
 
 // plan checks the request and builds what does not depend on the nodes.
-func (s *Service) plan(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInput) (c store.Command, payload []byte, doc document.Version, given document.Values, err error) {
+func (s *Service) plan(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInput, notAfter time.Time) (c store.Command, payload []byte, doc document.Version, given document.Values, err error) {
 	sc, now := store.ScopeOf(ctx), s.now().UTC().Truncate(time.Millisecond)
 	fail := func(err error) (store.Command, []byte, document.Version, document.Values, error) {
 		return store.Command{}, nil, document.Version{}, nil, err
@@ -128,11 +128,15 @@ func (s *Service) plan(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInp
 	if err := s.fillSnapshot(doc, given); err != nil {
 		return fail(err)
 	}
-	payload, err = json.Marshal(map[string]any{
+	message := map[string]any{
 		"CommandId": id, "DocumentName": doc.Name, "Parameters": given, "DocumentContent": json.RawMessage(doc.Content()),
 		"OutputS3BucketName": codec.Value(in.OutputS3BucketName), "OutputS3KeyPrefix": codec.Value(in.OutputS3KeyPrefix),
 		"CloudWatchLogGroupName": "", "CloudWatchOutputEnabled": "false",
-	})
+	}
+	if !notAfter.IsZero() { // the node has it already, and looks before it begins: it may have been away, or busy
+		message["NotAfter"] = codec.NewTime(notAfter)
+	}
+	payload, err = json.Marshal(message)
 	if err != nil {
 		return fail(err)
 	}

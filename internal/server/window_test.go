@@ -192,7 +192,10 @@ func TestMaintenanceWindowEnds(t *testing.T) {
 			register(t, c, window, target, "AWS-RunShellScript", 1, script, func(in *ssm.RegisterTaskWithMaintenanceWindowInput) { in.CutoffBehavior = "CANCEL_TASK" })
 			register(t, c, window, target, "AWS-RunShellScript", 2, script, nil)
 			reach(due)
-			id, _ := n.next(t)
+			id, payload := n.next(t)
+			if got := payload["NotAfter"]; got != float64(due.Add(time.Hour).Unix()) { // the node looks at its own clock before it begins
+				t.Errorf("NotAfter = %v, want the cutoff", got)
+			}
 			try(t, n.Ack(ctx, id))
 			reach(due.Add(time.Hour))
 			e := until(t, c, window, types.MaintenanceWindowExecutionStatusTimedOut)
@@ -259,6 +262,34 @@ func TestMaintenanceWindowEnds(t *testing.T) {
 			id, _ := m.next(t)
 			try(t, m.Finish(ctx, id, "Success", 0, ""))
 			until(t, c, window, types.MaintenanceWindowExecutionStatusSuccess)
+		})
+		t.Run("errors", func(t *testing.T) {
+			c, window, target, due := nightly(t, s, nil)
+			empty := must[*ssm.RegisterTargetWithMaintenanceWindowOutput](t)(c.RegisterTargetWithMaintenanceWindow(ctx, &ssm.RegisterTargetWithMaintenanceWindowInput{
+				WindowId: window, ResourceType: types.MaintenanceWindowResourceTypeInstance, Targets: []types.Target{{Key: str("tag:PatchGroup"), Values: []string{"none"}}},
+			})).WindowTargetId
+			register(t, c, window, target, "AWS-RunShellScript", 1, script, func(in *ssm.RegisterTaskWithMaintenanceWindowInput) {
+				in.Targets = append(in.Targets, types.Target{Key: str("WindowTargetIds"), Values: []string{*target, *target}})
+			})
+			register(t, c, window, empty, "AWS-RunShellScript", 2, script, nil)
+			reach(due)
+			m := &inbox{Node: n.At(s)}
+			id, _ := m.next(t)
+			try(t, m.Finish(ctx, id, "Failed", 1, ""))
+			e := until(t, c, window, types.MaintenanceWindowExecutionStatusFailed)
+			tasks := must[*ssm.DescribeMaintenanceWindowExecutionTasksOutput](t)(c.DescribeMaintenanceWindowExecutionTasks(ctx, &ssm.DescribeMaintenanceWindowExecutionTasksInput{WindowExecutionId: e.WindowExecutionId})).WindowExecutionTaskIdentities
+			var details []string
+			for _, task := range tasks {
+				for _, v := range must[*ssm.DescribeMaintenanceWindowExecutionTaskInvocationsOutput](t)(c.DescribeMaintenanceWindowExecutionTaskInvocations(ctx, &ssm.DescribeMaintenanceWindowExecutionTaskInvocationsInput{
+					WindowExecutionId: e.WindowExecutionId, TaskId: task.TaskExecutionId,
+				})).WindowExecutionTaskInvocationIdentities {
+					details = append(details, aws.ToString(v.StatusDetails))
+				}
+			}
+			want := []string{"Failed", "The task's error limit was reached.", "The task's error limit was reached.", "No node matches the window target " + *empty + "."}
+			if d := cmp.Diff(want, details); d != "" {
+				t.Errorf("details of invocations (-want +got):\n%s", d)
+			}
 		})
 		t.Run("nothing_to_do", func(t *testing.T) {
 			c, window, _, due := nightly(t, s, nil)

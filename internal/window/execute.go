@@ -112,6 +112,18 @@ type asked struct {
 	Parameters   string       `json:"parameters,omitempty"` // what was sent, as the wire reports it
 }
 
+// name is what an invocation was made for, as people read it.
+func (a *asked) name() string {
+	if a.WindowTarget != "" {
+		return "the window target " + a.WindowTarget
+	}
+	var parts []string
+	for _, t := range a.Targets {
+		parts = append(parts, codec.Value(t.Key)+"="+strings.Join(t.Values, ","))
+	}
+	return strings.Join(parts, " and ")
+}
+
 // tasks freezes the tasks of a window for one execution: by priority, and each with an invocation for every target.
 func (s *Service) tasks(tx *store.Tx, sc store.Scope, e *store.WindowExecution) ([]running, error) {
 	rows, err := tx.WindowParts(sc, e.WindowID, store.WindowTask)
@@ -323,11 +335,12 @@ func result(tx *store.Tx, sc store.Scope, v *store.WindowInvocation) error {
 		return nil
 	}
 	details := c.StatusDetails
-	switch {
-	case c.TargetCount == 0:
-		status, details = failed, "No node matches the target."
-	case c.ErrorCount > c.ErrorLimit:
-		details = errorLimit
+	if c.TargetCount == 0 {
+		var a asked
+		if err := json.Unmarshal([]byte(v.Body), &a); err != nil {
+			return err
+		}
+		status, details = failed, short("No node matches "+a.name()+".")
 	}
 	end(&v.Status, &v.StatusDetails, &v.EndedAt, status, details, tx.Now())
 	return nil
@@ -356,10 +369,13 @@ func (s *Service) start(ctx context.Context, tx *store.Tx, sc store.Scope, x *st
 	if err != nil {
 		return nil, err
 	}
-	if left, ok, err := budget(tx, sc, t, d); err != nil {
+	switch left, err := budget(tx, sc, t, d); {
+	case errors.Is(err, errSpent):
+		return refuse(errorLimit)
+	case err != nil:
 		return nil, err
-	} else if ok {
-		in.MaxErrors = new(text(left))
+	case left != "":
+		in.MaxErrors = &left
 	}
 	a.Parameters = sent(in)
 	b, err := json.Marshal(a)
@@ -392,28 +408,36 @@ func short(s string) string {
 	return strings.ToValidUTF8(s[:247], "") + "..."
 }
 
-// budget is what earlier invocations of the task have left of its MaxErrors, where that is a number. ok is false where
-// there was none.
-func budget(tx *store.Tx, sc store.Scope, t *running, d *registeredTask) (left int64, ok bool, err error) {
-	if strings.HasSuffix(codec.Value(d.MaxErrors), "%") {
-		return 0, false, nil
-	}
+// errSpent says that a task has had more errors than it may.
+var errSpent = errors.New("the error limit was passed")
+
+// budget is what earlier invocations of the task have left of its MaxErrors, where that is a number; empty where there was
+// none. It is errSpent when one of them has passed the limit.
+func budget(tx *store.Tx, sc store.Scope, t *running, d *registeredTask) (string, error) {
 	limit, err := target.ParseMaxErrors(codec.Value(d.MaxErrors))
 	if err != nil {
-		return 0, false, err
+		return "", err
 	}
-	left = int64(limit.Of(1))
+	left, before := int64(limit.Of(1)), false
 	for i := range t.Invocations {
-		if id := t.Invocations[i].CommandID; id != "" {
-			c, err := tx.Command(sc, id)
-			if err != nil && !errors.Is(err, store.ErrNotFound) {
-				return 0, false, err
-			}
-			left -= c.ErrorCount
-			ok = true
+		id := t.Invocations[i].CommandID
+		if id == "" {
+			continue
 		}
+		c, err := tx.Command(sc, id)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return "", err
+		}
+		if c.ErrorCount > c.ErrorLimit {
+			return "", errSpent
+		}
+		left -= c.ErrorCount
+		before = true
 	}
-	return max(left, 0), ok, nil
+	if !before || strings.HasSuffix(codec.Value(d.MaxErrors), "%") {
+		return "", nil
+	}
+	return text(max(left, 0)), nil
 }
 
 // orchestration is the GUID that all tasks of one execution share, for snapshots: a name-based UUID of the execution's id.

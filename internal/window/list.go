@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"oakum.dev/awserr"
@@ -85,7 +86,7 @@ func (s *Service) DescribeMaintenanceWindowExecutions(ctx context.Context, in *s
 			if err != nil {
 				return nil, awserr.Validation("%s: %s is not an ISO 8601 date and time", codec.Value(f.Key), v)
 			}
-			if codec.Value(f.Key) == "ExecutedBefore" {
+			if strings.EqualFold(codec.Value(f.Key), "ExecutedBefore") {
 				before = at
 			} else {
 				after = at

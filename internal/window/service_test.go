@@ -12,6 +12,7 @@ import (
 
 	"oakum.dev/awserr"
 	"oakum.dev/iam"
+	"oakum.dev/internal/oakumtest"
 	"oakum.dev/internal/page"
 	"oakum.dev/internal/store"
 	"oakum.dev/wire/codec"
@@ -23,9 +24,15 @@ var scope = store.Scope{Account: "000000000001", Region: "us-east-1"}
 // service is a service on an empty database, at a time that the test moves.
 func service(t *testing.T) (s *Service, ctx context.Context, advance func(time.Duration)) {
 	t.Helper()
+	return serviceOn(t, store.Config{Path: filepath.Join(t.TempDir(), "oakum.db")})
+}
+
+func serviceOn(t *testing.T, c store.Config) (s *Service, ctx context.Context, advance func(time.Duration)) {
+	t.Helper()
 	var offset atomic.Int64
 	now := func() time.Time { return opened.Add(time.Duration(offset.Load())) }
-	st, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "oakum.db"), Now: now})
+	c.Now = now
+	st, err := store.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,5 +209,32 @@ func TestTargetsWithoutValuesAreRefused(t *testing.T) {
 		if e, ok := errors.AsType[*awserr.Error](err); !ok || e.Code != "ValidationException" {
 			t.Errorf("task on no %s: %v", key, err)
 		}
+	}
+}
+
+// Who opens a window and who changes it lock in one order: neither waits for the other for ever.
+func TestOpeningAndChangingDoNotWaitForEachOther(t *testing.T) {
+	s, ctx, advance := serviceOn(t, store.Config{URL: oakumtest.Postgres(t) + "&options=-c%20deadlock_timeout%3D20s"})
+	id := create(t, s, ctx, "rate(30 minutes)", nil)
+	advance(31 * time.Minute)
+	var items []store.WorkItem
+	if err := s.store.Update(ctx, func(tx *store.Tx) (err error) { items, err = tx.ClaimWork(time.Minute, 1); return err }); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	begun := time.Now()
+	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.LockWindow(scope, id); err != nil {
+			return err
+		}
+		go func() { done <- s.Open(ctx, items[0]) }()
+		time.Sleep(300 * time.Millisecond) // the opening waits for the window
+		return tx.Unschedule(WorkOpen, scope, id)
+	})
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("a deadlock: %s", took)
 	}
 }

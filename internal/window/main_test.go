@@ -1,0 +1,9 @@
+package window
+
+import (
+	"testing"
+
+	"oakum.dev/internal/oakumtest"
+)
+
+func TestMain(m *testing.M) { oakumtest.Main(m) }
