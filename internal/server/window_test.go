@@ -153,7 +153,8 @@ func TestMaintenanceWindow(t *testing.T) {
 			t.Errorf("GetMaintenanceWindowExecutionTask = %+v", task)
 		}
 		invs := must[*ssm.DescribeMaintenanceWindowExecutionTaskInvocationsOutput](t)(c.DescribeMaintenanceWindowExecutionTaskInvocations(ctx, &ssm.DescribeMaintenanceWindowExecutionTaskInvocationsInput{WindowExecutionId: e.WindowExecutionId, TaskId: tasks[2].TaskExecutionId})).WindowExecutionTaskInvocationIdentities
-		if len(invs) != 1 || *invs[0].OwnerInformation != "ops" || *invs[0].WindowTargetId != *target || !strings.Contains(third, *invs[0].ExecutionId) || !strings.Contains(*invs[0].Parameters, *window) {
+		if len(invs) != 1 || *invs[0].OwnerInformation != "ops" || *invs[0].WindowTargetId != *target || !strings.Contains(third, *invs[0].ExecutionId) || !strings.Contains(*invs[0].Parameters, *window) ||
+			!strings.Contains(*invs[0].Parameters, `"instanceIds":["`+n.ID+`"]`) {
 			t.Errorf("invocations = %+v", invs)
 		}
 		one := must[*ssm.GetMaintenanceWindowExecutionTaskInvocationOutput](t)(c.GetMaintenanceWindowExecutionTaskInvocation(ctx, &ssm.GetMaintenanceWindowExecutionTaskInvocationInput{

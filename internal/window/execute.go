@@ -377,12 +377,9 @@ func (s *Service) start(ctx context.Context, tx *store.Tx, sc store.Scope, x *st
 	case left != "":
 		in.MaxErrors = &left
 	}
-	a.Parameters = sent(in)
-	b, err := json.Marshal(a)
-	if err != nil {
+	if err := note(v, &a, in, nil); err != nil {
 		return nil, err
 	}
-	v.Body = string(b)
 	role := cmp.Or(codec.Value(d.ServiceRoleArn), "arn:aws:iam::"+sc.Account+":role/aws-service-role/ssm.amazonaws.com/AWSServiceRoleForAmazonSSM")
 	ctx = iam.WithPrincipal(ctx, iam.Principal{Kind: iam.Administrator, Account: sc.Account, Region: sc.Region, ARN: role})
 	var notAfter time.Time
@@ -397,6 +394,13 @@ func (s *Service) start(ctx context.Context, tx *store.Tx, sc store.Scope, x *st
 		return nil, err
 	}
 	v.CommandID = c.ID
+	nodes, err := tx.InvocationsOf(sc, c.ID, "", maxNamedNodes)
+	if err != nil {
+		return nil, err
+	}
+	if err := note(v, &a, in, nodes); err != nil {
+		return nil, err
+	}
 	return wake, result(tx, sc, v)
 }
 
@@ -496,10 +500,25 @@ func pairs(values map[string]string) (out []string) {
 	return out
 }
 
+// maxNamedNodes bounds how many nodes an invocation's Parameters name: its command knows them all.
+const maxNamedNodes = 50
+
+// note keeps what an invocation sends.
+func note(v *store.WindowInvocation, a *asked, in *ssm.SendCommandInput, nodes []store.Invocation) error {
+	a.Parameters = sent(in, nodes)
+	b, err := json.Marshal(a)
+	v.Body = string(b)
+	return err
+}
+
 // sent is what an invocation's Parameters say on the wire.
-func sent(in *ssm.SendCommandInput) string {
+func sent(in *ssm.SendCommandInput, nodes []store.Invocation) string {
+	ids := make([]string, len(nodes))
+	for i, n := range nodes {
+		ids[i] = n.NodeID
+	}
 	b, err := json.Marshal(map[string]any{
-		"documentName": in.DocumentName, "targets": in.Targets, "maxConcurrency": in.MaxConcurrency, "maxErrors": in.MaxErrors, "parameters": in.Parameters,
+		"instanceIds": ids, "documentName": in.DocumentName, "targets": in.Targets, "maxConcurrency": in.MaxConcurrency, "maxErrors": in.MaxErrors, "parameters": in.Parameters,
 	})
 	if err != nil {
 		return "{}" // strings only: cannot fail

@@ -1,6 +1,7 @@
 package window
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -236,5 +237,31 @@ func TestOpeningAndChangingDoNotWaitForEachOther(t *testing.T) {
 	}
 	if took := time.Since(begun); took > 10*time.Second {
 		t.Errorf("a deadlock: %s", took)
+	}
+}
+
+// An instant that passed before a restore is not run because somebody changes the window right after it.
+//
+// proves R-36
+func TestUpdateAfterRestoreRunsNothing(t *testing.T) {
+	s, ctx, _ := service(t)
+	id := create(t, s, ctx, "rate(30 minutes)", nil)
+	var b bytes.Buffer
+	if err := s.store.Dump(ctx, &b); err != nil {
+		t.Fatal(err)
+	}
+	s, ctx, advance := service(t)
+	advance(31 * time.Minute)
+	if err := s.store.Load(ctx, &b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.UpdateMaintenanceWindow(ctx, &ssm.UpdateMaintenanceWindowInput{WindowId: &id, Description: new("new")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := work(t, s); err != nil {
+		t.Fatal(err)
+	}
+	if got := executed(t, s, ctx, id); len(got) != 1 || got[0] != timedOut {
+		t.Errorf("executions: %v", got)
 	}
 }

@@ -239,8 +239,9 @@ func (s *Service) UpdateMaintenanceWindow(ctx context.Context, in *ssm.UpdateMai
 			w.AnchorAt = tx.Now()
 		}
 		w.Name, w.Body, w.ModifiedAt = codec.Value(d.Name), string(codec.Marshal(d)), tx.Now()
-		from := tx.Now()
-		if due := w.NextAt; !due.IsZero() && !due.After(from) { // it has come, and was not worked off yet: it stays unless the change takes it away
+		from, due := tx.Now(), w.NextAt
+		waits := !due.IsZero() && !due.After(from) // it has come, and was not worked off yet: it stays unless the change takes it away
+		if waits {
 			from = due.Add(-1)
 		}
 		if err := plan(&w, d, from); err != nil {
@@ -253,6 +254,9 @@ func (s *Service) UpdateMaintenanceWindow(ctx context.Context, in *ssm.UpdateMai
 			WindowId: &w.ID, Name: d.Name, Description: d.Description, StartDate: d.StartDate, EndDate: d.EndDate, Schedule: d.Schedule,
 			ScheduleTimezone: d.ScheduleTimezone, ScheduleOffset: d.ScheduleOffset, Duration: d.Duration, Cutoff: d.Cutoff,
 			AllowUnassociatedTargets: d.AllowUnassociatedTargets, Enabled: &w.Enabled,
+		}
+		if waits && w.NextAt.Equal(due) { // its work item says whether it may run: after a restore it may not
+			return nil
 		}
 		return promise(tx, sc, &w)
 	})
