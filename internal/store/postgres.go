@@ -30,7 +30,8 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 }
 
 // updatePostgres runs fn at READ COMMITTED with the row locks that the statements name, and again when
-// PostgreSQL asks for it. Lock order: account, command, invocation, node.
+// PostgreSQL asks for it. Lock order: account, window, window
+// execution, command, invocation, node, and then work items.
 func (s *Store) updatePostgres(ctx context.Context, fn func(*Tx) error) error {
 	const tries = 5
 	var err error

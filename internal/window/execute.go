@@ -42,21 +42,35 @@ func (s *Service) Open(ctx context.Context, w store.WorkItem) error {
 		if tx.Now().Before(row.NextAt) {
 			return promise(tx, sc, &row)
 		}
-		due, from, skip := row.NextAt, row.NextAt, w.Kind == store.WorkSkipped
-		if skip {
-			from = tx.Now()
-		}
-		if err := plan(&row, d, from); err != nil {
-			return err
+		for range missedPerTurn {
+			due, from, skip := row.NextAt, row.NextAt, w.Kind == store.WorkSkipped
+			if skip {
+				from = tx.Now()
+			}
+			if err := plan(&row, d, from); err != nil {
+				return err
+			}
+			if err := s.begin(tx, sc, &row, d, due, skip); err != nil {
+				return err
+			}
+			if row.NextAt.IsZero() || tx.Now().Before(cutoffOf(d, row.NextAt)) {
+				break
+			}
 		}
 		if err := tx.SaveWindow(sc, row); err != nil {
 			return err
 		}
-		if err := promise(tx, sc, &row); err != nil {
-			return err
-		}
-		return s.begin(tx, sc, &row, d, due, skip)
+		return promise(tx, sc, &row)
 	})
+}
+
+// missedPerTurn bounds how many missed instants one transaction records: after a long outage there may be thousands, and
+// what is due now waits behind them.
+const missedPerTurn = 100
+
+// cutoffOf is the cutoff of an instant.
+func cutoffOf(d *definition, due time.Time) time.Time {
+	return due.Add(time.Duration(codec.Value(d.Duration)-codec.Value(d.Cutoff)) * time.Hour)
 }
 
 // begin makes the execution of one instant.
@@ -65,13 +79,8 @@ func (s *Service) begin(tx *store.Tx, sc store.Scope, w *store.Window, d *defini
 	if err != nil {
 		return err
 	}
-	ends := due.Add(time.Duration(codec.Value(d.Duration)) * time.Hour)
 	e := store.WindowExecution{
-		ID: id, WindowID: w.ID, DueAt: due, CutoffAt: ends.Add(-time.Duration(codec.Value(d.Cutoff)) * time.Hour), EndsByAt: ends, Status: inProgress, StartedAt: tx.Now(),
-	}
-	tasks, err := s.tasks(tx, sc, &e)
-	if err != nil {
-		return err
+		ID: id, WindowID: w.ID, DueAt: due, CutoffAt: cutoffOf(d, due), EndsByAt: due.Add(time.Duration(codec.Value(d.Duration)) * time.Hour), Status: inProgress, StartedAt: tx.Now(),
 	}
 	_, err = tx.RunningWindowExecution(sc, w.ID)
 	switch {
@@ -85,6 +94,10 @@ func (s *Service) begin(tx *store.Tx, sc store.Scope, w *store.Window, d *defini
 		end(&e.Status, &e.StatusDetails, &e.EndedAt, timedOut, missed, tx.Now())
 	}
 	if fresh, err := tx.InsertWindowExecution(sc, e); err != nil || !fresh || !e.EndedAt.IsZero() {
+		return err
+	}
+	tasks, err := s.tasks(tx, sc, &e)
+	if err != nil {
 		return err
 	}
 	for _, t := range tasks {

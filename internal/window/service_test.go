@@ -265,3 +265,31 @@ func TestUpdateAfterRestoreRunsNothing(t *testing.T) {
 		t.Errorf("executions: %v", got)
 	}
 }
+
+// After a long outage every instant that was missed is recorded, many at a time: what is due now waits behind them.
+//
+// proves R-39
+func TestManyMissedInstants(t *testing.T) {
+	s, ctx, advance := service(t)
+	create(t, s, ctx, "rate(5 minutes)", nil)
+	advance(48*time.Hour + time.Second)
+	if _, err := work(t, s); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	err := s.store.View(ctx, func(tx *store.Tx) error {
+		w, err := tx.Windows(scope, time.Time{}, "", 1)
+		if err != nil {
+			return err
+		}
+		list, err := tx.WindowExecutions(scope, w[0].ID, time.UnixMicro(1<<62), "~", 1000)
+		for _, e := range list {
+			got[e.Status]++
+		}
+		return err
+	})
+	// Those of the last hour begin late, one after the other: there is nothing to do.
+	if err != nil || got[timedOut] != 47*12 || got[success]+got[overlapping] != 12 {
+		t.Errorf("executions: %v, %v", got, err)
+	}
+}
