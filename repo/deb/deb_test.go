@@ -186,8 +186,8 @@ func TestReadSources(t *testing.T) {
 	want := []deb.Source{
 		{URI: "http://a/debian", Suite: "stable", Components: []string{"main", "contrib"}, Archs: []string{"amd64", "i386"}, Trusted: "yes"},
 		{URI: "file:/srv", Suite: "./", Components: []string{}},
-		{URI: "http://b/", Suite: "x", Components: []string{"main"}, Archs: []string{}},
-		{URI: "http://b/", Suite: "x-security", Components: []string{"main"}, Archs: []string{}},
+		{URI: "http://b/", Suite: "x", Components: []string{"main"}},
+		{URI: "http://b/", Suite: "x-security", Components: []string{"main"}},
 	}
 	if diff := cmp.Diff(want, append(got, more...)); diff != "" {
 		t.Errorf("sources (-want +got):\n%s", diff)
@@ -195,6 +195,75 @@ func TestReadSources(t *testing.T) {
 	_, err = deb.ReadSourcesList(strings.NewReader("deb http://a x main\ndeb http://a\n"))
 	if err == nil || err.Error() != "line 2: needs a URI and a suite" {
 		t.Errorf("bad line: %v", err)
+	}
+}
+
+// Forms of sources that apt accepts and that people and installers write; what apt 2.6 and 3.0 make of each was looked up
+// with apt-get indextargets.
+func TestReadSourcesInOddForms(t *testing.T) {
+	t.Parallel()
+	plain := deb.Source{URI: "http://a/d", Suite: "x", Components: []string{"main"}}
+	with := func(change func(*deb.Source)) []deb.Source {
+		s := plain
+		change(&s)
+		return []deb.Source{s}
+	}
+	yes := with(func(s *deb.Source) { s.Trusted = "yes" })
+	for line, want := range map[string][]deb.Source{
+		`deb "http://a/d" "x" "main"`:                          {plain},
+		"deb http://a/d x main#why":                            {plain},
+		"deb [comment=#1] http://a/d x main":                   {plain},
+		"  \tdeb\thttp://a/d\tx  main \t":                      {plain},
+		"deb [trusted=true] http://a/d x main":                 yes,
+		"deb [trusted=1] http://a/d x main":                    yes,
+		"deb [ trusted=ON ] http://a/d x main":                 yes,
+		"deb [trusted=perhaps] http://a/d x main":              {plain},
+		"deb [arch+=i386,arm64 arch-=amd64] http://a/d x main": with(func(s *deb.Source) { s.More, s.Less = []string{"i386", "arm64"}, []string{"amd64"} }),
+		`deb "http://a/d e" x main`:                            with(func(s *deb.Source) { s.URI = "http://a/d e" }),
+		"deb http://a/d%20e x main":                            with(func(s *deb.Source) { s.URI = "http://a/d e" }),
+		"deb cdrom:[Disc #1 - 20260101]/ x main":               with(func(s *deb.Source) { s.URI = "cdrom:[Disc #1 - 20260101]/" }),
+		"deb [trusted=no] cdrom:[a b]/ x main # c":             with(func(s *deb.Source) { s.URI, s.Trusted = "cdrom:[a b]/", "no" }),
+	} {
+		got, err := deb.ReadSourcesList(strings.NewReader(line + "\n"))
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", line, err, diff)
+		}
+	}
+	const stanza = "Types: deb\nURIs: http://a/d\nSuites: x\nComponents: main\n"
+	for more, want := range map[string][]deb.Source{
+		"Enabled: off\n": nil, "Enabled: 0\n": nil, "Enabled: without\n": nil, "Enabled: none\n": {plain}, "Trusted: true\n": yes, "Trusted: 1\n": yes,
+		"Architectures: amd64\ti386\n":                           with(func(s *deb.Source) { s.Archs = []string{"amd64", "i386"} }),
+		"Architectures-Add: i386\nArchitectures-Remove: amd64\n": with(func(s *deb.Source) { s.More, s.Less = []string{"i386"}, []string{"amd64"} }),
+		"Signed-By:\n -----BEGIN\n \n abc\n":                     {plain}, // a line of blanks does not end a stanza
+		"   \nTypes: deb\nURIs: http://b\nSuites: y\n":           with(func(s *deb.Source) { s.URI, s.Suite = "http://b", "y" }),
+	} {
+		got, err := deb.ReadSources(strings.NewReader(stanza + more))
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%q: %v (-want +got):\n%s", more, err, diff)
+		}
+	}
+	if _, err := deb.ReadSourcesList(strings.NewReader("deb \"http://a x main\n")); err == nil {
+		t.Error("a quotation mark without another one is accepted")
+	}
+}
+
+// As above, for preferences; apt-cache policy told what they mean.
+func TestReadPreferencesInOddForms(t *testing.T) {
+	t.Parallel()
+	want := []deb.Pin{{Packages: []string{"foo"}, Type: "version", Data: "1.0", Priority: 900, Where: "p, record 1"}}
+	for _, text := range []string{
+		"Package: foo\nPin: version 1.0\nPin-Priority: 900 # for now\n", "Package: foo\nPin: version 1.0\nPin-Priority: +900.5\n",
+		"Package:\tfoo\nPin:\tversion\t1.0\nPin-Priority:\t900\n", "Package: bar\nPin: version 2\nPin-Priority: 1\n \t\nPackage: foo\nPin: Version 1.0\nPin-Priority: 900\n",
+	} {
+		got, err := deb.ReadPreferences(strings.NewReader(text), "p")
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%q: %v (-want +got):\n%s", text, err, diff)
+		}
+	}
+	for _, priority := range []string{"0", "", "much", "99999", "#1"} {
+		if got, err := deb.ReadPreferences(strings.NewReader("Package: foo\nPin: version 1.0\nPin-Priority: "+priority+"\n"), "p"); err == nil {
+			t.Errorf("priority %q is read as %v; apt refuses it", priority, got)
+		}
 	}
 }
 

@@ -38,8 +38,8 @@ func ReadPreferences(r io.Reader, file string) ([]Pin, error) {
 			continue
 		}
 		p := Pin{Packages: strings.Fields(f["package"]), Where: where}
-		p.Type, p.Data, _ = strings.Cut(f["pin"], " ")
-		p.Type, p.Data = strings.ToLower(p.Type), strings.TrimSpace(p.Data)
+		kind := strings.Fields(f["pin"])[0]
+		p.Type, p.Data = strings.ToLower(kind), strings.TrimSpace(f["pin"][len(kind):])
 		general := f["package"] == "*"
 		switch p.Type {
 		case "release", "origin":
@@ -56,7 +56,7 @@ func ReadPreferences(r io.Reader, file string) ([]Pin, error) {
 			}
 			p.Never = true
 		} else {
-			p.Priority, err = strconv.Atoi(f["pin-priority"])
+			p.Priority, err = strconv.Atoi(number(f["pin-priority"]))
 			if err != nil || p.Priority == 0 || p.Priority < -32768 || p.Priority > 32767 {
 				return nil, fmt.Errorf("%s: priority %q is not a number other than 0 from -32768 to 32767", where, f["pin-priority"])
 			}
@@ -64,4 +64,13 @@ func ReadPreferences(r io.Reader, file string) ([]Pin, error) {
 		out = append(out, p)
 	}
 	return out, nil
+}
+
+// number is the number that s starts with: apt takes no notice of what follows it.
+func number(s string) string {
+	i := 0
+	for i < len(s) && (s[i] >= '0' && s[i] <= '9' || i == 0 && (s[i] == '-' || s[i] == '+')) {
+		i++
+	}
+	return s[:i]
 }

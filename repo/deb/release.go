@@ -50,9 +50,9 @@ func ReadRelease(r io.Reader) (*Release, error) {
 		case "Valid-Until":
 			rel.ValidUntil = ParseDate(v)
 		case "NotAutomatic":
-			rel.NotAutomatic = v == "yes"
+			rel.NotAutomatic, _ = Bool(v)
 		case "ButAutomaticUpgrades":
-			rel.ButAutomaticUpgrades = v == "yes"
+			rel.ButAutomaticUpgrades, _ = Bool(v)
 		case "Architectures":
 			rel.Architectures = strings.Fields(v)
 		case "Components":

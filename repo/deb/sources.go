@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -14,6 +15,7 @@ type Source struct {
 	Suite      string   // ends in "/" for a flat archive
 	Components []string // empty for a flat archive
 	Archs      []string // restriction, or empty
+	More, Less []string // architectures added to those, or to the node's own, and taken from them: arch+= and arch-=
 	Trusted    string   // the trusted= option: "yes", "no" or empty
 }
 
@@ -27,8 +29,7 @@ func ReadSourcesList(r io.Reader) ([]Source, error) {
 	n := 0
 	for line := range strings.Lines(string(b)) {
 		n++
-		line, _, _ = strings.Cut(line, "#")
-		if line = strings.TrimSpace(line); line == "" {
+		if line = strings.TrimSpace(uncomment(line)); line == "" {
 			continue
 		}
 		s, ok, err := sourceLine(line)
@@ -40,6 +41,19 @@ func ReadSourcesList(r io.Reader) ([]Source, error) {
 		}
 	}
 	return out, nil
+}
+
+// uncomment cuts a line at the # that starts a comment. One in brackets is part of an option or of a disc's name.
+func uncomment(line string) string {
+	for i := 0; i < len(line); i++ {
+		switch line[i] {
+		case '#':
+			return line[:i]
+		case '[':
+			i += max(strings.IndexByte(line[i:], ']'), 0)
+		}
+	}
+	return line
 }
 
 func sourceLine(line string) (Source, bool, error) {
@@ -60,19 +74,21 @@ func sourceLine(line string) (Source, bool, error) {
 			key, value, _ := strings.Cut(o, "=")
 			switch key {
 			case "arch":
-				s.Archs = strings.Split(value, ",")
+				s.Archs = listed(value)
+			case "arch+":
+				s.More = listed(value)
+			case "arch-":
+				s.Less = listed(value)
 			case "trusted":
-				s.Trusted = value
+				s.Trusted = yesNo(value)
 			}
 		}
 		rest = strings.TrimSpace(after)
 	}
-	if strings.HasPrefix(rest, "cdrom:") { // the name in brackets may hold blanks
-		if end := strings.LastIndexByte(rest, ']'); end >= 0 {
-			rest = strings.ReplaceAll(rest[:end+1], " ", "%20") + rest[end+1:]
-		}
+	w, err := words(rest)
+	if err != nil {
+		return s, false, err
 	}
-	w := strings.Fields(rest)
 	if len(w) < 2 {
 		return s, false, errors.New("needs a URI and a suite")
 	}
@@ -81,6 +97,86 @@ func sourceLine(line string) (Source, bool, error) {
 		return s, false, fmt.Errorf("suite %s needs a component", s.Suite)
 	}
 	return s, kind == "deb", nil
+}
+
+// words splits at blanks. Quotation marks and square brackets hold blanks together, and %20 stands for one: a mirror's
+// folder and a disc's name can have some.
+func words(s string) ([]string, error) {
+	var out []string
+	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {
+		var word []byte
+		i := 0
+		for i < len(s) && s[i] != ' ' && s[i] != '\t' {
+			switch c := s[i]; c {
+			case '"', '[':
+				closing := byte('"')
+				if c == '[' {
+					closing = ']'
+				}
+				n := strings.IndexByte(s[i+1:], closing)
+				if n < 0 {
+					return nil, fmt.Errorf("%c without its %c", c, closing)
+				}
+				inside := s[i : i+n+2]
+				if c == '"' {
+					inside = inside[1 : n+1]
+				}
+				word = append(word, inside...)
+				i += n + 2
+			default:
+				word = append(word, c)
+				i++
+			}
+		}
+		out = append(out, unescape(string(word)))
+		s = s[i:]
+	}
+	return out, nil
+}
+
+// unescape puts bytes in place of their %XX.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// listed splits a value at its commas and blanks.
+func listed(value string) []string {
+	if value == "" {
+		return nil
+	}
+	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+}
+
+// Bool reads a truth value as apt does; ok is false for what is none.
+func Bool(s string) (value, ok bool) {
+	switch strings.ToLower(s) {
+	case "1", "yes", "true", "with", "on", "enable":
+		return true, true
+	case "0", "no", "false", "without", "off", "disable":
+		return false, true
+	}
+	return false, false
+}
+
+func yesNo(s string) string {
+	switch v, ok := Bool(s); {
+	case !ok:
+		return ""
+	case v:
+		return "yes"
+	}
+	return "no"
 }
 
 // ReadSources reads the deb822 format of .sources files.
@@ -92,7 +188,7 @@ func ReadSources(r io.Reader) ([]Source, error) {
 	var out []Source
 	for _, st := range paragraphs(b) {
 		f := fields(st)
-		if strings.EqualFold(f["enabled"], "no") || strings.EqualFold(f["enabled"], "false") || len(f) == 0 {
+		if on, ok := Bool(f["enabled"]); ok && !on || len(f) == 0 {
 			continue
 		}
 		if !slices.Contains(strings.Fields(f["types"]), "deb") {
@@ -102,10 +198,10 @@ func ReadSources(r io.Reader) ([]Source, error) {
 		if len(uris) == 0 || len(suites) == 0 {
 			return nil, errors.New("a stanza without URIs or Suites")
 		}
-		archs := strings.FieldsFunc(f["architectures"], func(r rune) bool { return r == ' ' || r == ',' })
+		archs, more, less := listed(f["architectures"]), listed(f["architectures-add"]), listed(f["architectures-remove"])
 		for _, u := range uris {
 			for _, suite := range suites {
-				s := Source{URI: u, Suite: suite, Archs: archs, Trusted: f["trusted"]}
+				s := Source{URI: u, Suite: suite, Archs: archs, More: more, Less: less, Trusted: yesNo(f["trusted"])}
 				if !strings.HasSuffix(suite, "/") {
 					s.Components = strings.Fields(f["components"])
 				}
@@ -116,7 +212,8 @@ func ReadSources(r io.Reader) ([]Source, error) {
 	return out, nil
 }
 
-// paragraphs splits at blank lines and drops comment lines.
+// paragraphs splits at empty lines and drops comment lines. To apt a line of blanks is not empty: it belongs to the field
+// before it.
 func paragraphs(b []byte) [][]byte {
 	var out [][]byte
 	var cur []byte
@@ -124,7 +221,7 @@ func paragraphs(b []byte) [][]byte {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
-		if strings.TrimSpace(line) == "" {
+		if line == "\n" {
 			if len(cur) > 0 {
 				out = append(out, cur)
 			}
