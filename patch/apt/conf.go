@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"oakum.dev/repo/deb"
 )
 
 // conf is what apt.conf and its parts set. Keys are in lower case; a list's values are kept in order.
@@ -21,11 +23,8 @@ func (c conf) get(key, def string) string {
 }
 
 func (c conf) bool(key string, def bool) bool {
-	switch strings.ToLower(c.get(key, "")) {
-	case "1", "yes", "true", "with", "on", "enable":
-		return true
-	case "0", "no", "false", "without", "off", "disable":
-		return false
+	if v, ok := deb.Bool(c.get(key, "")); ok {
+		return v
 	}
 	return def
 }
@@ -68,12 +67,16 @@ func readConf(root fs.FS) (conf, error) {
 }
 
 // parts lists the files of a configuration folder that apt reads: names without odd characters, and with the
-// extension or, for .conf and .pref, none. A missing folder is empty.
+// extension or, for .conf and .pref, none. A missing folder is empty, and so is what is none: /dev/null stands for it.
 func parts(root fs.FS, dir string, exts ...string) ([]string, error) {
-	entries, err := fs.ReadDir(root, dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	info, err := fs.Stat(root, dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	entries, err := fs.ReadDir(root, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -83,10 +86,21 @@ func parts(root fs.FS, dir string, exts ...string) ([]string, error) {
 		ext := path.Ext(name)
 		ok := slices.Contains(exts, ext) || ext == "" && (slices.Contains(exts, ".conf") || slices.Contains(exts, ".pref"))
 		for _, r := range strings.TrimSuffix(name, ext) {
-			ok = ok && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
+			ok = ok && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.:", r))
 		}
-		if ok && !e.IsDir() && !strings.HasPrefix(name, ".") {
-			out = append(out, path.Join(dir, name))
+		if !ok || strings.HasPrefix(name, ".") {
+			continue
+		}
+		name = path.Join(dir, name)
+		if e.Type()&fs.ModeSymlink != 0 {
+			if info, err := fs.Stat(root, name); err == nil {
+				e = fs.FileInfoToDirEntry(info)
+			} else if to, _ := fs.ReadLink(root, name); errors.Is(err, fs.ErrNotExist) || to == "/dev/null" {
+				continue
+			}
+		}
+		if t := e.Type(); t.IsRegular() || t&fs.ModeSymlink != 0 { // a link that cannot be followed is an error when it is read
+			out = append(out, name)
 		}
 	}
 	slices.Sort(out)

@@ -232,7 +232,7 @@ func (n *node) readArchitectures() {
 		n.archs = []string{n.native}
 	}
 	if a := n.conf["apt::architectures"]; len(a) > 0 {
-		n.archs = slices.Clone(a)
+		n.archs = strings.Split(strings.Join(a, ","), ",") // in one value they are separated by commas
 	}
 	slices.SortStableFunc(n.order, func(a, b *pkg) int { return strings.Compare(a.name, b.name) })
 	for _, p := range n.order {
@@ -285,19 +285,22 @@ func (n *node) findIndexes(dir string) error {
 	seen := map[string]bool{}
 	releases := map[string]*release{}
 	for _, s := range n.sources {
-		uri := strings.TrimSuffix(s.URI, "/") + "/"
+		uri := strings.ReplaceAll(strings.TrimSuffix(s.URI, "/")+"/", "$(ARCH)", n.native)
 		suite := strings.ReplaceAll(s.Suite, "$(ARCH)", n.native)
 		flat := strings.HasSuffix(suite, "/")
 		root := uri + "dists/" + suite + "/"
-		if flat {
-			root = uri + strings.TrimPrefix(suite, "/")
+		switch {
+		case suite == "/":
+			root = uri
+		case flat:
+			root = uri + suite
 		}
 		rel := releases[root]
 		if rel == nil {
 			if rel, err = n.readRelease(dir, listName(root), have); err != nil {
 				return err
 			}
-			rel.uri, rel.suite = s.URI, suite
+			rel.uri, rel.suite = strings.TrimSuffix(uri, "/"), suite
 			releases[root] = rel
 			n.releases = append(n.releases, rel)
 		}
@@ -312,18 +315,19 @@ func (n *node) findIndexes(dir string) error {
 			trusted = false
 		}
 		site := ""
-		if u, err := url.Parse(s.URI); err == nil {
+		if u, err := url.Parse(uri); err == nil {
 			site = u.Hostname()
 		}
 		archs := n.archs
 		if len(s.Archs) > 0 {
 			archs = s.Archs
 		}
+		archs = slices.DeleteFunc(slices.Concat(archs, s.More), func(a string) bool { return slices.Contains(s.Less, a) })
 		components := s.Components
 		if flat {
 			components, archs = []string{""}, []string{""}
 		} else {
-			archs = append(slices.Clone(archs), "all")
+			archs = append(archs, "all")
 		}
 		for _, comp := range components {
 			for _, arch := range archs {

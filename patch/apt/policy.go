@@ -13,6 +13,9 @@ import (
 	"oakum.dev/repo/deb"
 )
 
+// pinsSource is the first apt that knows pins of the type source-version; older ones leave them out with a warning.
+const pinsSource = "2.9.9~"
+
 // readPreferences reads pins and gives every list its priority.
 // Source: apt_preferences(5).
 func (n *node) readPreferences() error {
@@ -32,6 +35,9 @@ func (n *node) readPreferences() error {
 		f.Close()
 		if err != nil {
 			return err
+		}
+		if n.aptVer != "" && pkgver.Dpkg(n.aptVer, pinsSource) < 0 {
+			pins = slices.DeleteFunc(pins, func(p deb.Pin) bool { return p.Type == "source-version" })
 		}
 		n.pins = append(n.pins, pins...)
 	}
@@ -124,19 +130,20 @@ func releaseMatch(data string, i *index) bool {
 		}
 		return expression(data, get('a')) || expression(data, get('n'))
 	}
+	want := map[byte]string{} // of a key that is given twice the last counts
 	for _, part := range strings.Split(data, ",") {
-		part = strings.TrimSpace(part)
-		if len(part) < 2 || part[1] != '=' {
-			continue
+		if part = strings.TrimSpace(part); len(part) > 1 && part[1] == '=' {
+			want[strings.ToLower(part)[0]] = part[2:]
 		}
-		value := part[2:]
-		switch part[0] {
+	}
+	for k, value := range want {
+		switch k {
 		case 'v':
-			if !versionExpression(value, get('v')) {
+			if !versionExpression(value, get(k)) {
 				return false
 			}
 		case 'o', 'a', 'n', 'l', 'c', 'b':
-			if !expression(value, get(part[0])) {
+			if !expression(value, get(k)) {
 				return false
 			}
 		}

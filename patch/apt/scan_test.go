@@ -3,8 +3,11 @@ package apt
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"oakum.dev/baseline"
 	"oakum.dev/compliance"
 	"oakum.dev/patch"
+	"oakum.dev/repo/deb"
 )
 
 // scan judges a synthetic root without apt.
@@ -289,6 +293,74 @@ func TestReleaseTimeNeverMovesLater(t *testing.T) {
 	}
 }
 
+// Addresses that only the node's architecture or a folder's slashes complete, and lists for other architectures.
+func TestIndexesOfOddSources(t *testing.T) {
+	t.Parallel()
+	r := &synthRoot{conf: "APT::Architectures \"amd64,i386\";\n"}
+	r.install("foo", "1.0", "")
+	dir := t.TempDir()
+	r.write(t, dir)
+	lists := filepath.Join(dir, "var/lib/apt/lists")
+	want := []string{"_srv_amd64_dists_x_main_binary-amd64_Packages", "_srv_amd64_dists_x_main_binary-i386_Packages", "h_flat__sub_Packages", "h_flat_Packages", "h_less_dists_x_main_binary-i386_Packages", "h_more_dists_x_main_binary-arm64_Packages"}
+	for _, name := range append(slices.Clone(want), "h_less_dists_x_main_binary-amd64_Packages") {
+		release := regexp.MustCompile(`(main_binary-.*_|)Packages$`).ReplaceAllString(name, "Release")
+		if err := errors.Join(os.WriteFile(filepath.Join(lists, name), nil, 0o644), os.WriteFile(filepath.Join(lists, release), []byte("Suite: x\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := "deb file:/srv/$(ARCH) x main\ndeb http://h/flat /\ndeb http://h/flat /sub/\ndeb [arch+=arm64] http://h/more x main\ndeb [arch-=amd64] http://h/less x main\n"
+	if err := os.WriteFile(filepath.Join(dir, "etc/apt/sources.list"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg := (Config{FS: os.DirFS(dir), Root: dir}).Complete()
+	n, err := load(t.Context(), &cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, i := range n.indexes {
+		got = append(got, filepath.Base(i.path))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("lists (-want +got):\n%s", diff)
+	}
+}
+
+func TestReleaseMatch(t *testing.T) {
+	t.Parallel()
+	i := &index{rel: &release{Release: deb.Release{Suite: "stable", Origin: "Debian", Version: "12.1"}}}
+	for data, want := range map[string]bool{
+		"O=Debian": true, "O=Other": false, "a=stable,a=back": false, "a=back, a=stable": true, "o=Debian,v=12*": true, "z=1,a=stable": true, "a=": false,
+	} {
+		if got := releaseMatch(data, i); got != want {
+			t.Errorf("release %s: %v", data, got)
+		}
+	}
+}
+
+// An apt that does not know pins of the type source-version leaves them out.
+func TestPinsOfSourceVersions(t *testing.T) {
+	t.Parallel()
+	for apt, want := range map[string]int{"2.6.1": 500, "3.0.3": 1001} {
+		r := &synthRoot{prefs: "Package: foo\nPin: source-version 1.1\nPin-Priority: 1001\n"}
+		r.install("foo", "1.0", "")
+		r.install("apt", apt, "")
+		r.suite("s", releaseMain).add("foo", "1.1", "")
+		dir := t.TempDir()
+		r.write(t, dir)
+		cfg := (Config{FS: os.DirFS(dir), Root: dir}).Complete()
+		n, err := load(t.Context(), &cfg, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.priority(n.pkgs["foo:amd64"].candidate); got != want {
+			t.Errorf("apt %s: priority %d, want %d", apt, got, want)
+		}
+	}
+}
+
 func TestConfSyntax(t *testing.T) {
 	t.Parallel()
 	c := conf{}
@@ -320,6 +392,40 @@ Acquire::Languages "none";
 	}
 	if !c.bool("APT::Get::Always-Include-Phased-Updates", false) {
 		t.Error("bool reads false")
+	}
+}
+
+// Which files of its folders apt reads, as apt 2.6 and 3.0 were seen to choose.
+func TestPartsOfConfiguration(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"home:x:y.list", "a..list", "a.b.list", "b.sources", ".c.list", "d.list~", "e.list.save", "f g.list", "h.LIST", "i+j.list", "k"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	links := map[string]string{"l1.list": "a.b.list", "l2.list": "nowhere", "l3.list": "d.list", "l4.list": "/dev/null"}
+	err := os.Mkdir(filepath.Join(dir, "d.list"), 0o755)
+	for from, to := range links {
+		err = errors.Join(err, os.Symlink(to, filepath.Join(dir, from)))
+	}
+	if err != nil {
+		t.Skip(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for name, fsys := range map[string]fs.FS{"folder": os.DirFS(dir), "root": root.FS()} {
+		got, err := parts(fsys, ".", ".list", ".sources")
+		want := []string{"a..list", "a.b.list", "b.sources", "home:x:y.list", "l1.list"}
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
+		}
+		if got, err := parts(fsys, "k", ".list"); len(got) > 0 || err != nil {
+			t.Errorf("%s: a file in the folder's place: %v, %v", name, got, err)
+		}
 	}
 }
 
