@@ -262,6 +262,34 @@ func TestCacheGivesTheSameResult(t *testing.T) {
 	}
 }
 
+// A pin on a package that is not installed says whether another one can have it as a dependency. What an earlier scan
+// found out does not hold any more when it changes.
+func TestCacheForgetsWhatAPinChanges(t *testing.T) {
+	t.Parallel()
+	r := &synthRoot{}
+	r.install("foo", "1.0", "")
+	s := r.suite("s", releaseMain)
+	s.add("foo", "1.1", "Depends: bar\n")
+	s.add("bar", "1", "")
+	dir, cache := t.TempDir(), t.TempDir()
+	r.write(t, dir)
+	for _, step := range []struct{ prefs, want string }{{"", ""}, {"Package: bar\nPin: version *\nPin-Priority: -1\n", "unmetDependency"}, {"", ""}} {
+		if err := os.WriteFile(filepath.Join(dir, "etc/apt/preferences"), []byte(step.prefs), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		e := patch.Engine{Manager: New(Config{FS: os.DirFS(dir), Root: dir, CacheDir: cache}), Now: func() time.Time { return november }}
+		res, err := e.Scan(context.Background(), patch.ScanRequest{Baseline: everything(baseline.Debian)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range res.Items {
+			if i.Title != "" && strings.HasPrefix(i.Title, "foo") && i.Reason != step.want {
+				t.Errorf("with preferences %q: reason %q, want %q", step.prefs, i.Reason, step.want)
+			}
+		}
+	}
+}
+
 func TestReleaseTimeNeverMovesLater(t *testing.T) {
 	t.Parallel()
 	dir, cache := t.TempDir(), t.TempDir()

@@ -101,6 +101,7 @@ func (m *Manager) Check(ctx context.Context, _ *patch.Inventory, targets []patch
 func (n *node) checkID(targets []patch.Target, rejects, asks bool) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %v %v %s\n", n.statusID, rejects, asks, n.aptVer)
+	fmt.Fprintf(h, "%v %v\n", n.pins, n.conf) // they bear on packages that a target would bring in, too
 	for _, t := range targets {
 		io.WriteString(h, t.Package.Key()+" "+t.Version.Text+"\n")
 	}
