@@ -256,13 +256,21 @@ func account(planned, changed []Change) string {
 		return "nothing was installed"
 	}
 	done := map[string]bool{}
-	var in, out []string
+	var in, out, gone, left []string
 	for _, c := range changed {
 		done[c.Key()] = true
-		in = append(in, c.Name+" "+c.New)
+		if c.New == "" {
+			gone = append(gone, c.Name+" "+c.Old)
+		} else {
+			in = append(in, c.Name+" "+c.New)
+		}
 	}
 	for _, c := range planned {
-		if !done[c.Key()] {
+		switch {
+		case done[c.Key()]:
+		case c.New == "":
+			left = append(left, c.Name+" "+c.Old)
+		default:
 			out = append(out, c.Name+" "+c.New)
 		}
 	}
@@ -275,7 +283,14 @@ func account(planned, changed []Change) string {
 		}
 		return strings.Join(s, ", ")
 	}
-	return "installed: " + list(in) + "; not installed: " + list(out)
+	text := "installed: " + list(in) + "; not installed: " + list(out)
+	if len(gone) > 0 {
+		text += "; removed: " + list(gone)
+	}
+	if len(left) > 0 {
+		text += "; not removed: " + list(left)
+	}
+	return text
 }
 
 // remember keeps which titles wait for a reboot.
