@@ -228,7 +228,7 @@ func (m *Manager) reinstall(ctx context.Context, log *os.File, db []entry, h *pa
 func (m *Manager) configure(ctx context.Context, log *os.File) (string, int, error) {
 	deadline := time.Now().Add(m.cfg.LockWait)
 	for {
-		text, code, err := system.Logged(ctx, m.cfg.Exec, log, "/usr/bin/dpkg", append(slices.Clone(conffilePolicy), "--configure", "-a"))
+		text, code, err := system.Logged(ctx, m.cfg.Exec, log, "/usr/bin/dpkg", append(slices.Clone(m.conffileOptions()), "--configure", "-a"))
 		if err != nil || code == 0 || !strings.Contains(text, "lock") || time.Now().After(deadline) {
 			return text, code, err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -32,10 +33,8 @@ func (m *Manager) transactionOptions(sources []baseline.Source) ([]string, error
 		"-q", "-y", "-o", "Dpkg::Use-Pty=0", "-o", "Dpkg::Progress-Fancy=0", "-o", "APT::Get::Show-User-Simulation-Note=false",
 		"-o", "APT::Install-Recommends=false", "-o", "APT::Install-Suggests=false", "-o", "APT::Get::AutomaticRemove=false", "-o", "Acquire::Retries=3",
 	}
-	if m.node == nil || !slices.ContainsFunc(m.node.conf["dpkg::options"], func(o string) bool { return strings.HasPrefix(o, "--force-conf") }) {
-		for _, o := range conffilePolicy {
-			opts = append(opts, "-o", "Dpkg::Options::="+o)
-		}
+	for _, o := range m.conffileOptions() {
+		opts = append(opts, "-o", "Dpkg::Options::="+o)
 	}
 	if sources != nil {
 		own, err := m.ownOptions(sources)
@@ -45,6 +44,41 @@ func (m *Manager) transactionOptions(sources []baseline.Source) ([]string, error
 		opts = append(opts, own...)
 	}
 	return opts, nil
+}
+
+// conffileOptions are none where the node itself says what becomes of configuration files that were changed on it.
+func (m *Manager) conffileOptions() []string {
+	if m.node != nil && slices.ContainsFunc(m.node.conf["dpkg::options"], forcesConffiles) || m.dpkgForcesConffiles() {
+		return nil
+	}
+	return conffilePolicy
+}
+
+// forcesConffiles reports whether an option of dpkg's decides that. The others that are about configuration files,
+// --force-confdef and --force-confmiss, leave cases in which dpkg asks, and there is nobody to answer.
+func forcesConffiles(option string) bool {
+	option, _, _ = strings.Cut(option, "#")
+	things, ok := strings.CutPrefix(strings.TrimLeft(strings.TrimSpace(option), "-"), "force-")
+	return ok && slices.ContainsFunc(strings.Split(things, ","), func(s string) bool { return s == "confold" || s == "confnew" })
+}
+
+// dpkgForcesConffiles looks for such an option in dpkg's own configuration, where each line is one without its dashes.
+// Source: dpkg(1).
+func (m *Manager) dpkgForcesConffiles() bool {
+	files := []string{"etc/dpkg/dpkg.cfg"}
+	entries, _ := fs.ReadDir(m.cfg.FS, "etc/dpkg/dpkg.cfg.d") // most nodes have none
+	for _, e := range entries {
+		if strings.Trim(e.Name(), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == "" {
+			files = append(files, "etc/dpkg/dpkg.cfg.d/"+e.Name())
+		}
+	}
+	for _, name := range files {
+		b, _ := fs.ReadFile(m.cfg.FS, name) // dpkg itself says what it cannot read
+		if slices.ContainsFunc(strings.Split(string(b), "\n"), forcesConffiles) {
+			return true
+		}
+	}
+	return false
 }
 
 // conffilePolicy keeps configuration files that were changed on the node and takes the package's choice for the rest.

@@ -2,9 +2,11 @@ package apt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -155,5 +157,44 @@ E: Sub-process /usr/bin/dpkg returned an error code (1)
 	unmet := "The following packages have unmet dependencies:\n foo : Depends: bar (>= 2) but 1.0 is to be installed\n"
 	if r := refusal([]byte(unmet), []byte("E: Unable to correct problems, you have held broken packages.\n"), 100); r != "foo : Depends: bar (>= 2) but 1.0 is to be installed" {
 		t.Errorf("refusal = %q", r)
+	}
+}
+
+// Where the node says itself what becomes of changed configuration files, nothing else is asked for; and where it says
+// only half of it, dpkg must not come to ask.
+func TestConffilePolicyOfTheNode(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		conf, file, text string
+		own              bool
+	}{
+		{"", "", "", false},
+		{`DPkg::Options { "--force-confnew"; };`, "", "", true},
+		{`DPkg::Options:: "--force-confdef,confold";`, "", "", true},
+		{`DPkg::Options:: "--force-confmiss"; DPkg::Options:: "--force-confdef";`, "", "", false},
+		{"", "etc/dpkg/dpkg.cfg", "no-debsig\n  force-confnew # as we like it\n", true},
+		{"", "etc/dpkg/dpkg.cfg.d/local", "force-confold\n", true},
+		{"", "etc/dpkg/dpkg.cfg.d/local.dpkg-old", "force-confnew\n", false},
+		{"", "etc/dpkg/dpkg.cfg", "# force-confnew\nforce-confdef\nforce-unsafe-io\n", false},
+	} {
+		r := &synthRoot{conf: tc.conf}
+		r.install("foo", "1.0", "")
+		dir := t.TempDir()
+		r.write(t, dir)
+		if tc.file != "" {
+			file := filepath.Join(dir, tc.file)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(tc.text), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m := New(Config{FS: os.DirFS(dir), Root: dir})
+		var err error
+		if m.node, err = load(t.Context(), &m.cfg, nil); err != nil {
+			t.Fatal(err)
+		}
+		opts, err := m.transactionOptions(nil)
+		if got := !slices.Contains(opts, "Dpkg::Options::=--force-confold"); got != tc.own || err != nil {
+			t.Errorf("%+v: left to the node %v, %v", tc, got, err)
+		}
 	}
 }
