@@ -24,6 +24,9 @@ func (s *solver) ask(m *Manager, full bool) error {
 			return err
 		}
 		s.settle(plan)
+		if len(plan.removes) > 0 {
+			return s.spare(m, plan)
+		}
 		return nil
 	}
 	base := []string{"install"}
@@ -67,6 +70,20 @@ func (s *solver) settle(plan *plan) {
 			s.blocked[p] = patch.Block{}
 		}
 	}
+}
+
+// spare takes back what apt's plan puts in by a removal: an install takes nothing away.
+func (s *solver) spare(m *Manager, removing *plan) error {
+	plan, ok, err := m.simulate(s, []string{"--with-new-pkgs", "upgrade"})
+	if err != nil || !ok {
+		return err
+	}
+	for p := range s.unsure {
+		if v := s.goal[p]; v != nil && removing.installs[planKey(s, p)] == v.Version && plan.installs[planKey(s, p)] != v.Version {
+			s.blocked[p] = patch.Block{Reason: patch.ReasonRemoval, Detail: "apt-get -s dist-upgrade would remove " + strings.Join(removing.removes, " ")}
+		}
+	}
+	return nil
 }
 
 func installName(p *pkg, v *version) string { return p.name + ":" + p.arch + "=" + v.Version }

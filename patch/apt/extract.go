@@ -159,7 +159,7 @@ func (e *extraction) done() {
 }
 
 // cacheMagic changes with the form of the cache and with what is read out of lists.
-const cacheMagic = "oakum apt lists 5\n"
+const cacheMagic = "oakum apt lists 6\n"
 
 func (e *extraction) read() bool {
 	if system.ReadCache(e.file, e.key, e.cached) && e.fits() {
