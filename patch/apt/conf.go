@@ -44,26 +44,34 @@ func (c conf) path(key, def string) string {
 	return strings.TrimPrefix(path.Clean("/"+p), "/")
 }
 
-// readConf reads apt.conf.d and apt.conf of a root.
-func readConf(root fs.FS) (conf, error) {
-	c := conf{}
+// readConf reads apt.conf.d and apt.conf of a root. Files that hold passwords are often for root only; as apt does, others
+// do without them. unread names those.
+func readConf(root fs.FS) (c conf, unread []string, err error) {
+	c = conf{}
 	files, err := parts(root, "etc/apt/apt.conf.d", ".conf")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, f := range append(files, "etc/apt/apt.conf") {
 		b, err := fs.ReadFile(root, f)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := c.parse(string(b)); err != nil {
-			return nil, fmt.Errorf("%s: %w", f, err)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrPermission):
+			unread = append(unread, closed(f))
+		case err != nil:
+			return nil, nil, err
+		default:
+			if err := c.parse(string(b)); err != nil {
+				return nil, nil, fmt.Errorf("/%s: %w", f, err)
+			}
 		}
 	}
-	return c, nil
+	return c, unread, nil
+}
+
+// closed is the sentence about a file that this user may not read.
+func closed(name string) string {
+	return "/" + name + " is not for this user to read, and what it says is not known: run as root"
 }
 
 // parts lists the files of a configuration folder that apt reads: names without odd characters, and with the

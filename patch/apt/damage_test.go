@@ -59,6 +59,7 @@ func TestDamageIsNeverCompliant(t *testing.T) {
 		{"status_cut_between_lines", statusFile, "FAILED", line},
 		{"status_empty", statusFile, "FAILED", empty},
 		{"status_noise", statusFile, "FAILED", noise},
+		{"status_noise_before_a_record", statusFile, "FAILED", func(b []byte) []byte { return append([]byte("noise"), b...) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

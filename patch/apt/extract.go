@@ -105,13 +105,13 @@ func (e *extraction) scan(ctx context.Context) ([]deb.Hit, error) {
 	for id := range e.node.indexes {
 		l, done, err := e.node.openList(id)
 		if err != nil {
-			return nil, fmt.Errorf("read apt's lists: %w", err)
+			return nil, fmt.Errorf("read apt's lists: %w", rooted(err))
 		}
 		e.lists, e.close = append(e.lists, l), append(e.close, done)
 	}
 	hits, err := e.finder.Scan(ctx, e.lists)
 	if err != nil {
-		return nil, fmt.Errorf("read apt's lists: %w", err)
+		return nil, fmt.Errorf("read apt's lists: %w", rooted(err))
 	}
 	return hits, e.node.complete(e.finder)
 }
@@ -134,7 +134,7 @@ func (e *extraction) find(ctx context.Context, names map[string]struct{}) ([]deb
 	}
 	hits, err := e.finder.Find(e.lists, missing)
 	if err != nil {
-		return nil, fmt.Errorf("read apt's lists: %w", err)
+		return nil, fmt.Errorf("read apt's lists: %w", rooted(err))
 	}
 	for n := range missing {
 		e.looked[n] = struct{}{}

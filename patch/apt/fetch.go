@@ -39,7 +39,7 @@ func FetchLists(ctx context.Context, ex patch.Exec, dir string, env []string) (f
 	}
 	defer img.Close()
 	n := &node{cfg: &system.Config{FS: img.FS()}, pkgs: map[string]*pkg{}, looked: map[string]bool{}}
-	if n.conf, err = readConf(n.cfg.FS); err != nil {
+	if n.conf, _, err = readConf(n.cfg.FS); err != nil {
 		return nil, fmt.Errorf("read apt's configuration: %w", err)
 	}
 	if err := n.readStatus(); err != nil {

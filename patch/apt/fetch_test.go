@@ -36,7 +36,7 @@ APT::Get::Odd "a` + "`touch /tmp/ran`" + `";
 	if err := os.WriteFile(filepath.Join(root, "etc/apt/apt.conf.d/00evil"), []byte(evil), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c, err := readConf(os.DirFS(root))
+	c, _, err := readConf(os.DirFS(root))
 	if err != nil {
 		t.Fatal(err)
 	}

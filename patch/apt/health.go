@@ -22,7 +22,7 @@ type entry struct{ name, arch, version, status, state string }
 func (m *Manager) database() ([]entry, error) {
 	f, err := m.cfg.FS.Open("var/lib/dpkg/status")
 	if err != nil {
-		return nil, fmt.Errorf("read what is installed: %w", err)
+		return nil, fmt.Errorf("read what is installed: %w", rooted(err))
 	}
 	defer f.Close()
 	var out []entry

@@ -25,6 +25,10 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 	if len(n.indexes) == 0 { // without lists nothing would be missing, which would be no more than not knowing
 		e := patch.Fail("REPO_METADATA", "there are no package lists of the %d configured sources: newer versions are not known", len(n.sources))
 		e.Hint = "run apt-get update, or scan as root without --no-refresh"
+		if len(n.sources) == 0 {
+			e = patch.Fail("REPO_METADATA", "apt has no sources of packages: newer versions are not known")
+			e.Hint = "name the archives to install from in /etc/apt/sources.list or in a file of /etc/apt/sources.list.d"
+		}
 		if len(m.failed) > 0 {
 			e.Hint = "apt-get update says: " + m.failed[0]
 		}

@@ -107,7 +107,7 @@ func key(name, arch string) string { return name + ":" + arch }
 func load(ctx context.Context, cfg *Config, own []baseline.Source) (*node, error) {
 	n := &node{cfg: cfg, pkgs: map[string]*pkg{}, looked: map[string]bool{}}
 	var err error
-	if n.conf, err = readConf(cfg.FS); err != nil {
+	if n.conf, n.degraded, err = readConf(cfg.FS); err != nil {
 		return nil, fmt.Errorf("read apt's configuration: %w", err)
 	}
 	if err := n.readStatus(); err != nil {
@@ -149,7 +149,7 @@ func load(ctx context.Context, cfg *Config, own []baseline.Source) (*node, error
 func (n *node) readStatus() error {
 	f, err := n.cfg.FS.Open(n.conf.path("Dir::State::status", "/var/lib/dpkg/status"))
 	if err != nil {
-		return fmt.Errorf("read what is installed: %w", err)
+		return fmt.Errorf("read what is installed: %w", rooted(err))
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil {
@@ -255,6 +255,10 @@ func (n *node) readSources() ([]deb.Source, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
+		if errors.Is(err, fs.ErrPermission) {
+			n.degraded = append(n.degraded, closed(name))
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -276,7 +280,7 @@ func (n *node) readSources() ([]deb.Source, error) {
 func (n *node) findIndexes(dir string) error {
 	entries, err := fs.ReadDir(n.cfg.FS, dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read apt's lists: %w", err)
+		return fmt.Errorf("read apt's lists: %w", rooted(err))
 	}
 	have := make(map[string]fs.DirEntry, len(entries))
 	for _, e := range entries {
@@ -330,6 +334,7 @@ func (n *node) findIndexes(dir string) error {
 			archs = append(archs, "all")
 		}
 		for _, comp := range components {
+			found := false
 			for _, arch := range archs {
 				name := root + comp + "/binary-" + arch + "/Packages"
 				if flat {
@@ -341,13 +346,14 @@ func (n *node) findIndexes(dir string) error {
 					if !ok {
 						continue
 					}
+					found = true
 					if seen[file] {
 						break
 					}
 					seen[file] = true
 					info, err := e.Info()
 					if err != nil {
-						return fmt.Errorf("read apt's lists: %w", err)
+						return fmt.Errorf("read apt's lists: %w", rooted(err))
 					}
 					n.indexes = append(n.indexes, &index{
 						path: path.Join(dir, file), info: info, base: uri, site: site, suite: suite, component: comp, arch: arch, trusted: trusted, rel: rel,
@@ -356,7 +362,34 @@ func (n *node) findIndexes(dir string) error {
 					break
 				}
 			}
+			if !found && !flat {
+				if err := n.lacking(rel, comp); err != nil {
+					return err
+				}
+			}
 		}
+	}
+	return nil
+}
+
+// lacking notes that nothing is known of a component, unless its archive has nothing in it for this architecture. apt says
+// no more than a warning, and exits with 0.
+func (n *node) lacking(rel *release, comp string) error {
+	if len(rel.Components) > 0 && !slices.ContainsFunc(rel.Components, func(c string) bool { return path.Base(c) == path.Base(comp) }) {
+		n.degraded = append(n.degraded, fmt.Sprintf("%s %s has no component %s: is the source misspelt?", rel.uri, rel.suite, comp))
+		return nil
+	}
+	f, err := n.cfg.FS.Open(rel.path)
+	if err != nil {
+		return fmt.Errorf("read apt's lists: %w", rooted(err))
+	}
+	defer f.Close()
+	sizes, err := deb.ReadSizes(f)
+	if err != nil {
+		return fmt.Errorf("/%s: %w", rel.path, err)
+	}
+	if sizes[comp+"/binary-"+n.native+"/Packages"] > 0 {
+		n.degraded = append(n.degraded, noLists(rel.uri, rel.suite+" "+comp))
 	}
 	return nil
 }
@@ -376,7 +409,7 @@ func (n *node) readRelease(dir, prefix string, have map[string]fs.DirEntry) (*re
 	}
 	f, err := n.cfg.FS.Open(path.Join(dir, name))
 	if err != nil {
-		return nil, fmt.Errorf("read apt's lists: %w", err)
+		return nil, fmt.Errorf("read apt's lists: %w", rooted(err))
 	}
 	defer f.Close()
 	got, err := deb.ReadRelease(f)

@@ -28,6 +28,10 @@ func (n *node) readPreferences() error {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
+		if errors.Is(err, fs.ErrPermission) {
+			n.degraded = append(n.degraded, closed(name))
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -90,7 +90,7 @@ func (m *Manager) releaseDates(_ context.Context, req patch.InventoryRequest) ma
 	out := map[string]time.Time{}
 	n := &node{cfg: &m.cfg, pkgs: map[string]*pkg{}, looked: map[string]bool{}}
 	var err error
-	if n.conf, err = readConf(m.cfg.FS); err != nil {
+	if n.conf, _, err = readConf(m.cfg.FS); err != nil {
 		return out // the scan that follows says so
 	}
 	lists := n.conf.path("Dir::State::lists", "lists")

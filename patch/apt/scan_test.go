@@ -549,6 +549,19 @@ func TestTrap_R2_Kernels(t *testing.T) {
 	}
 }
 
+func TestNoSources(t *testing.T) {
+	t.Parallel()
+	r := &synthRoot{}
+	r.install("foo", "1.0", "")
+	dir := t.TempDir()
+	r.write(t, dir)
+	e := patch.Engine{Manager: New(Config{FS: os.DirFS(dir), Root: dir}), Now: func() time.Time { return november }}
+	_, err := e.Scan(context.Background(), patch.ScanRequest{Baseline: everything(baseline.Debian)})
+	if pe, ok := errors.AsType[*patch.Error](err); !ok || pe.Reason != "REPO_METADATA" || !strings.Contains(pe.Error(), "no sources") || !strings.Contains(pe.Hint, "sources.list") {
+		t.Errorf("Scan without sources: %v", err)
+	}
+}
+
 // TestNoListsIsNotCompliant: not knowing newer versions must never read as having none.
 func TestNoListsIsNotCompliant(t *testing.T) {
 	t.Parallel()
@@ -560,6 +573,79 @@ func TestNoListsIsNotCompliant(t *testing.T) {
 	_, err := e.Scan(context.Background(), patch.ScanRequest{Baseline: everything(baseline.Debian)})
 	if pe, ok := errors.AsType[*patch.Error](err); !ok || pe.Reason != "REPO_METADATA" || pe.Hint == "" {
 		t.Errorf("Scan without lists: %v", err)
+	}
+}
+
+// Components that a source names and nothing is known of, as after a change of sources.list: one that its archive has, one
+// that it does not have, and one that is empty, of which apt keeps no list.
+func TestAComponentThatWasNeverFetched(t *testing.T) {
+	t.Parallel()
+	r := &synthRoot{}
+	r.install("foo", "1.0", "")
+	r.suite("s", "Suite: stable\nComponents: main contrib updates/non-free\nSHA256:\n aa 7 contrib/binary-amd64/Packages\n aa 0 non-free/binary-amd64/Packages\n").add("foo", "1.0", "")
+	dir := t.TempDir()
+	r.write(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "etc/apt/sources.list"), []byte("deb http://archive.example.com/debian s main contrib non-fre non-free\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	e := patch.Engine{Manager: New(Config{FS: os.DirFS(dir), Root: dir}), Now: func() time.Time { return november }}
+	res, err := e.Scan(context.Background(), patch.ScanRequest{Baseline: everything(baseline.Debian)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"no lists of http://archive.example.com/debian s contrib: run apt-get update",
+		"http://archive.example.com/debian s has no component non-fre: is the source misspelt?",
+	}
+	if diff := cmp.Diff(want, res.Header.Degraded); diff != "" {
+		t.Errorf("degraded (-want +got):\n%s", diff)
+	}
+}
+
+// forbidding is a root in which some files are for another user.
+type forbidding struct {
+	fs.FS
+	files []string
+}
+
+func (f forbidding) Open(name string) (fs.File, error) {
+	if slices.Contains(f.files, name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return f.FS.Open(name)
+}
+
+// Files with passwords are often for root only. An ordinary user's scan goes on without, as apt does, and says so; where
+// it cannot go on its error names the file as people do.
+func TestConfigurationForRootOnly(t *testing.T) {
+	t.Parallel()
+	r := &synthRoot{}
+	r.install("foo", "1.0", "")
+	r.suite("s", releaseSecurity).add("foo", "1.1", "")
+	dir := t.TempDir()
+	r.write(t, dir)
+	files := []string{"etc/apt/apt.conf.d/90test", "etc/apt/sources.list.d/x.list", "etc/apt/preferences"}
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "etc/apt/sources.list.d"), 0o755), os.WriteFile(filepath.Join(dir, files[1]), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	look := func(files ...string) (*compliance.Result, error) {
+		e := patch.Engine{Manager: New(Config{FS: forbidding{os.DirFS(dir), files}, Root: dir}), Now: func() time.Time { return november }}
+		return e.Scan(context.Background(), patch.ScanRequest{Baseline: everything(baseline.Debian)})
+	}
+	res, err := look(files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if text := strings.Join(res.Header.Degraded, "\n"); !strings.Contains(text, "/"+f+" is not for this user to read") {
+			t.Errorf("nothing about %s: %s", f, text)
+		}
+	}
+	if got := byName(res)["foo"]; got != "Missing 1.1" {
+		t.Errorf("foo is %s", got)
+	}
+	if _, err := look("var/lib/dpkg/status"); err == nil || !strings.Contains(err.Error(), " /var/lib/dpkg/status") {
+		t.Errorf("without dpkg's status: %v", err)
 	}
 }
 

@@ -44,7 +44,7 @@ func loadSteady(ctx context.Context, cfg *Config, own []baseline.Source) (*node,
 				e.Hint = "try again when apt and dpkg have nothing to do"
 				return nil, e
 			}
-			return nil, err
+			return nil, rooted(err)
 		}
 		select {
 		case <-ctx.Done():
@@ -52,6 +52,14 @@ func loadSteady(ctx context.Context, cfg *Config, own []baseline.Source) (*node,
 		case <-time.After(readPause):
 		}
 	}
+}
+
+// rooted gives the path in an error the slash that an fs.FS does without.
+func rooted(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok && !strings.HasPrefix(p.Path, "/") {
+		p.Path = "/" + p.Path
+	}
+	return err
 }
 
 // changed reports whether a file that the node was read from is another one now.

@@ -103,14 +103,15 @@ func splitSource(v []byte) (name, version string) {
 	return name, string(bytes.TrimSpace(v))
 }
 
-// ReadStatus calls fn for each stanza of a dpkg status file. The Package is fn's to keep.
+// ReadStatus calls fn for each stanza of a dpkg status file. The Package is fn's to keep. A stanza that names no package is
+// an error: dpkg writes none, and what it was about would be left out.
 func ReadStatus(r io.Reader, fn func(*Package) error) error {
 	sc := newStanzas(r)
 	for sc.next() {
 		p := new(Package)
 		p.parse(sc.stanza)
 		if p.Name == "" {
-			continue
+			return fmt.Errorf("damaged: the record at byte %d names no package", sc.start)
 		}
 		if err := fn(p); err != nil {
 			return err
