@@ -357,6 +357,26 @@ func TestSameVersionOfAnotherVendor(t *testing.T) {
 	}
 }
 
+// TestUndoTakesNoOtherVendorsPackage: the old version's number is not enough for an undo. What another vendor has under it
+// is another package, and zypper would take that one too.
+func TestUndoTakesNoOtherVendorsPackage(t *testing.T) {
+	t.Parallel()
+	r := newRPMRepo(t, "package oakboth 1-1 x86_64 vendor=Acorn\npackage oakboth 2-1 x86_64 vendor=Acorn\nadvisory OAK-1 type=security severity=important issued=2026-01-10 packages=oakboth-2-1.x86_64\n")
+	other := newRPMRepo(t, "package oakboth 1-1 x86_64 vendor=Oak\n")
+	n := r.suseNode(t, "undovendor", "oakboth=1")
+	n.addRepo("aaa", other.url, "gpgcheck=0\npriority=10")
+	n.addRepo("oaktest", r.url, "gpgcheck=0\npriority=10")
+	n.install()
+	if got := n.mustRun("rpm", "-q", "oakboth", "--qf", "%{EVR} %{VENDOR}"); got != "2-1 Acorn" {
+		t.Fatalf("rpm has %s", got)
+	}
+	runs := strings.Fields(n.mustRun("ls", "-t", "/var/lib/oakum/runs"))
+	out, err := n.run("oakum", "undo", "--yes", runs[0])
+	if got := n.mustRun("rpm", "-q", "oakboth", "--qf", "%{EVR} %{VENDOR}"); err == nil || got != "2-1 Acorn" || !strings.Contains(out, "another build") {
+		t.Errorf("the undo ends with %v, rpm has %s\n%s", err, got, out)
+	}
+}
+
 // undoLast takes the last run of a node back.
 func (n *debNode) undoLast() {
 	n.t.Helper()

@@ -23,6 +23,7 @@ type machine struct {
 	trouble  []string
 	unmarked int   // so many attempts at the marks fail
 	keeps    int64 // size of the package files of old versions
+	own      bool  // what is installed is another build than the repositories have
 }
 
 func (m *machine) Repair(context.Context, *os.File, func(patch.Change) bool) (patch.Health, error) {
@@ -43,7 +44,7 @@ func (m *machine) Plan(_ context.Context, w patch.Wish) (*patch.Plan, error) {
 	for _, x := range w.Install {
 		for i := range m.inv.Packages {
 			if q := &m.inv.Packages[i]; q.Name == x.Name {
-				p.Changes = append(p.Changes, patch.Change{Name: x.Name, Arch: x.Arch, Old: q.Installed, New: x.Version})
+				p.Changes = append(p.Changes, patch.Change{Name: x.Name, Arch: x.Arch, Old: q.Installed, New: x.Version, Own: m.own})
 			}
 		}
 	}
@@ -315,6 +316,26 @@ func TestOldPackageFilesAreBounded(t *testing.T) {
 	for i, want := range []bool{false, true, true} { // the last run's came after the bound was looked at
 		if _, err := os.Stat(files[i]); (err == nil) != want {
 			t.Errorf("files of run %d: %v, want there: %v", i+1, err, want)
+		}
+	}
+}
+
+// TestUndoOfAnotherBuild: what a repository has under the old version is not what was there before, unless it was so.
+func TestUndoOfAnotherBuild(t *testing.T) {
+	t.Parallel()
+	for _, own := range []bool{false, true} {
+		e, m, req := installer(t)
+		m.own = own
+		out, err := e.Install(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rev, _, err := e.Undo(t.Context(), out.Run.ID, true, req.Baseline)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := strings.Contains(strings.Join(rev.Why, "\n"), "another build"); said != own {
+			t.Errorf("own build %v: %v", own, rev.Why)
 		}
 	}
 }

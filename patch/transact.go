@@ -19,6 +19,7 @@ type Change struct {
 	Down   bool  `json:"down,omitempty"`  // New is older than Old
 	Held   bool  `json:"held,omitempty"`  // the administrator holds the package
 	Auto   bool  `json:"auto,omitempty"`  // it is, or is to be, marked as installed for others
+	Own    bool  `json:"own,omitempty"`   // Old is another build of its version than one that repositories have
 	Bytes  int64 `json:"bytes,omitempty"` // of the package file
 	Grows  int64 `json:"grows,omitempty"` // bytes more on the disk when it is installed; negative: less
 }

@@ -102,6 +102,8 @@ func (e *Engine) reverse(ctx context.Context, run *Run) (*Reversal, error) {
 			w := Want{Name: c.Name, Arch: c.Arch, Version: c.Old}
 			if file := run.keptFile(c.Key()); file != "" {
 				w.File = file
+			} else if c.Own {
+				no("%s %s was another build than one that can be downloaded, and its package file was not kept", c.Name, c.Old)
 			}
 			rev.wish.Install = append(rev.wish.Install, w)
 		}

@@ -1,6 +1,7 @@
 package apt
 
 import (
+	"slices"
 	"strings"
 
 	"oakum.dev/pkgver"
@@ -21,6 +22,17 @@ func (r relation) String() string {
 		parts = append(parts, a.String())
 	}
 	return strings.Join(parts, " | ")
+}
+
+// plain is the relation as dpkg writes it: < and > mean <= and >=.
+func (r relation) plain() string {
+	out := slices.Clone(r)
+	for i := range out {
+		if out[i].op == "<" || out[i].op == ">" {
+			out[i].op += "="
+		}
+	}
+	return out.String()
 }
 
 func (a alternative) String() string {

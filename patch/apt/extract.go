@@ -159,7 +159,7 @@ func (e *extraction) done() {
 }
 
 // cacheMagic changes with the form of the cache and with what is read out of lists.
-const cacheMagic = "oakum apt lists 6\n"
+const cacheMagic = "oakum apt lists 7\n"
 
 func (e *extraction) read() bool {
 	if system.ReadCache(e.file, e.key, e.cached) && e.fits() {
@@ -198,6 +198,7 @@ func cachedHits(c *system.Cache, hits *[]deb.Hit) {
 		p := &h.Package
 		c.Int(&h.List)
 		c.Number(&p.Size)
+		c.Number(&p.InstalledSize)
 		c.Int(&p.Phased)
 		c.Bool(&p.Essential)
 		c.Texts(

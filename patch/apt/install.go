@@ -191,6 +191,7 @@ func (m *Manager) changes(b []byte) *patch.Plan {
 		}
 		if old := m.node.pkgs[key(name, arch)]; old != nil && old.installed != nil {
 			c.Old, c.Arch, c.Held, c.Auto = old.installed.Version, old.installed.Arch, old.installed.Held(), auto[key(name, arch)]
+			c.Own = old.installed.own
 		} else {
 			c.Auto = true // it is there for another package only
 		}

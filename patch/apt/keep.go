@@ -27,7 +27,7 @@ func (m *Manager) Keep(ctx context.Context, p *patch.Plan, dir string, log *os.F
 	names := map[string]string{} // file name to key
 	var errs []error
 	for _, c := range p.Changes {
-		if c.Old == "" {
+		if c.Old == "" || c.Own { // a file of that name would be the other build
 			continue
 		}
 		file := c.Name + "_" + strings.ReplaceAll(c.Old, ":", "%3a") + "_" + c.Arch + ".deb"

@@ -69,6 +69,7 @@ type version struct {
 	*deb.Package
 	indexes   []*index
 	installed bool
+	own       bool     // installed, and an archive has another build of it
 	pin       *deb.Pin // that speaks of this version
 }
 
@@ -471,9 +472,24 @@ func (n *node) addHits(hits []deb.Hit) {
 			v.indexes = append(v.indexes, idx)
 		}
 		if v.installed { // the status file knows neither
+			v.own = v.own || !sameBuild(v.Package, &h.Package)
 			v.Package.Filename, v.Package.Size, v.Package.Phased = h.Package.Filename, h.Package.Size, h.Package.Phased
 		}
 	}
+}
+
+// sameBuild reports whether two stanzas of one version are of one build, going by what apt itself tells them apart by:
+// dpkg's status has no checksum.
+func sameBuild(a, b *deb.Package) bool {
+	if a.InstalledSize != b.InstalledSize {
+		return false
+	}
+	for _, r := range [][2]string{{a.Depends, b.Depends}, {a.PreDepends, b.PreDepends}, {a.Conflicts, b.Conflicts}, {a.Breaks, b.Breaks}} {
+		if r[0] != r[1] && !slices.EqualFunc(relations(r[0]), relations(r[1]), func(x, y relation) bool { return x.plain() == y.plain() }) {
+			return false
+		}
+	}
+	return true
 }
 
 // openList makes a deb.List of an index.

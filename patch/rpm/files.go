@@ -113,7 +113,7 @@ func (r *Reader) Keep(
 	var ask []*md.Package
 	names := map[string]string{} // file to key
 	for _, c := range p.Changes {
-		if c.Old == "" {
+		if c.Old == "" || c.Own { // what can be had under its name is another one
 			continue
 		}
 		have, err := r.Installed(ctx, c.Name)

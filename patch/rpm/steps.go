@@ -200,6 +200,7 @@ func (r *Reader) Plan(ctx context.Context, w patch.Wish, steps []Step) (*patch.P
 			top := versions[len(versions)-1]
 			c.Old = Text(top)
 			c.Down = pkgver.RPM(c.New, c.Old) < 0
+			c.Own = r.elsewhere(ctx, top)
 			if r.view.Held != nil {
 				c.Held = r.view.Held(top) != ""
 			}
@@ -238,6 +239,16 @@ func (r *Reader) Plan(ctx context.Context, w patch.Wish, steps []Step) (*patch.P
 		}
 	}
 	return p, nil
+}
+
+// elsewhere reports whether a repository has another build of an installed package's version: other vendors have the same
+// numbers, and a package manager that is asked for one takes either.
+func (r *Reader) elsewhere(ctx context.Context, have *md.Package) bool {
+	n, err := r.loaded(ctx)
+	return err == nil && slices.ContainsFunc(n.offers[have.Name], func(o offer) bool {
+		same := o.Vendor == have.Vendor && (o.Built.IsZero() || have.Built.IsZero() || o.Built.Equal(have.Built))
+		return o.Arch == have.Arch && Text(o.Package) == Text(have) && !same
+	})
 }
 
 // replacing names the package of a plan whose new version obsoletes what a change removes, or nothing.

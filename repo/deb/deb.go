@@ -31,6 +31,7 @@ type Package struct {
 	Provides, Replaces    string
 	Filename              string // below the archive's root
 	Size                  int64  // of the .deb, bytes
+	InstalledSize         int64  // KiB on the disk, as the package says
 	Phased                int    // Phased-Update-Percentage, 0..100; 100 when absent
 	Essential             bool   // Essential: yes or Important: yes or Protected: yes
 	Status                string // dpkg status only: "install ok installed"

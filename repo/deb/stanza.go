@@ -47,6 +47,8 @@ func (p *Package) parse(b []byte) {
 			p.Filename = string(value)
 		case "Size":
 			p.Size, _ = strconv.ParseInt(string(value), 10, 64) // a bad size is no size
+		case "Installed-Size":
+			p.InstalledSize, _ = strconv.ParseInt(string(value), 10, 64) // old packages do not say
 		case "Phased-Update-Percentage":
 			if n, err := strconv.Atoi(string(value)); err == nil && n >= 0 && n < 100 {
 				p.Phased = n
