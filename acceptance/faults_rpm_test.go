@@ -141,7 +141,7 @@ func rpmFaults(cache string, more []fault) []fault {
 			name: "disk_unpack", what: "the disk fills up meanwhile", step: "unpacking", does: "the package that does not fit stays as it was; the rest is installed",
 			packages: []string{"oakbig"},
 			ready:    func(f *faulty) { f.tmpfs("/usr/share/oaktest/oakbig-1.1-1", "500k") },
-			reason:   "PATCH_FAILED", failed: map[string]string{"oakbig": "installFailed"}, says: "more space on the",
+			reason:   "PATCH_FAILED", failed: map[string]string{"oakbig": "noSpace"}, says: "more space on the",
 		},
 		{
 			name: "readonly_usr", what: "read-only `/usr`", step: "before the download", does: "refuses before anything is changed",
