@@ -130,9 +130,7 @@ func (j *Judgement) verdict(p *Package) verdict {
 		}
 		switch {
 		case ver.Order <= 0:
-			// Rules approve what repositories have; what none of them knows is approved by name only.
-			// Source: AWS Systems Manager User Guide, "Understanding patch compliance state values", INSTALLED_OTHER.
-			if v.current == nil && (!p.Local || d.Explicit) {
+			if v.current == nil {
 				v.current = ver
 			}
 		case !ver.Offered || ver.Unusable != "":

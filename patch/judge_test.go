@@ -173,32 +173,3 @@ func TestInstallTurnsMissingIntoFailed(t *testing.T) {
 		}
 	}
 }
-
-// What no repository has is approved by its name only; rules approve what repositories have.
-func TestLocalPackagesAreOther(t *testing.T) {
-	everything := baseline.Baseline{OperatingSystem: baseline.RedHat, Name: "all", ApprovalRules: baseline.RuleGroup{PatchRules: []baseline.Rule{{ApproveAfterDays: days(0), EnableNonSecurity: true}}}}
-	byName := everything
-	byName.ApprovedPatches, byName.ApprovedPatchesEnableNonSecurity = []string{"mine*"}, true
-	for _, tc := range []struct {
-		name  string
-		b     *baseline.Baseline
-		local bool
-		want  compliance.State
-	}{
-		{"known_to_a_repository", &everything, false, compliance.Installed},
-		{"local", &everything, true, compliance.InstalledOther},
-		{"local_and_approved_by_name", &byName, true, compliance.Installed},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			v := rpmVersion("mine", "1-1", 0, "", "", "")
-			v.Offered = !tc.local
-			p := rpmPackage("mine", "1-1", v)
-			p.Local = tc.local
-			j := patch.Judgement{Baseline: tc.b, Node: baseline.Node{OS: baseline.RedHat, Product: "RedhatEnterpriseLinux9.4"}, Now: at("2026-07-14")}
-			items, _ := j.Judge(&patch.Inventory{Packages: []patch.Package{p}}, nil)
-			if len(items) != 1 || items[0].State != tc.want {
-				t.Errorf("items = %+v, want one %s", items, tc.want)
-			}
-		})
-	}
-}

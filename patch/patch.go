@@ -91,7 +91,6 @@ type Package struct {
 	Held          string // not empty: held, and by what
 	Broken        string // not empty: the package manager left it half way, and how
 	Replaced      string // not empty: the package of another name and its version that would take its place
-	Local         bool   // no repository has any version of it
 	Waits         bool   // the system says that it is complete only after a reboot
 	NotApplicable string // not empty: it is known and not for this node, and why; listed where it is approved
 	Versions      []Version

@@ -62,7 +62,7 @@ func (m *Manager) Inventory(ctx context.Context, req patch.InventoryRequest) (*p
 
 func (n *node) describe(p *pkg, at time.Time, dates *dates) patch.Package {
 	arch := p.installed.Arch
-	out := patch.Package{Name: p.name, Arch: arch, Installed: p.installed.Version, InstalledTime: at, Local: true}
+	out := patch.Package{Name: p.name, Arch: arch, Installed: p.installed.Version, InstalledTime: at}
 	if p.installed.Broken() {
 		out.Broken = p.installed.State()
 	}
@@ -71,7 +71,6 @@ func (n *node) describe(p *pkg, at time.Time, dates *dates) patch.Package {
 	}
 	for k := len(p.versions) - 1; k >= 0; k-- {
 		v := p.versions[k]
-		out.Local = out.Local && v.best() == nil
 		order := pkgver.Dpkg(v.Version, p.installed.Version)
 		if order < 0 {
 			continue

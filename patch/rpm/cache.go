@@ -9,7 +9,7 @@ import (
 )
 
 // cacheMagic changes with the form of the cache and with what is read out of metadata.
-const cacheMagic = "oakum rpm metadata 5\n"
+const cacheMagic = "oakum rpm metadata 4\n"
 
 // cached walks over what the cache holds. What live patches change is asked anew in each scan.
 func (s *stored) cached(c *system.Cache) {
@@ -20,7 +20,6 @@ func (s *stored) cached(c *system.Cache) {
 	system.List(c, &inv.Packages, func(p *patch.Package) {
 		c.Texts(&p.Name, &p.Arch, &p.Title, &p.Installed, &p.Held, &p.Broken, &p.Replaced, &p.NotApplicable)
 		c.Time(&p.InstalledTime)
-		c.Bool(&p.Local)
 		c.Bool(&p.Waits)
 		system.List(c, &p.Versions, func(v *patch.Version) {
 			c.Texts(&v.Text, &v.Repository, &v.Kept, &v.Unusable, &v.Detail)

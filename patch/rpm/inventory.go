@@ -87,8 +87,6 @@ func (n *node) describe(i *installed) patch.Package {
 		return s
 	}
 	at(top.Epoch, top.Version, top.Release, top.EVR()).built = top.Built
-	out.Local = !slices.ContainsFunc(n.offers[i.name], func(o offer) bool { return n.fits(i, o.Arch) }) &&
-		!slices.ContainsFunc(n.notices[i.name], func(x naming) bool { return x.pkg.Arch == "" || n.fits(i, x.pkg.Arch) })
 	for _, o := range n.offers[i.name] {
 		if !n.fits(i, o.Arch) || pkgver.RPM(o.EVR(), top.EVR()) < 0 {
 			continue
