@@ -313,6 +313,8 @@ func trapTrigger(t *testing.T, n *trapped) {
 }
 
 func trapKeptAway(t *testing.T, n *trapped) {
+	// apt draws a number by the machine's id and takes one machine of a hundred also where nobody is to have the update.
+	n.write("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
 	n.write("etc/apt/preferences.d/oak", "Package: oakpin\nPin: version 1.1-1\nPin-Priority: -1\n\nPackage: oakback\nPin: version 1.0-1\nPin-Priority: 1001\n")
 	n.write("root/all.json", everythingApproved)
 	if out := n.in("apt-get", "-s", "dist-upgrade"); !strings.Contains(out, "Inst oakback [1.1-1] (1.0-1") || strings.Contains(out, "Inst oakphased") {
