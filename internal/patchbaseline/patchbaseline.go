@@ -163,19 +163,7 @@ func (s *Service) CreatePatchBaseline(ctx context.Context, in *ssm.CreatePatchBa
 	}
 	keyed := *in
 	keyed.ClientToken = nil
-	hash := store.Hash(codec.Marshal(&keyed))
-	token := codec.Value(in.ClientToken)
-	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		first, err := tx.Once(sc, "CreatePatchBaseline", token, hash)
-		switch {
-		case err == nil:
-			id = first
-			return nil
-		case errors.Is(err, store.ErrTokenMismatch):
-			return ssm.IdempotentParameterMismatch("The client token was used before with another request.")
-		case !errors.Is(err, store.ErrNotFound):
-			return err
-		}
+	made, err := s.store.UpdateOnce(ctx, sc, "CreatePatchBaseline", codec.Value(in.ClientToken), store.Hash(codec.Marshal(&keyed)), id, func(tx *store.Tx) error {
 		seen, err := seenProducts(tx, sc, string(b.OperatingSystem))
 		if err != nil {
 			return err
@@ -188,15 +176,18 @@ func (s *Service) CreatePatchBaseline(ctx context.Context, in *ssm.CreatePatchBa
 		} else if n >= maxBaselines {
 			return ssm.ResourceLimitExceededException("There are %d patch baselines already; at most %d are allowed.", n, maxBaselines)
 		}
-		return s.insert(tx, sc, id, b, in.Tags, token, hash)
+		return s.insert(tx, sc, id, b, in.Tags)
 	})
+	if errors.Is(err, store.ErrTokenMismatch) {
+		err = ssm.IdempotentParameterMismatch("The client token was used before with another request.")
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &ssm.CreatePatchBaselineOutput{BaselineId: &id}, nil
+	return &ssm.CreatePatchBaselineOutput{BaselineId: &made}, nil
 }
 
-func (s *Service) insert(tx *store.Tx, sc store.Scope, id string, b *baseline.Baseline, tags []ssm.Tag, token, hash string) error {
+func (s *Service) insert(tx *store.Tx, sc store.Scope, id string, b *baseline.Baseline, tags []ssm.Tag) error {
 	body, err := json.Marshal(b)
 	if err != nil {
 		return err
@@ -210,7 +201,7 @@ func (s *Service) insert(tx *store.Tx, sc store.Scope, id string, b *baseline.Ba
 			return err
 		}
 	}
-	return tx.Remember(sc, "CreatePatchBaseline", token, hash, id)
+	return nil
 }
 
 // GetPatchBaseline answers a baseline whole.

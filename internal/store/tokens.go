@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"time"
 )
@@ -40,6 +41,23 @@ func (tx *Tx) Remember(sc Scope, operation, token, requestHash, result string) e
 	_, err := tx.exec(`INSERT INTO client_token (account, region, operation, token, request_hash, result, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		sc.Account, sc.Region, operation, token, requestHash, result, at(tx.now))
 	return err
+}
+
+// UpdateOnce runs fn in a transaction and remembers id, what it makes, under the client token; when the token was used
+// before, it answers the id of that time instead (R-09). Errors: ErrTokenMismatch, fn's.
+func (s *Store) UpdateOnce(ctx context.Context, sc Scope, operation, token, requestHash, id string, fn func(*Tx) error) (string, error) {
+	var made string
+	err := s.Update(ctx, func(tx *Tx) (err error) {
+		if made, err = tx.Once(sc, operation, token, requestHash); !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		made = id
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return tx.Remember(sc, operation, token, requestHash, id)
+	})
+	return made, err
 }
 
 // DeleteOldTokens removes tokens older than before, at most limit of them.

@@ -156,24 +156,11 @@ func keyed(in *ssm.CreateMaintenanceWindowInput) codec.Encodable {
 
 // once runs fn unless the token was used before: then it answers what was made that time.
 func (s *Service) once(ctx context.Context, operation string, token *string, in codec.Encodable, id string, fn func(tx *store.Tx) error) (string, error) {
-	sc, hash := store.ScopeOf(ctx), store.Hash(codec.Marshal(in))
-	err := s.store.Update(ctx, func(tx *store.Tx) error {
-		first, err := tx.Once(sc, operation, codec.Value(token), hash)
-		switch {
-		case err == nil:
-			id = first
-			return nil
-		case errors.Is(err, store.ErrTokenMismatch):
-			return ssm.IdempotentParameterMismatch("The client token was used before with another request.")
-		case !errors.Is(err, store.ErrNotFound):
-			return err
-		}
-		if err := fn(tx); err != nil {
-			return err
-		}
-		return tx.Remember(sc, operation, codec.Value(token), hash, id)
-	})
-	return id, err
+	made, err := s.store.UpdateOnce(ctx, store.ScopeOf(ctx), operation, codec.Value(token), store.Hash(codec.Marshal(in)), id, fn)
+	if errors.Is(err, store.ErrTokenMismatch) {
+		err = ssm.IdempotentParameterMismatch("The client token was used before with another request.")
+	}
+	return made, err
 }
 
 // promise makes the work item of a window's next instant the one that stands.
