@@ -262,10 +262,7 @@ func (s *Service) advance(ctx context.Context, tx *store.Tx, sc store.Scope, e s
 	if err != nil {
 		return nil, err
 	}
-	before, err := load(tx, sc, e)
-	if err != nil {
-		return nil, err
-	}
+	before := x.clone()
 	for i := range x.Tasks {
 		for k := range x.Tasks[i].Invocations {
 			if err := result(tx, sc, &x.Tasks[i].Invocations[k]); err != nil {

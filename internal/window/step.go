@@ -56,7 +56,16 @@ type running struct {
 // state is an execution with all that it does.
 type state struct {
 	store.WindowExecution
-	Tasks []running
+	Tasks []running // in the order of their priorities
+}
+
+// clone is a copy that does not change with x.
+func (x *state) clone() *state {
+	out := &state{x.WindowExecution, slices.Clone(x.Tasks)}
+	for i := range out.Tasks {
+		out.Tasks[i].Invocations = slices.Clone(out.Tasks[i].Invocations)
+	}
+	return out
 }
 
 // effects are what has to happen in the transaction of the new state.
@@ -91,14 +100,14 @@ func step(x *state, now time.Time) effects {
 		}
 	}
 	for {
-		open := slices.MinFunc(append([]running{{Priority: 1 << 62}}, unfinished(x.Tasks)...), func(a, b running) int { return cmp.Compare(a.Priority, b.Priority) })
-		if open.Priority == 1<<62 {
+		first := slices.IndexFunc(x.Tasks, func(t running) bool { return !ended(t.Status) })
+		if first < 0 {
 			break
 		}
 		waits := false
 		for i := range x.Tasks {
 			t := &x.Tasks[i]
-			if t.Priority == open.Priority && !ended(t.Status) {
+			if t.Priority == x.Tasks[first].Priority && !ended(t.Status) {
 				fx.task(t, now)
 				waits = waits || !ended(t.Status)
 			}
@@ -121,10 +130,6 @@ func step(x *state, now time.Time) effects {
 	}
 	end(&x.Status, &x.StatusDetails, &x.EndedAt, worst, details, now)
 	return fx
-}
-
-func unfinished(tasks []running) []running {
-	return slices.DeleteFunc(slices.Clone(tasks), func(t running) bool { return ended(t.Status) })
 }
 
 // task moves one task of the current priority on.
