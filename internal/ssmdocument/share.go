@@ -30,9 +30,7 @@ func (s *Service) ModifyDocumentPermission(ctx context.Context, in *ssm.ModifyDo
 		return nil, ssm.DocumentPermissionLimit("Accounts can either be all or a group of AWS accounts")
 	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		if _, err := tx.LockDocument(sc, r.name); errors.Is(err, store.ErrNotFound) {
-			return notFound(r.name)
-		} else if err != nil {
+		if _, err := lock(tx, r); err != nil {
 			return err
 		}
 		before, err := tx.DocumentShares(sc, r.name, 0, maxAccounts)

@@ -81,6 +81,15 @@ func own(sc store.Scope, text string) (ref, error) {
 	return r, nil
 }
 
+// lock reads an own document for a change.
+func lock(tx *store.Tx, r ref) (store.Document, error) {
+	doc, err := tx.LockDocument(r.sc, r.name)
+	if errors.Is(err, store.ErrNotFound) {
+		err = notFound(r.name)
+	}
+	return doc, err
+}
+
 // arn is the document's ARN.
 func (r ref) arn() string { return arn.Resource("document", r.name, r.sc.Account, r.sc.Region) }
 

@@ -160,10 +160,7 @@ func (s *Service) UpdateDocument(ctx context.Context, in *ssm.UpdateDocumentInpu
 	}
 	out := &ssm.UpdateDocumentOutput{}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		doc, err := tx.LockDocument(sc, r.name)
-		if errors.Is(err, store.ErrNotFound) {
-			return notFound(r.name)
-		}
+		doc, err := lock(tx, r)
 		if err != nil {
 			return err
 		}
@@ -242,10 +239,7 @@ func (s *Service) UpdateDocumentDefaultVersion(ctx context.Context, in *ssm.Upda
 	}
 	out := &ssm.UpdateDocumentDefaultVersionOutput{}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		doc, err := tx.LockDocument(sc, r.name)
-		if errors.Is(err, store.ErrNotFound) {
-			return notFound(r.name)
-		}
+		doc, err := lock(tx, r)
 		if err != nil {
 			return err
 		}
@@ -274,10 +268,7 @@ func (s *Service) DeleteDocument(ctx context.Context, in *ssm.DeleteDocumentInpu
 		return nil, err
 	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		doc, err := tx.LockDocument(sc, r.name)
-		if errors.Is(err, store.ErrNotFound) {
-			return notFound(r.name)
-		}
+		doc, err := lock(tx, r)
 		if err != nil {
 			return err
 		}
