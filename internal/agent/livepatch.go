@@ -1,15 +1,14 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"os"
-	"runtime"
 	"time"
 
 	"oakum.dev/baseline"
 	"oakum.dev/document"
 	"oakum.dev/patch/livepatch"
+	"oakum.dev/patch/rpm"
 	"oakum.dev/patch/system"
 )
 
@@ -27,7 +26,7 @@ func (a *Agent) livePatch(ctx context.Context, apps []map[string]string) []map[s
 	root := os.DirFS(a.sys.path("/"))
 	n := livepatch.Node{
 		Kernel: a.sys.readLine("proc/sys/kernel/osrelease"), FS: root, Exec: a.sys.Exec, Now: a.sys.Now(),
-		Arch: cmp.Or(map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH], runtime.GOARCH),
+		Arch: rpm.Machine(root),
 	}
 	if p, err := system.Platform(root, "live patching", func(baseline.OS) bool { return true }); err == nil {
 		n.OS = p.Node.OS // a system that nobody knows has no live patches either

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"oakum.dev/document"
 	"oakum.dev/patch"
 	"oakum.dev/patch/livepatch"
+	"oakum.dev/patch/rpm"
 	"oakum.dev/patch/system"
 )
 
@@ -76,7 +76,7 @@ func (o *nodeLivePatch) run(ctx context.Context, s *Streams) (reboot bool, err e
 	}
 	n := livepatch.Node{
 		OS: platform.Node.OS, Kernel: strings.TrimSpace(string(kernel)), FS: root, Exec: patch.OSExec{}, Now: time.Now(),
-		Arch: cmp.Or(map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH], runtime.GOARCH),
+		Arch: rpm.Machine(root),
 	}
 	amazon := n.OS == baseline.AmazonLinux2 || n.OS == baseline.AmazonLinux2023
 	if amazon && os.Geteuid() != 0 {
