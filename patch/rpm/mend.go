@@ -29,33 +29,43 @@ func NewMender(cfg system.Config, reinstall func(ctx context.Context, packages [
 // Spec is the package in its version, NAME-EVR.ARCH.
 func Spec(p *md.Package) string { return p.Name + "-" + Text(p) + "." + p.Arch }
 
-// again asks for all at once, and for each alone where that does not go. It returns a line for each that does not.
+// again asks for all at once, and where that does not go for each alone, twice: what was in the way may be over, such as a
+// kill. It returns a line for each that does not go.
 func (m *Mender) again(ctx context.Context, packages []*md.Package, log *os.File) ([]string, error) {
 	if len(packages) == 0 {
 		return nil, nil
 	}
+	said, err := m.try(ctx, packages, log)
+	if err != nil || said == "" {
+		return nil, err
+	}
+	var out []string
+	for i, p := range packages {
+		for range 2 {
+			if said, err = m.try(ctx, packages[i:i+1], log); err != nil {
+				return out, err
+			}
+			if said == "" {
+				break
+			}
+		}
+		if said != "" { // its repository may not have it any more: then its scripts may not have run
+			out = append(out, p.Name+" could not be installed once more: "+said)
+		}
+	}
+	return out, nil
+}
+
+// try asks for packages once, in a unit of its own name.
+func (m *Mender) try(ctx context.Context, packages []*md.Package, log *os.File) (string, error) {
 	m.units++
 	said, err := m.reinstall(ctx, packages, fmt.Sprintf("oakum-repair-%d-%d", os.Getpid(), m.units), log)
-	switch {
-	case err != nil:
-		return nil, err
-	case said == "":
+	if err == nil && said == "" {
 		for _, p := range packages {
 			m.done[Spec(p)] = true
 		}
-		return nil, nil
-	case len(packages) == 1: // its repository may not have it any more: then its scripts may not have run
-		return []string{packages[0].Name + " could not be installed once more: " + said}, nil
 	}
-	var out []string
-	for i := range packages {
-		more, err := m.again(ctx, packages[i:i+1], log)
-		if err != nil {
-			return out, err
-		}
-		out = append(out, more...)
-	}
-	return out, nil
+	return said, err
 }
 
 // Mend finishes packages that are installed twice: the new version is installed once more, with its scripts, and the old
