@@ -60,6 +60,9 @@ type Timing struct {
 	CommandKeep     time.Duration // how long a finished command's files are kept; 14 days
 	RequestTimeout  time.Duration // of calls other than polls; 30 s
 	UploadTimeout   time.Duration // of one step's output; 60 s
+	ChannelPing     time.Duration // between two pings of the control channel, and the wait for their answers; 54 s
+	ChannelLost     time.Duration // how long the channel may be lost before the agent polls; 30 s
+	ChannelRetry    time.Duration // between two tries to open a channel that never was, and up to as much again; 5 min
 	ReattachPolling time.Duration // how often a step of an earlier agent process is looked at; 1 s
 }
 
@@ -71,6 +74,7 @@ func DefaultTiming() Timing {
 		KillWait: 10 * time.Second, CancelGrace: 30 * time.Minute, InventoryWait: 30 * time.Second,
 		RebootWait: 10 * time.Minute, ReplyKeep: 48 * time.Hour, CommandKeep: 14 * 24 * time.Hour,
 		RequestTimeout: 30 * time.Second, UploadTimeout: time.Minute, ReattachPolling: time.Second,
+		ChannelPing: 54 * time.Second, ChannelLost: 30 * time.Second, ChannelRetry: 5 * time.Minute,
 	}
 }
 
@@ -84,6 +88,9 @@ type Agent struct {
 	outbox *outbox
 	known  *known
 	lock   *stateLock
+
+	polling *gate                // open while the agent is to poll
+	link    atomic.Pointer[link] // the open control channel, or nil
 
 	mu       sync.Mutex
 	running  map[string]*command // by command id, accepted and not done
@@ -127,7 +134,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		Node: node, cfg: cfg, timing: cfg.Timing, self: readPlatform(cfg.System),
 		log:     cfg.Log.With(slog.String("node", node.InstanceID())),
-		running: map[string]*command{}, slots: make(chan struct{}, cfg.Commands),
+		running: map[string]*command{}, slots: make(chan struct{}, cfg.Commands), polling: newGate(),
 	}
 	a.creds.onChange = a.logCredentials
 	if a.lock, err = lockState(node.paths.lock, false); err != nil {
@@ -160,7 +167,7 @@ func (a *Agent) Close() error {
 	return err
 }
 
-// Run resumes what an earlier process left, then reports and polls until ctx ends. Steps that are running then
+// Run resumes what an earlier process left, then reports and takes commands until ctx ends. Steps that are running then
 // are left running; the next process takes them up again.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -174,7 +181,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 		})
 	}
-	for _, loop := range []func(context.Context){a.outbox.run, a.reportHealth, a.poll, a.tidy} {
+	for _, loop := range []func(context.Context){a.outbox.run, a.reportHealth, a.controlWith, a.poll, a.tidy} {
 		a.wg.Go(func() { loop(ctx) })
 	}
 	<-ctx.Done()
@@ -217,6 +224,9 @@ func (t Timing) withDefaults() Timing {
 		{&t.RequestTimeout, &d.RequestTimeout},
 		{&t.UploadTimeout, &d.UploadTimeout},
 		{&t.ReattachPolling, &d.ReattachPolling},
+		{&t.ChannelPing, &d.ChannelPing},
+		{&t.ChannelLost, &d.ChannelLost},
+		{&t.ChannelRetry, &d.ChannelRetry},
 	} {
 		if *m.v == 0 {
 			*m.v = *m.def

@@ -58,6 +58,9 @@ func (a *Agent) ping(ctx context.Context, full bool) error {
 		in.ComputerName, in.IPAddress = given(self.Computer), given(self.IPAddress)
 		in.PlatformName, in.PlatformVersion = given(self.Name), given(self.Version)
 		in.SSMConnectionChannel = new("ec2messages")
+		if a.link.Load() != nil {
+			in.SSMConnectionChannel = new("ssmmessages")
+		}
 	}
 	err := a.client.once(ctx, a.timing.RequestTimeout, "ssm", "UpdateInstanceInformation", in, nil)
 	if ctx.Err() != nil {

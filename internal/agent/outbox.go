@@ -188,6 +188,11 @@ func (o *outbox) send(ctx context.Context, name string) error {
 }
 
 func (a *Agent) sendReply(ctx context.Context, r queuedReply) error {
+	if l := a.link.Load(); l != nil {
+		if err := l.reply(ctx, r); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
 	in := &ec2messages.SendReplyInput{MessageId: &r.MessageID, ReplyId: &r.ReplyID, Payload: &r.Payload}
 	return a.client.once(ctx, a.timing.RequestTimeout, "ec2messages", "SendReply", in, nil)
 }

@@ -16,6 +16,7 @@ import (
 	"oakum.dev/document"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ec2messages"
+	"oakum.dev/wire/mgs"
 )
 
 // visibility is how long a message offered to this agent stays hidden from its later polls, in seconds.
@@ -24,11 +25,15 @@ const visibility = 10
 // maxQueued bounds accepted commands that are not done; more are left with the server, which offers them again.
 const maxQueued = 64
 
-// poll asks for messages until ctx ends. A poll that failed is repeated with the same request id.
+// poll asks for messages, while there is no control channel, until ctx ends. A poll that failed is repeated with the same request id.
 func (a *Agent) poll(ctx context.Context) {
 	b := a.newBackoff()
 	requestID := ""
-	for ctx.Err() == nil {
+	for {
+		a.polling.wait(ctx)
+		if ctx.Err() != nil {
+			return
+		}
 		if requestID == "" {
 			var err error
 			if requestID, err = a.sys.uuid(); err != nil {
@@ -120,6 +125,11 @@ func (a *Agent) fail(ctx context.Context, messageID, failure string) {
 }
 
 func (a *Agent) acknowledge(ctx context.Context, messageID string) error {
+	if l := a.link.Load(); l != nil {
+		if done, err := l.acknowledge(ctx, messageID, mgs.Successful, "Successful"); done && err == nil {
+			return nil
+		}
+	}
 	return a.client.once(ctx, a.timing.RequestTimeout, "ec2messages", "AcknowledgeMessage", &ec2messages.AcknowledgeMessageInput{MessageId: &messageID}, nil)
 }
 

@@ -1,12 +1,8 @@
-// Package channel is how nodes get their messages: the long polls of ec2messages ("MDS"). It parks a poll until
-// a message waits for its node; a poll of a node without messages costs no database read. Start with Hub.
 package channel
 
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"sync"
 	"time"
 
 	"oakum.dev/awserr"
@@ -15,121 +11,6 @@ import (
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ec2messages"
 )
-
-// Hold is how long a poll without a message is held. The AWS agent gives up at 20 s, and after an answer
-// faster than 1 s it waits 2 s: so the answer comes late, but not too late.
-const Hold = 15 * time.Second
-
-// Hub parks the polls of nodes. It is safe for concurrent use.
-type Hub struct {
-	commands *command.Service
-	seen     func(iam.Principal)
-	now      func() time.Time
-	log      *slog.Logger
-	hold     time.Duration
-
-	mu      sync.Mutex
-	waiting map[string]time.Time // nodes with a message, and when it may be offered
-	parked  map[string]*poll     // at most one poll a node
-	closed  chan struct{}
-}
-
-// poll is one parked request.
-type poll struct {
-	wake chan struct{} // buffered: something changed
-	gone chan struct{} // closed when a newer poll of the node took its place
-}
-
-// NewHub returns a hub. seen is told of every poll.
-func NewHub(commands *command.Service, seen func(iam.Principal), now func() time.Time, log *slog.Logger) *Hub {
-	return &Hub{
-		commands: commands, seen: seen, now: now, log: log, hold: Hold,
-		waiting: map[string]time.Time{}, parked: map[string]*poll{}, closed: make(chan struct{}),
-	}
-}
-
-// Load learns from the database which nodes have messages: at start, and now and then beside other servers.
-func (h *Hub) Load(ctx context.Context) error {
-	nodes, err := h.commands.Waiting(ctx)
-	if err != nil {
-		return err
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for id, t := range nodes {
-		if old, ok := h.waiting[id]; !ok || t.Before(old) {
-			h.set(id, t)
-		}
-	}
-	return nil
-}
-
-func (h *Hub) set(id string, visible time.Time) {
-	h.waiting[id] = visible
-	if p := h.parked[id]; p != nil {
-		select {
-		case p.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// Wake says that the nodes have got messages.
-func (h *Hub) Wake(nodeIDs []string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, id := range nodeIDs {
-		h.set(id, time.Time{})
-	}
-}
-
-// Drop ends the node's parked poll: it has been deregistered.
-func (h *Hub) Drop(nodeID string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if p := h.parked[nodeID]; p != nil {
-		close(p.gone)
-		delete(h.parked, nodeID)
-	}
-	delete(h.waiting, nodeID)
-}
-
-// Close answers all parked polls with an empty list and lets later ones through at once.
-func (h *Hub) Close() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	select {
-	case <-h.closed:
-	default:
-		close(h.closed)
-	}
-}
-
-// Parked is the number of polls that wait.
-func (h *Hub) Parked() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.parked)
-}
-
-func (h *Hub) park(id string) *poll {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if old := h.parked[id]; old != nil {
-		close(old.gone)
-	}
-	p := &poll{wake: make(chan struct{}, 1), gone: make(chan struct{})}
-	h.parked[id] = p
-	return p
-}
-
-func (h *Hub) unpark(id string, p *poll) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.parked[id] == p {
-		delete(h.parked, id)
-	}
-}
 
 // Handlers are the operations of ec2messages.
 func (h *Hub) Handlers() *ec2messages.Handlers {
@@ -145,7 +26,7 @@ func (h *Hub) getMessages(ctx context.Context, in *ec2messages.GetMessagesInput)
 		return nil, ec2messages.InvalidDestinationException("The destination is not a managed instance")
 	}
 	h.seen(p)
-	visibility := 10 * time.Second
+	visibility := visibility
 	if in.VisibilityTimeoutInSeconds != nil {
 		visibility = time.Duration(min(max(*in.VisibilityTimeoutInSeconds, 1), 300)) * time.Second
 	}
@@ -165,7 +46,7 @@ func (h *Hub) getMessages(ctx context.Context, in *ec2messages.GetMessagesInput)
 				defer t.Stop() // a poll sees a handful of these
 				retry = t.C
 			} else if list, ok := h.offer(ctx, p, visibility); ok && len(list) > 0 {
-				out.Messages = list
+				out.Messages = messages(p, list)
 				return out, nil
 			} else if ok {
 				continue
@@ -186,23 +67,7 @@ func (h *Hub) getMessages(ctx context.Context, in *ec2messages.GetMessagesInput)
 	}
 }
 
-// offer takes messages out of the database. When that fails the poll is held as if there were none: an agent
-// must not see an error for reasons of ours.
-func (h *Hub) offer(ctx context.Context, p iam.Principal, visibility time.Duration) ([]ec2messages.Message, bool) {
-	h.mu.Lock()
-	delete(h.waiting, p.NodeID) // before the read: a message that comes meanwhile sets it again
-	h.mu.Unlock()
-	rows, next, err := h.commands.Offer(ctx, p, visibility)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err != nil {
-		h.log.Warn("messages could not be offered", "node", p.NodeID, "err", err)
-		h.waiting[p.NodeID] = h.now().Add(time.Second)
-		return nil, false
-	}
-	if _, again := h.waiting[p.NodeID]; !again && !next.IsZero() {
-		h.waiting[p.NodeID] = next
-	}
+func messages(p iam.Principal, rows []command.Message) []ec2messages.Message {
 	list := make([]ec2messages.Message, len(rows))
 	for i, m := range rows {
 		created, digest := m.CreatedAt.UTC().Format("2006-01-02T15:04:05.000Z"), m.Digest()
@@ -210,7 +75,7 @@ func (h *Hub) offer(ctx context.Context, p iam.Principal, visibility time.Durati
 			CreatedDate: &created, Destination: &p.NodeID, MessageId: &m.ID, Payload: &m.Payload, PayloadDigest: &digest, Topic: &m.Topic,
 		}
 	}
-	return list, true
+	return list
 }
 
 // answer turns a message id of another node into the service's error.

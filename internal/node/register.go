@@ -249,12 +249,28 @@ func (s *Service) DeregisterManagedInstance(ctx context.Context, in *ssm.Deregis
 	if err != nil {
 		return nil, err
 	}
+	s.gone(id)
+	return nil, nil
+}
+
+// gone forgets a node that has been deregistered and closes its connections.
+func (s *Service) gone(id string) {
 	s.creds.Forget(id)
 	s.forget(id)
 	if s.OnDeregister != nil {
 		s.OnDeregister(id)
 	}
-	return nil, nil
+}
+
+// Reconcile makes this server forget nodes that another one has deregistered since an instant: an open control channel is
+// not authenticated again.
+func (s *Service) Reconcile(ctx context.Context, since time.Time) error {
+	var ids []string
+	err := s.store.View(ctx, func(tx *store.Tx) (err error) { ids, err = tx.DeregisteredSince(since); return err })
+	for _, id := range ids {
+		s.gone(id)
+	}
+	return err
 }
 
 // UpdateManagedInstanceRole changes the role that the node's credentials stand for.

@@ -19,8 +19,9 @@ const (
 	workLease    = time.Minute
 	workBatch    = 50
 	retainEvery  = time.Hour
-	reloadEvery  = 2 * time.Second // of waiting messages, beside other servers
-	maxAttempts  = 3               // after that an item waits for an operator, out of the others' way
+	sweepEvery   = 30 * time.Second // of control channels
+	reloadEvery  = 2 * time.Second  // of waiting messages, beside other servers
+	maxAttempts  = 3                // after that an item waits for an operator, out of the others' way
 	quarantine   = 24 * time.Hour
 	expireRetry  = 15 * time.Second
 	sweepPerTurn = 2000
@@ -58,9 +59,16 @@ func (s *Server) background(ctx context.Context, g *errgroup.Group) {
 	every(flushEvery, "heartbeats", s.nodes.Flush)
 	every(workEvery, "due work", s.work)
 	every(retainEvery, "retention", s.retain)
+	every(sweepEvery, "control channels", s.hub.Sweep)
 	if s.store.Engine() == "postgres" {
 		every(reloadEvery, "messages", s.hub.Load)
+		every(sweepEvery, "deregistered nodes", s.reconcile)
 	}
+}
+
+// reconcile looks back far enough for a server whose clock is a little off.
+func (s *Server) reconcile(ctx context.Context) error {
+	return s.nodes.Reconcile(ctx, s.cfg.Now().Add(-4*sweepEvery))
 }
 
 // work does what is due. An item whose handling fails comes back as retryAfter says; the queue behind it goes on.

@@ -37,6 +37,11 @@ func (m *metrics) observe(op *codec.Operation, code string, took time.Duration) 
 	}
 }
 
+// gauge shows a count as it is when somebody looks.
+func gauge(name, help string, count func() int) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(count()) })
+}
+
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }

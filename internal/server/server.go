@@ -20,6 +20,7 @@ import (
 	"time"
 	_ "time/tzdata" // of maintenance windows, on machines that have none
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"oakum.dev/iam"
@@ -268,7 +269,11 @@ func (s *Server) build(ctx context.Context) error {
 	s.reports = report.New(s.store, pages, s.nodes, now)
 	s.baselines = patchbaseline.New(s.store, pages, s.nodes, linkKey, rand.Reader, now)
 	s.baselines.LivePatchReboot = s.cfg.CompatLivePatchReboot
-	s.hub = channel.NewHub(s.commands, s.nodes.Seen, now, s.log)
+	tokenKey, err := s.accounts.Derive("control channel tokens")
+	if err != nil {
+		return err
+	}
+	s.hub = channel.NewHub(s.commands, s.nodes.Seen, tokenKey, now, s.log)
 	s.commands.Wake, s.commands.Connected = s.hub.Wake, s.connected
 	s.nodes.OnDeregister = s.hub.Drop
 	s.windows = window.New(s.store, pages, s.commands, rand.Reader, now, s.log)
@@ -280,11 +285,16 @@ func (s *Server) build(ctx context.Context) error {
 	front := api.New(api.Config{
 		Credentials: s.accounts, Operations: s.operations(), Landing: http.HandlerFunc(s.landing), AuditLog: s.auditLog, Observe: s.metrics.observe,
 		Log: s.log, Now: now, ClientIP: s.clientIP, TrustedProxy: s.trustedProxy,
-		REST: map[string]api.REST{"s3": {
-			Handler: &bucket.Handler{Store: s.buckets, Hosts: s.hostNames(), Log: s.log}, Stream: true, Unsigned: true, Path: sigv4.S3, WriteError: bucket.WriteError,
-		}},
+		REST: map[string]api.REST{
+			"s3": {
+				Handler: &bucket.Handler{Store: s.buckets, Hosts: s.hostNames(), Log: s.log}, Stream: true, Unsigned: true, Path: sigv4.S3, WriteError: bucket.WriteError,
+			},
+			"ssmmessages": {Handler: s.hub.ControlChannel(), WriteError: channel.WriteError, BodyLimit: 16 << 10},
+		},
 	})
-	s.metrics.registry.MustRegister(newFreezeCollector(s))
+	s.metrics.registry.MustRegister(newFreezeCollector(s), gauge("oakum_polls_parked", "Long polls of nodes that wait for a message.", s.hub.Parked),
+		gauge("oakum_control_channels_open", "Control channels of nodes.", s.hub.Open),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "oakum_store_transactions_total", Help: "Transactions of the database, reads included."}, func() float64 { return float64(s.store.Begun()) }))
 	s.handler = s.routes(front)
 	return s.hub.Load(ctx)
 }

@@ -106,6 +106,11 @@ func (tx *Tx) DeregisterNode(sc Scope, id string) (bool, error) {
 	return n == 1, err
 }
 
+// DeregisteredSince lists the nodes of all accounts that were deregistered at or after an instant.
+func (tx *Tx) DeregisteredSince(t time.Time) ([]string, error) {
+	return column[string](tx, `SELECT id FROM node WHERE deregistered_at > 0 AND deregistered_at >= $1`, at(t))
+}
+
 // SetNodeRole changes the node's role and reports whether the node is registered.
 func (tx *Tx) SetNodeRole(sc Scope, id, role string) (bool, error) {
 	n, err := tx.exec(`UPDATE node SET iam_role = $1 WHERE account = $2 AND region = $3 AND id = $4 AND deregistered_at = 0`, role, sc.Account, sc.Region, id)

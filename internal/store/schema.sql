@@ -94,6 +94,7 @@ CREATE TABLE node (
 CREATE UNIQUE INDEX node_id ON node (id);
 CREATE UNIQUE INDEX node_num ON node (account, region, num);
 CREATE INDEX node_group ON node (account, region, patch_group, id);
+CREATE INDEX node_deregistered ON node (deregistered_at) WHERE deregistered_at > 0;
 
 CREATE TABLE patch_baseline (
     account          TEXT NOT NULL,

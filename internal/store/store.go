@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"oakum.dev/awserr"
@@ -48,6 +49,8 @@ var (
 
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
+	begun atomic.Int64
+
 	d      dialect
 	log    *slog.Logger
 	now    func() time.Time
@@ -123,6 +126,7 @@ func (s *Store) Engine() string { return string(s.d) }
 // loss. fn may run more than once and so has no effects outside the transaction; it must not wait for
 // anything. The audit record that ctx carries is written by the same commit (promise R-29).
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
+	s.begun.Add(1)
 	rec := audit.Pending(ctx)
 	run := fn
 	if rec.Claim() {
@@ -151,6 +155,7 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 
 // View runs fn on one consistent state of the database. fn must not write.
 func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
+	s.begun.Add(1)
 	if s.views != nil {
 		select {
 		case s.views <- struct{}{}:
@@ -166,6 +171,9 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 	defer func() { _ = tx.Rollback() }() // a read-only transaction has nothing to lose
 	return fn(&Tx{ctx: ctx, s: s, q: readQuerier{s, tx}, now: s.now()})
 }
+
+// Begun is the number of transactions, views included, since the store was opened.
+func (s *Store) Begun() int64 { return s.begun.Load() }
 
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return s.read.PingContext(ctx) }

@@ -182,14 +182,7 @@ type Step struct {
 
 // Reply sends a reply with the document's status and its steps.
 func (n *Node) Reply(ctx context.Context, messageID, status string, steps map[string]Step) error {
-	runtime := map[string]any{}
-	for name, st := range steps {
-		runtime[name] = map[string]any{
-			"status": st.Status, "code": st.Code, "name": st.Plugin, "output": st.Stdout, "standardOutput": st.Stdout, "standardError": st.Stderr,
-			"startDateTime": st.Started, "endDateTime": st.Ended,
-		}
-	}
-	payload, err := json.Marshal(map[string]any{"documentStatus": status, "documentTraceOutput": "", "runtimeStatus": runtime})
+	payload, err := ReplyPayload(status, steps)
 	if err != nil {
 		return err
 	}
@@ -197,7 +190,20 @@ func (n *Node) Reply(ctx context.Context, messageID, status string, steps map[st
 	if err != nil {
 		return err
 	}
-	return n.Call(ctx, "ec2messages", "SendReply", &ec2messages.SendReplyInput{MessageId: &messageID, Payload: new(string(payload)), ReplyId: &id}, nil)
+	return n.Call(ctx, "ec2messages", "SendReply", &ec2messages.SendReplyInput{MessageId: &messageID, Payload: &payload, ReplyId: &id}, nil)
+}
+
+// ReplyPayload is the payload of a reply.
+func ReplyPayload(status string, steps map[string]Step) (string, error) {
+	runtime := map[string]any{}
+	for name, st := range steps {
+		runtime[name] = map[string]any{
+			"status": st.Status, "code": st.Code, "name": st.Plugin, "output": st.Stdout, "standardOutput": st.Stdout, "standardError": st.Stderr,
+			"startDateTime": st.Started, "endDateTime": st.Ended,
+		}
+	}
+	b, err := json.Marshal(map[string]any{"documentStatus": status, "documentTraceOutput": "", "runtimeStatus": runtime})
+	return string(b), err
 }
 
 // Finish acknowledges a message of AWS-RunShellScript and reports its end.

@@ -4,7 +4,10 @@ package servertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -43,6 +46,7 @@ type Server struct {
 	Reader Key // may only read
 	Region string
 
+	http   *http.Client // nil: the default one
 	t      testing.TB
 	dir    string
 	dbURL  string
@@ -96,6 +100,20 @@ func Attach(t testing.TB, url, dataDir string) *Server {
 	if s.Admin, err = readCredentials(server.CredentialsFile(dataDir)); err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// AttachTLS is Attach for a server with a certificate of its own authority.
+func AttachTLS(t testing.TB, url, dataDir, caFile string) *Server {
+	t.Helper()
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	s := Attach(t, url, dataDir)
+	s.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	return s
 }
 
@@ -173,10 +191,14 @@ func readCredentials(path string) (k Key, err error) {
 
 // SSM is the AWS SDK's client with the given key.
 func (s *Server) SSM(k Key) *ssm.Client {
-	return ssm.New(ssm.Options{
+	o := ssm.Options{
 		Region: s.Region, BaseEndpoint: &s.URL,
 		Credentials: credentials.NewStaticCredentialsProvider(k.AccessKeyID, k.SecretAccessKey, k.SessionToken),
-	})
+	}
+	if s.http != nil {
+		o.HTTPClient = s.http
+	}
+	return ssm.New(o)
 }
 
 // STS is the AWS SDK's client with the given key.
@@ -235,7 +257,7 @@ func (s *Server) send(ctx context.Context, service, op string, in any, sign func
 			return nil, err
 		}
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := cmp.Or(s.http, http.DefaultClient).Do(req)
 	if err != nil {
 		return nil, err
 	}
