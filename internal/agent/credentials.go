@@ -27,7 +27,8 @@ type session struct {
 type credentialSource struct {
 	node     *Node
 	timing   Timing
-	onChange func(error) // told about the outcome of each renewal
+	onChange func(error)                       // told about the outcome of each renewal
+	borrow   func() (sigv4.Credentials, error) // of another agent, who renews them; nil for a node of our own
 
 	sem chan struct{} // held while reading or changing what follows
 	cur session
@@ -96,7 +97,12 @@ func (s *credentialSource) refused(ctx context.Context, old session) bool {
 }
 
 func (s *credentialSource) renew(ctx context.Context) {
-	err := s.node.requestToken(ctx, s)
+	var err error
+	if s.borrow != nil {
+		err = s.lend()
+	} else {
+		err = s.node.requestToken(ctx, s)
+	}
 	if ctx.Err() != nil {
 		return
 	}
@@ -110,6 +116,20 @@ func (s *credentialSource) renew(ctx context.Context) {
 	}
 	s.next = s.node.sys.Now().Add(s.pause(err))
 	s.failures++
+}
+
+// borrowedFor is how long borrowed credentials are used before their file is read again: their agent renews them half an hour
+// before they expire.
+const borrowedFor = 10 * time.Minute
+
+func (s *credentialSource) lend() error {
+	c, err := s.borrow()
+	if err != nil {
+		return err
+	}
+	now := s.node.client.now()
+	s.cur = session{Credentials: c, Issued: now, Expires: now.Add(2 * borrowedFor)}
+	return nil
 }
 
 // pause returns how long to wait after a refused or failed token request.

@@ -37,6 +37,27 @@ func LoadNode(stateDir string) (*Node, error) {
 	return n, err
 }
 
+// BorrowedNode returns a node whose agent is another one, such as amazon-ssm-agent: the address of its server, its id and
+// region, and where its session credentials are to be had. What cannot be delivered is kept below stateDir.
+func BorrowedNode(stateDir, endpoint, region, id, version string, borrow func() (sigv4.Credentials, error)) (*Node, error) {
+	if stateDir == "" {
+		stateDir = DefaultStateDir
+	}
+	u, err := checkEndpoint(endpoint, true) // the agent has the document that names it over the same way
+	if err != nil {
+		return nil, err
+	}
+	sys, t := RealSystem(), DefaultTiming()
+	n := &Node{reg: &registration{InstanceID: id, Region: region, Endpoint: endpoint, Profile: ProfileFull}, paths: pathsOf(stateDir), sys: sys, impatient: true}
+	if n.transport, err = newTransport(sys, trust{}, u, ""); err != nil {
+		return nil, err
+	}
+	n.client = newClient(sys, u, region, n.transport, version, t)
+	n.creds = &credentialSource{node: n, timing: t, borrow: borrow, sem: make(chan struct{}, 1)}
+	n.client.creds = n.creds
+	return n, nil
+}
+
 func loadNode(dir string, sys *System, version string, t Timing) (*Node, error) {
 	reg, err := readRegistration(dir)
 	if err != nil {

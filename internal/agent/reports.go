@@ -26,6 +26,9 @@ func (n *Node) reportsDir() string { return filepath.Join(n.paths.dir, "reports"
 // in carries both bodies. When the server cannot be reached the report is kept on disk, and the agent sends it when
 // the server is back; queued is then true.
 func (n *Node) DeliverReport(ctx context.Context, in *oakum.PutPatchResultInput) (queued bool, err error) {
+	if n.creds.borrow != nil { // there is no agent that sends what an earlier run has left
+		n.flushReports(ctx, slog.New(slog.DiscardHandler))
+	}
 	err = n.sendReport(ctx, in)
 	if err == nil || permanent(err) {
 		return false, err

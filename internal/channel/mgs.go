@@ -23,6 +23,7 @@ import (
 
 	"oakum.dev/iam"
 	"oakum.dev/internal/command"
+	"oakum.dev/internal/origin"
 	"oakum.dev/wire/mgs"
 )
 
@@ -54,8 +55,9 @@ type link struct {
 	hub   *Hub
 	p     iam.Principal
 	conn  *websocket.Conn
-	heard atomic.Int64 // when anything came last, in nanoseconds since 1970
-	own   bool         // the agent is Oakum's
+	heard atomic.Int64    // when anything came last, in nanoseconds since 1970
+	own   bool            // the agent is Oakum's
+	ctx   context.Context // says under which address the node reached the server; it does not end
 
 	// The hub's mutex guards these.
 	ready bool // jobs may be sent
@@ -203,6 +205,7 @@ func (h *Hub) openControlChannel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l := &link{hub: h, p: p, own: strings.HasPrefix(r.UserAgent(), "oakum-agent/"), wake: make(chan struct{}, 1), gone: make(chan struct{})}
+	l.ctx = origin.With(context.Background(), origin.Of(r.Context()))
 	l.hear()
 	var err error
 	l.conn, err = websocket.Accept(w, r, &websocket.AcceptOptions{
@@ -327,7 +330,7 @@ func (l *link) deliver() {
 			t.Stop()
 			continue
 		}
-		list, _ := h.offer(context.Background(), l.p, visibility)
+		list, _ := h.offer(l.ctx, l.p, visibility)
 		for _, m := range list {
 			if err := l.send(mgs.AgentJob, mgs.Job{SchemaVersion: 1, JobID: m.ID, Topic: m.Topic, Content: m.Payload}); err != nil {
 				h.log.Debug("control channel lost", "node", id, "err", err)

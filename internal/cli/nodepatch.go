@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/klauspost/compress/zstd"
 	"github.com/spf13/cobra"
 
@@ -37,7 +38,7 @@ import (
 // nodePatch is one run of AWS-RunPatchBaseline on a node: the payload of the document's step.
 type nodePatch struct {
 	operation, snapshotID, rebootOption, installList, override, associationID string
-	stateDir, givenUp                                                         string
+	endpoint, stateDir, givenUp                                               string
 	said                                                                      bytes.Buffer // talk that is held back
 }
 
@@ -77,8 +78,49 @@ func newNodePatchCommand(s *Streams) *cobra.Command {
 	f.StringVar(&o.override, "baseline-override", "", "")
 	f.StringVar(&o.associationID, "association-id", "", "")
 	f.StringVar(&o.givenUp, "given-up", "", "")
+	f.StringVar(&o.endpoint, "endpoint", "", "")
 	stateDirFlag(cmd, &o.stateDir)
 	return cmd
+}
+
+// node is the node that this step runs on: that of Oakum's agent or, with the address of a server, that of the agent which
+// has started the step and lends its credentials.
+func (o *nodePatch) node(ctx context.Context) (*agent.Node, error) {
+	if o.endpoint == "" {
+		node, err := agent.LoadNode(o.stateDir)
+		if err != nil {
+			return nil, agentError(err, o.stateDir)
+		}
+		return node, nil
+	}
+	id, region := os.Getenv("AWS_SSM_INSTANCE_ID"), os.Getenv("AWS_SSM_REGION_NAME")
+	if id == "" || region == "" {
+		return nil, coded("FAILED", 1, "AWS_SSM_INSTANCE_ID and AWS_SSM_REGION_NAME are not set: the step's agent does not say which node this is")
+	}
+	node, err := agent.BorrowedNode(o.stateDir, o.endpoint, region, id, Version, func() (sigv4.Credentials, error) { return sharedCredentials(ctx) })
+	if err != nil {
+		return nil, coded("FAILED", 1, "%v", err)
+	}
+	return node, nil
+}
+
+// sharedCredentials are those that the AWS agent shares with its steps, in a file that it writes anew every half hour.
+func sharedCredentials(ctx context.Context) (sigv4.Credentials, error) {
+	profile := cmp.Or(os.Getenv("AWS_PROFILE"), "default")
+	shared, err := config.LoadSharedConfigProfile(ctx, profile, func(l *config.LoadSharedConfigOptions) {
+		l.ConfigFiles = []string{}
+		if file := os.Getenv("AWS_SHARED_CREDENTIALS_FILE"); file != "" {
+			l.CredentialsFiles = []string{file}
+		}
+	})
+	if err != nil {
+		return sigv4.Credentials{}, fmt.Errorf("the credentials of the node: %w", err)
+	}
+	c := shared.Credentials
+	if c.AccessKeyID == "" || c.SessionToken == "" {
+		return sigv4.Credentials{}, fmt.Errorf("the profile %s of the shared credentials file holds no session of a node", profile)
+	}
+	return sigv4.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
 }
 
 // settle ends what crashes left of runs that nobody takes up; the agent does this when it starts.
@@ -137,9 +179,9 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 	case o.operation == "Install" && !agent.Privileged():
 		return coded("FAILED", 1, "installing patches needs root, and the agent runs as an ordinary user. Nothing was changed")
 	}
-	node, err := agent.LoadNode(o.stateDir)
+	node, err := o.node(ctx)
 	if err != nil {
-		return agentError(err, o.stateDir)
+		return err
 	}
 	// What is said meanwhile comes after the reason: a failed step's first line is its cause.
 	talk := &Streams{In: s.In, Out: s.Out, Err: &o.said}

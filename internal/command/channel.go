@@ -12,6 +12,7 @@ import (
 
 	"oakum.dev/arn"
 	"oakum.dev/iam"
+	"oakum.dev/internal/origin"
 	"oakum.dev/internal/store"
 )
 
@@ -44,7 +45,7 @@ func (s *Service) Offer(ctx context.Context, p iam.Principal, visibility time.Du
 			return err
 		}
 		for _, r := range rows {
-			m, err := s.message(tx, sc, r)
+			m, err := s.message(ctx, tx, sc, r)
 			if errors.Is(err, store.ErrNotFound) { // the command was swept: nothing can come of it
 				if _, err := tx.DeleteMessage(sc, r.NodeID, r.ID); err != nil {
 					return err
@@ -62,7 +63,7 @@ func (s *Service) Offer(ctx context.Context, p iam.Principal, visibility time.Du
 	return list, next, err
 }
 
-func (s *Service) message(tx *store.Tx, sc store.Scope, r store.Message) (Message, error) {
+func (s *Service) message(ctx context.Context, tx *store.Tx, sc store.Scope, r store.Message) (Message, error) {
 	m := Message{ID: r.ID, CreatedAt: r.CreatedAt}
 	if r.Kind == "cancel" {
 		m.Topic = "aws.ssm.cancelCommand." + sc.Region
@@ -75,7 +76,11 @@ func (s *Service) message(tx *store.Tx, sc store.Scope, r store.Message) (Messag
 		return m, err
 	}
 	payload, err := tx.Content(sc.Account, c.PayloadHash)
-	m.Topic, m.Payload = "aws.ssm.sendCommand."+sc.Region, string(payload)
+	if err != nil {
+		return m, err
+	}
+	m.Topic = "aws.ssm.sendCommand." + sc.Region
+	m.Payload, err = origin.Fill(ctx, string(payload), s.Programs)
 	return m, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"oakum.dev/arn"
+	"oakum.dev/internal/origin"
 	"oakum.dev/internal/page"
 	"oakum.dev/internal/store"
 )
@@ -32,6 +33,8 @@ type Service struct {
 	Wake func(nodeIDs []string)
 	// Connected tells which nodes can be reached now, by id; nil: all of them.
 	Connected func(nodes []store.Node) map[string]bool
+	// Programs are those that documents tell nodes to fetch.
+	Programs origin.Sums
 	// OutputURL is the address of an object in a bucket, for StandardOutputUrl.
 	OutputURL func(bucket, key string) string
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"oakum.dev/baseline"
+	"oakum.dev/internal/origin"
 	"oakum.dev/internal/store"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ssm"
@@ -29,13 +30,6 @@ const (
 
 // SnapshotPath is where snapshots are downloaded.
 const SnapshotPath = "/oakum/snapshot/"
-
-type baseURLKey struct{}
-
-// WithBaseURL returns a context that says under which address the caller reached this server.
-func WithBaseURL(ctx context.Context, u string) context.Context {
-	return context.WithValue(ctx, baseURLKey{}, u)
-}
 
 // GetDeployablePatchSnapshotForInstance freezes the baseline of a node under the snapshot id given. All nodes of
 // one patch group and operating system get the same content for it, whatever is edited meanwhile.
@@ -140,7 +134,7 @@ func fromOverride(o *ssm.BaselineOverride, os baseline.OS) (*baseline.Baseline, 
 
 // link signs the address of a snapshot for a day.
 func (s *Service) link(ctx context.Context, sc store.Scope, group string, os baseline.OS, id string) string {
-	base, _ := ctx.Value(baseURLKey{}).(string)
+	base := origin.Of(ctx)
 	expires := strconv.FormatInt(s.now().Add(linkLife).Unix(), 10)
 	path := SnapshotPath + strings.Join([]string{sc.Account, sc.Region, "g" + base64.RawURLEncoding.EncodeToString([]byte(group)), string(os), id}, "/")
 	q := url.Values{"expires": {expires}, "signature": {s.sign(path, expires)}}

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"text/template"
 	"time"
+
+	"oakum.dev/internal/origin"
 )
 
 //go:embed install.sh
@@ -23,18 +25,15 @@ var installText string
 
 var installTemplate = template.Must(template.New("install").Delims("{{{", "}}}").Parse(installText))
 
-// safeURL is what may stand between single quotes in the script: the Host header is the caller's.
-var safeURL = regexp.MustCompile(`^https?://[A-Za-z0-9._\[\]:-]+$`)
-
 // installScript serves the script that enrols a node. It carries the server's authority and the checksum of
 // every binary that the server has, so that what it fetches is what this server meant.
 func (s *Server) installScript(w http.ResponseWriter, r *http.Request) {
 	base := s.baseURL(r)
-	if !safeURL.MatchString(base) {
+	if !origin.Safe(base) {
 		http.Error(w, "the host name is not valid", http.StatusBadRequest)
 		return
 	}
-	sums, err := s.binaries.sums()
+	sums, err := s.binaries.Sums()
 	if err != nil {
 		s.log.Error("binaries for nodes cannot be read", "err", err)
 		http.Error(w, "the binaries for nodes cannot be read", http.StatusInternalServerError)
@@ -100,11 +99,11 @@ func (b *binaries) path(name string) (string, error) {
 	return "", os.ErrNotExist
 }
 
-// sums are the SHA-256 sums of what there is, by name.
-func (b *binaries) sums() (map[string]string, error) {
+// Sums are the SHA-256 sums of what there is, by name.
+func (b *binaries) Sums() (map[string]string, error) {
 	out := map[string]string{}
-	for _, arch := range []string{"amd64", "arm64", "arm", "386"} {
-		name := "oakum-linux-" + arch
+	for _, arch := range origin.Architectures {
+		name := origin.Program(arch)
 		p, err := b.path(name)
 		if errors.Is(err, os.ErrNotExist) {
 			continue

@@ -3,10 +3,13 @@ package server
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed"
 	"encoding/base64"
 	"html/template"
 	"net/http"
+
+	"oakum.dev/internal/origin"
+
+	_ "embed"
 )
 
 //go:embed landing.html
@@ -31,7 +34,7 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	base := s.baseURL(r)
-	if !safeURL.MatchString(base) { // it stands in commands that people copy
+	if !origin.Safe(base) { // it stands in commands that people copy
 		http.Error(w, "the host name is not valid", http.StatusBadRequest)
 		return
 	}

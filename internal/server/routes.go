@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"oakum.dev/internal/origin"
 	"oakum.dev/internal/patchbaseline"
 )
 
@@ -25,7 +26,7 @@ func (s *Server) routes(front http.Handler) http.Handler {
 		if s.certs != nil && r.TLS != nil {
 			w.Header().Set("Strict-Transport-Security", "max-age=63072000")
 		}
-		r = r.WithContext(patchbaseline.WithBaseURL(r.Context(), s.baseURL(r)))
+		r = r.WithContext(origin.With(r.Context(), s.baseURL(r)))
 		signed := r.Header.Get("Authorization") != "" || r.Header.Get("X-Amz-Target") != "" || r.URL.Query().Has("X-Amz-Algorithm")
 		if _, pattern := mux.Handler(r); pattern != "" && !signed {
 			mux.ServeHTTP(w, r)

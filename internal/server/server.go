@@ -264,7 +264,9 @@ func (s *Server) build(ctx context.Context) error {
 	pages := page.Book{Pager: &codec.Pager{Key: pageKey}}
 	now := s.cfg.Now
 	s.nodes = node.New(s.store, s.accounts, pages, rand.Reader, now)
+	s.binaries = binaries{self: s.cfg.Binary, dir: filepath.Join(s.cfg.DataDir, "binaries")}
 	s.documents = ssmdocument.New(s.store, pages)
+	s.documents.Programs = s.binaries.Sums
 	s.commands = command.New(s.store, s.documents, pages, rand.Reader, now, s.log)
 	s.reports = report.New(s.store, pages, s.nodes, now)
 	s.baselines = patchbaseline.New(s.store, pages, s.nodes, linkKey, rand.Reader, now)
@@ -274,14 +276,13 @@ func (s *Server) build(ctx context.Context) error {
 		return err
 	}
 	s.hub = channel.NewHub(s.commands, s.nodes.Seen, tokenKey, now, s.log)
-	s.commands.Wake, s.commands.Connected = s.hub.Wake, s.connected
+	s.commands.Wake, s.commands.Connected, s.commands.Programs = s.hub.Wake, s.connected, s.binaries.Sums
 	s.nodes.OnDeregister = s.hub.Drop
 	s.windows = window.New(s.store, pages, s.commands, rand.Reader, now, s.log)
 	s.windows.Wake = s.hub.Wake
 	if s.buckets, err = bucket.Open(filepath.Join(s.cfg.DataDir, "buckets")); err != nil {
 		return err
 	}
-	s.binaries = binaries{self: s.cfg.Binary, dir: filepath.Join(s.cfg.DataDir, "binaries")}
 	front := api.New(api.Config{
 		Credentials: s.accounts, Operations: s.operations(), Landing: http.HandlerFunc(s.landing), AuditLog: s.auditLog, Observe: s.metrics.observe,
 		Log: s.log, Now: now, ClientIP: s.clientIP, TrustedProxy: s.trustedProxy,

@@ -10,6 +10,7 @@ import (
 
 	"oakum.dev/document"
 	"oakum.dev/iam"
+	"oakum.dev/internal/origin"
 	"oakum.dev/internal/store"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ssm"
@@ -32,7 +33,13 @@ func (s *Service) GetDocument(ctx context.Context, in *ssm.GetDocumentInput) (*s
 			return nil, err
 		}
 		out.DocumentVersion, out.DocumentType = new(builtinVersion), new(string(document.Command))
-		return out, setContent(out, r, r.builtin.Content(), document.JSON, in.DocumentFormat)
+		if err := setContent(out, r, r.builtin.Content(), document.JSON, in.DocumentFormat); err != nil {
+			return nil, err
+		}
+		if iam.PrincipalFrom(ctx).Kind == iam.Node { // an agent that is going to run it
+			*out.Content, err = origin.Fill(ctx, *out.Content, s.Programs)
+		}
+		return out, err
 	}
 	err = s.store.View(ctx, func(tx *store.Tx) error {
 		st, err := r.find(tx, iam.PrincipalFrom(ctx), version, versionName)

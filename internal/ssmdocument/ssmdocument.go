@@ -11,6 +11,7 @@ import (
 	"oakum.dev/arn"
 	"oakum.dev/document"
 	"oakum.dev/iam"
+	"oakum.dev/internal/origin"
 	"oakum.dev/internal/page"
 	"oakum.dev/internal/store"
 	"oakum.dev/wire/ssm"
@@ -35,6 +36,9 @@ const (
 type Service struct {
 	store *store.Store
 	pages page.Book
+
+	// Programs are those that documents tell nodes to fetch.
+	Programs origin.Sums
 }
 
 // New returns the service.
