@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +19,73 @@ import (
 	"oakum.dev/internal/oakumtest/servertest"
 	"oakum.dev/wire/mgs"
 )
+
+// TestAgentIsMovedAndMovedBack runs the script that points amazon-ssm-agent at the server, with a program in its place that
+// writes down what it was asked.
+func TestAgentIsMovedAndMovedBack(t *testing.T) {
+	n := newDebNode(t, "awsmove")
+	s := install(t, "sqlite")
+	at := func(name string) string { return filepath.Join(n.root, name) }
+	resp, err := http.Get(s.url + "/ssm-agent.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	script, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s %v", resp.Status, err)
+	}
+	writeFile(t, at("root/move.sh"), string(script))
+	const config = "etc/amazon/ssm/amazon-ssm-agent.json"
+	run := func(wantErr string, args ...string) {
+		t.Helper()
+		out, err := n.run(append([]string{"sh", "/root/move.sh"}, args...)...)
+		if (err != nil) != (wantErr != "") || !strings.Contains(out, wantErr) {
+			t.Errorf("%v: %v %s, want %q", args, err, out, wantErr)
+		}
+	}
+	run("amazon-ssm-agent is not installed here", "id", "code")
+	writeFile(t, at("usr/local/bin/amazon-ssm-agent"), "#!/bin/sh\necho \"$@\" >>/root/asked\n[ ! -e /root/refuse ]\n")
+	if err := os.Chmod(at("usr/local/bin/amazon-ssm-agent"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	read := func(name string) string {
+		b, err := os.ReadFile(at(name))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+		return string(b)
+	}
+	for _, before := range []string{"", `{"Profile":{"ShareCreds":true}}` + "\n"} { // without a configuration, and with one
+		if before != "" {
+			writeFile(t, at(config), before)
+		}
+		run("give the activation", "id")
+		run("was not moved by this script", "--back")
+		if got := read(config); got != before {
+			t.Errorf("a refused call left %s", got)
+		}
+		run("", "id-1", "code-1", "eu-west-1")
+		run("", "id-2", "code-2") // again, with another activation
+		var c struct{ Ssm, Mds, Mgs, S3, Kms struct{ Endpoint string } }
+		if err := json.Unmarshal([]byte(read(config)), &c); err != nil || c.Ssm.Endpoint != s.url || c.Mgs.Endpoint != s.url || c.S3.Endpoint != s.url {
+			t.Errorf("the configuration is %s, %v", read(config), err)
+		}
+		writeFile(t, at("root/refuse"), "")
+		run("the registration could not be removed", "--back")
+		if err := os.Remove(at("root/refuse")); err != nil {
+			t.Fatal(err)
+		}
+		run("", "--back")
+		if got := read(config); got != before || read(config+".before-oakum") != "" {
+			t.Errorf("back at %q, want %q", got, before)
+		}
+	}
+	want := strings.Repeat("-register -y -id id-1 -code code-1 -region eu-west-1\n-register -y -id id-2 -code code-2 -region us-east-1\n-register -clear -y\n-register -clear -y\n", 2)
+	if got := read("root/asked"); got != want {
+		t.Errorf("the agent was asked\n%swant\n%s", got, want)
+	}
+}
 
 // TestPatchedByAnotherAgent does by hand what an unmodified amazon-ssm-agent does with AWS-RunPatchBaseline: it takes the command
 // from its control channel, writes the script of the step that is for this platform, runs it with the environment that it gives to
@@ -169,4 +238,45 @@ func TestPatchedByAnotherAgent(t *testing.T) {
 	if out, code := run(commandID, script); code != 1 || !strings.HasPrefix(out, "OAKUM ") {
 		t.Errorf("without credentials: %d %s", code, out)
 	}
+}
+
+// TestAmazonSSMAgent runs an unmodified amazon-ssm-agent on a node: it registers over TLS, takes a script and a scan. The folder
+// with its programs is OAKUM_SSM_AGENT.
+func TestAmazonSSMAgent(t *testing.T) {
+	programs := os.Getenv("OAKUM_SSM_AGENT")
+	if programs == "" {
+		t.Skip("OAKUM_SSM_AGENT does not name a folder with amazon-ssm-agent, ssm-agent-worker and ssm-document-worker: nothing is shown about the real agent")
+	}
+	n := newDebNode(t, "ssmagent", "--outdated", "default")
+	n.mustRun("apt-get", "-qq", "-y", "install", "ca-certificates", "curl")
+	for _, name := range []string{"amazon-ssm-agent", "ssm-agent-worker", "ssm-document-worker"} {
+		b, err := os.ReadFile(filepath.Join(programs, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(n.root, "usr/bin", name), b, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &installation{t: t, dir: t.TempDir()}
+	s.start("https://127.0.0.1:0")
+	t.Cleanup(s.stop)
+	t.Setenv("AWS_CA_BUNDLE", filepath.Join(s.dir, "ca.pem"))
+	act := s.aws("ssm", "create-activation", "--iam-role", "service-role/SSMRole")
+	n.mustRun("sh", "-c", fmt.Sprintf("curl -fsSk %s/ssm-agent.sh | sh -s -- %s %s", s.url, act.at("ActivationId"), act.at("ActivationCode")))
+	l := n.live(t)
+	agent := l.command("/usr/bin/amazon-ssm-agent")
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	id := s.online(1).at("InstanceInformationList", 0, "InstanceId").String()
+	for _, c := range []struct{ document, parameters, step string }{
+		{"AWS-RunShellScript", "commands=echo hello", "aws:runShellScript"},
+		{"AWS-RunPatchBaseline", "Operation=Scan", "PatchLinux"},
+	} {
+		sent := s.aws("ssm", "send-command", "--document-name", c.document, "--instance-ids", id, "--parameters", c.parameters).at("Command", "CommandId").String()
+		s.commandEnd(sent, 5*time.Minute).is("Status", "Success")
+		s.aws("ssm", "get-command-invocation", "--command-id", sent, "--instance-id", id, "--plugin-name", c.step).is("Status", "Success", "ResponseCode", 0)
+	}
+	s.aws("ssm", "describe-instance-patch-states", "--instance-ids", id).at("InstancePatchStates", 0).is("Operation", "Scan", "FailedCount", 0)
 }

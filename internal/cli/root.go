@@ -68,7 +68,7 @@ command-line client in one program. "oakum up" starts a server with this machine
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &ExitError{exitUsage, err} })
 	root.SetVersionTemplate("oakum {{.Version}}\n")
 	root.AddCommand(NewScanCommand(s), newInstallCommand(s), newUndoCommand(s), newUpCommand(s), newServerCommand(s), newAdminCommand(s), newBackupCommand(s), newRestoreCommand(s),
-		newAgentCommand(s), newNodePatchCommand(s), newNodeLivePatchCommand(s))
+		newAgentCommand(s), newNodeCommand(s), newNodePatchCommand(s), newNodeLivePatchCommand(s))
 	root.AddCommand(NewClientCommands(s)...)
 	return root
 }

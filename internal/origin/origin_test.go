@@ -31,3 +31,37 @@ func TestFill(t *testing.T) {
 		t.Errorf("a document that asks for nothing: %q, %v", got, err)
 	}
 }
+
+func TestAWSAgentConfig(t *testing.T) {
+	got, err := AWSAgentConfig("https://oakum.example:8443/")
+	const want = `{
+  "Ssm": {
+    "Endpoint": "https://oakum.example:8443"
+  },
+  "Mds": {
+    "Endpoint": "https://oakum.example:8443"
+  },
+  "Mgs": {
+    "Endpoint": "https://oakum.example:8443"
+  },
+  "S3": {
+    "Endpoint": "https://oakum.example:8443"
+  },
+  "Kms": {
+    "Endpoint": "https://oakum.example:8443"
+  },
+  "Identity": {
+    "ConsumptionOrder": [
+      "OnPrem"
+    ]
+  }
+}`
+	if err != nil || string(got) != want {
+		t.Errorf("%s, %v", got, err)
+	}
+	for _, address := range []string{"", "oakum.example", "ftp://x", "https://", "https://x/y"} {
+		if b, err := AWSAgentConfig(address); err == nil {
+			t.Errorf("%q gave %s", address, b)
+		}
+	}
+}

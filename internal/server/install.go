@@ -23,36 +23,51 @@ import (
 //go:embed install.sh
 var installText string
 
-var installTemplate = template.Must(template.New("install").Delims("{{{", "}}}").Parse(installText))
+//go:embed ssm-agent.sh
+var ssmAgentText string
 
-// installScript serves the script that enrols a node. It carries the server's authority and the checksum of
+var (
+	installTemplate  = scriptTemplate(installText)
+	ssmAgentTemplate = scriptTemplate(ssmAgentText)
+)
+
+func scriptTemplate(text string) *template.Template {
+	return template.Must(template.New("script").Delims("{{{", "}}}").Parse(text))
+}
+
+// installScript serves a script that enrols a node. It carries the server's authority and the checksum of
 // every binary that the server has, so that what it fetches is what this server meant.
-func (s *Server) installScript(w http.ResponseWriter, r *http.Request) {
-	base := s.baseURL(r)
-	if !origin.Safe(base) {
-		http.Error(w, "the host name is not valid", http.StatusBadRequest)
-		return
-	}
-	sums, err := s.binaries.Sums()
-	if err != nil {
-		s.log.Error("binaries for nodes cannot be read", "err", err)
-		http.Error(w, "the binaries for nodes cannot be read", http.StatusInternalServerError)
-		return
-	}
-	authority := ""
-	if s.signs(r) {
-		authority = string(s.auth.pem)
-	}
-	u, err := url.Parse(base)
-	if err != nil {
-		http.Error(w, "the host name is not valid", http.StatusBadRequest)
-		return
-	}
-	insecure := u.Scheme == "http" && !loopback(u.Hostname())
-	w.Header().Set("Content-Type", "text/x-shellscript; charset=utf-8")
-	err = installTemplate.Execute(w, map[string]any{"URL": base, "Region": s.cfg.Region, "Authority": authority, "Sums": sums, "Insecure": insecure})
-	if err != nil {
-		s.log.Debug("install script", "err", err) // the client has gone
+func (s *Server) installScript(script *template.Template) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		base := s.baseURL(r)
+		u, err := url.Parse(base)
+		if err != nil || !origin.Safe(base) {
+			http.Error(w, "the host name is not valid", http.StatusBadRequest)
+			return
+		}
+		config, err := origin.AWSAgentConfig(base)
+		if err != nil {
+			http.Error(w, "the host name is not valid", http.StatusBadRequest)
+			return
+		}
+		sums, err := s.binaries.Sums()
+		if err != nil {
+			s.log.Error("binaries for nodes cannot be read", "err", err)
+			http.Error(w, "the binaries for nodes cannot be read", http.StatusInternalServerError)
+			return
+		}
+		authority := ""
+		if s.signs(r) {
+			authority = string(s.auth.pem)
+		}
+		insecure := u.Scheme == "http" && !loopback(u.Hostname())
+		w.Header().Set("Content-Type", "text/x-shellscript; charset=utf-8")
+		err = script.Execute(w, map[string]any{
+			"URL": base, "Region": s.cfg.Region, "Authority": authority, "Sums": sums, "Insecure": insecure, "Config": string(config),
+		})
+		if err != nil {
+			s.log.Debug("install script", "err", err) // the client has gone
+		}
 	}
 }
 
