@@ -40,7 +40,7 @@ func NewClientCommands(s *Streams) []*cobra.Command {
 	return []*cobra.Command{
 		newNodesCommand(s), newLivePatchCommand(s), newWhyCommand(s), newPatchNowCommand(s), newFreezeCommand(s), newRunsCommand(s), newBaselinesCommand(s),
 		newDocumentsCommand(s), newWindowsCommand(s), newActivationCommand(s),
-		newS3Command(s), newDoctorCommand(s),
+		newImportCommand(s), newS3Command(s), newDoctorCommand(s),
 	}
 }
 
