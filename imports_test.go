@@ -113,7 +113,7 @@ func TestLibrariesHaveOneHome(t *testing.T) {
 		"github.com/pierrec/lz4/v4":         {"oakum.dev/repo/compress"},
 		"github.com/ulikunitz/xz/...":       {"oakum.dev/repo/compress"},
 		"github.com/aws/aws-sdk-go-v2/...":  {"oakum.dev/internal/cli", "oakum.dev/internal/oakumtest/...", "oakum.dev/bench/..."},
-		"github.com/coder/websocket":        {"oakum.dev/internal/channel", "oakum.dev/internal/agent", "oakum.dev/internal/oakumtest/..."},
+		"github.com/coder/websocket":        {"oakum.dev/internal/channel", "oakum.dev/internal/agent", "oakum.dev/internal/oakumtest/...", "oakum.dev/bench/..."},
 		"github.com/klauspost/compress/...": {"oakum.dev/internal/store", "oakum.dev/internal/cli", "oakum.dev/repo/compress"},
 	}
 	for _, p := range packages(t) {

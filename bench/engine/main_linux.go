@@ -7,6 +7,7 @@
 //	engine -rpm -node ROOT -exec ... -timer FILE -oakum bin/oakum                    scans of an RPM node
 //	engine -judging                                                                  decisions a second
 //	engine -agent -oakum bin/oakum                                                   the idle agent
+//	engine -fleet 1000,10000 -oakum bin/oakum [-before FILE]                         a server with idle nodes, and a command to all
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"oakum.dev/bench/engine/timing"
@@ -36,11 +38,24 @@ func main() {
 	name := flag.String("name", "", "")
 	rpm := flag.Bool("rpm", false, "the node is an RPM node")
 	judging := flag.Bool("judging", false, "measure the judging core alone")
+	sizes := flag.String("fleet", "", "measure a server with as many nodes, several `NUMBERS` one after the other")
+	before := flag.String("before", "", "`FILE` of an earlier version of the program, to compare with")
 	slow := flag.Bool("slow", true, "compare with unattended-upgrade too, which takes a minute")
 	flag.Parse()
 	t := &table{}
 	var err error
 	switch {
+	case *sizes != "":
+		var list []int
+		for _, text := range strings.Split(*sizes, ",") {
+			n, err := strconv.Atoi(text)
+			if err != nil || n < 1 {
+				fmt.Fprintf(os.Stderr, "bench: %q is no number of nodes\n", text)
+				os.Exit(2)
+			}
+			list = append(list, n)
+		}
+		err = measureFleet(t, *oakum, *before, list)
 	case *judging:
 		measureJudging(t)
 	case *rpm:
