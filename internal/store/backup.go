@@ -17,7 +17,8 @@ var tables = []string{
 	"account", "access_key", "counter", "client_token", "tag", "activation", "node", "patch_baseline", "default_baseline", "patch_group",
 	"snapshot", "content", "document", "document_version", "document_share", "command", "invocation", "node_message", "work_item", "node_state",
 	"scan_history", "patch_dict", "noncompliant",
-	"compliance_set", "inventory_item", "available_patch", "available_set", "install_freeze", "maintenance_window", "window_part",
+	"compliance_set", "inventory_item", "custom_inventory_type", "inventory_deletion", "resource_data_sync", "data_sync_object", "resource_group",
+	"service_setting", "available_patch", "available_set", "install_freeze", "maintenance_window", "window_part",
 	"window_execution", "window_task_execution", "window_invocation", "audit_event",
 }
 

@@ -128,7 +128,13 @@ func sample(typ reflect.Type, n int) reflect.Value {
 
 // checked are values that a CHECK names.
 var checked = []struct{ typ, field, value string }{
-	{"AccessKey", "Kind", "ReadOnly"}, {"Message", "Kind", "send"}, {"WindowPart", "Kind", WindowTask}, {"DocumentVersion", "Format", "YAML"}, {"DocumentShare", "Version", "$ALL"},
+	{"AccessKey", "Kind", "ReadOnly"},
+	{"Message", "Kind", "send"},
+	{"WindowPart", "Kind", WindowTask},
+	{"DocumentVersion", "Format", "YAML"},
+	{"DocumentShare", "Version", "$ALL"},
+	{"InventoryDeletion", "Status", "InProgress"},
+	{"DataSync", "Status", "Failed"},
 }
 
 // statements runs every method of a transaction and collects the SQL, which includes what comes later.
