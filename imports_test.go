@@ -59,7 +59,7 @@ func match(pattern, path string) bool {
 }
 
 var domain = []string{
-	"oakum.dev/arn", "oakum.dev/awserr", "oakum.dev/pkgver", "oakum.dev/baseline", "oakum.dev/compliance", "oakum.dev/schedule", "oakum.dev/document", "oakum.dev/target", "oakum.dev/iam",
+	"oakum.dev/arn", "oakum.dev/awserr", "oakum.dev/pkgver", "oakum.dev/baseline", "oakum.dev/compliance", "oakum.dev/schedule", "oakum.dev/document", "oakum.dev/target", "oakum.dev/iam", "oakum.dev/inventory",
 }
 
 // TestImports fails when an arrow of the layout is turned round.

@@ -265,7 +265,8 @@ func (s *Server) build(ctx context.Context) error {
 	s.nodes = node.New(s.store, s.accounts, pages, rand.Reader, now)
 	s.documents = ssmdocument.New(s.store, pages)
 	s.commands = command.New(s.store, s.documents, pages, rand.Reader, now, s.log)
-	s.reports = report.New(s.store, pages, s.nodes, now)
+	s.reports = report.New(s.store, pages, s.nodes, rand.Reader, now)
+	s.reports.Status = s.instanceStatus
 	s.baselines = patchbaseline.New(s.store, pages, s.nodes, linkKey, rand.Reader, now)
 	s.baselines.LivePatchReboot = s.cfg.CompatLivePatchReboot
 	s.hub = channel.NewHub(s.commands, s.nodes.Seen, now, s.log)
@@ -287,6 +288,14 @@ func (s *Server) build(ctx context.Context) error {
 	s.metrics.registry.MustRegister(newFreezeCollector(s))
 	s.handler = s.routes(front)
 	return s.hub.Load(ctx)
+}
+
+// instanceStatus is a node's status in inventory.
+func (s *Server) instanceStatus(n store.Node) string {
+	if node.PingStatus(n, s.cfg.Now()) == "ConnectionLost" {
+		return "ConnectionLost"
+	}
+	return "Active"
 }
 
 // connected tells which nodes are Online.
@@ -331,11 +340,15 @@ func (s *Server) operations() []codec.Operation {
 		DescribePatchGroupState:                  s.reports.DescribePatchGroupState,
 		DescribePatchGroups:                      s.baselines.DescribePatchGroups,
 		DescribePatchProperties:                  s.baselines.DescribePatchProperties,
+		DeleteInventory:                          s.reports.DeleteInventory,
+		DescribeInventoryDeletions:               s.reports.DescribeInventoryDeletions,
 		GetCommandInvocation:                     s.commands.GetCommandInvocation,
 		GetConnectionStatus:                      s.nodes.GetConnectionStatus,
 		GetDefaultPatchBaseline:                  s.baselines.GetDefaultPatchBaseline,
 		GetDeployablePatchSnapshotForInstance:    s.baselines.GetDeployablePatchSnapshotForInstance,
 		GetDocument:                              s.documents.GetDocument,
+		GetInventory:                             s.reports.GetInventory,
+		GetInventorySchema:                       s.reports.GetInventorySchema,
 		GetPatchBaseline:                         s.baselines.GetPatchBaseline,
 		GetPatchBaselineForPatchGroup:            s.baselines.GetPatchBaselineForPatchGroup,
 		ListCommandInvocations:                   s.commands.ListCommandInvocations,
