@@ -72,6 +72,8 @@ func TestImports(t *testing.T) {
 		"oakum.dev/internal/node":          {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/command":       {"oakum.dev/internal/api", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/report":        {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/agent"},
+		"oakum.dev/internal/tagging":       {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
+		"oakum.dev/internal/setting":       {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/patchbaseline": {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/ssmdocument":   {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/account":       {"oakum.dev/internal/api", "oakum.dev/internal/node", "oakum.dev/internal/command", "oakum.dev/internal/agent"},

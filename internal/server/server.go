@@ -33,15 +33,19 @@ import (
 	"oakum.dev/internal/page"
 	"oakum.dev/internal/patchbaseline"
 	"oakum.dev/internal/report"
+	"oakum.dev/internal/setting"
 	"oakum.dev/internal/ssmdocument"
 	"oakum.dev/internal/store"
+	"oakum.dev/internal/tagging"
 	"oakum.dev/internal/window"
 	"oakum.dev/patch/journal"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/oakum"
+	"oakum.dev/wire/resourcegroups"
 	"oakum.dev/wire/sigv4"
 	"oakum.dev/wire/ssm"
 	"oakum.dev/wire/sts"
+	wiretagging "oakum.dev/wire/tagging"
 )
 
 // Server is a running installation. Make it with New; Close it when Run has not been called.
@@ -51,6 +55,8 @@ type Server struct {
 	store     *store.Store
 	accounts  *account.Service
 	nodes     *node.Service
+	tags      *tagging.Service
+	settings  *setting.Service
 	commands  *command.Service
 	windows   *window.Service
 	documents *ssmdocument.Service
@@ -263,17 +269,22 @@ func (s *Server) build(ctx context.Context) error {
 	pages := page.Book{Pager: &codec.Pager{Key: pageKey}}
 	now := s.cfg.Now
 	s.nodes = node.New(s.store, s.accounts, pages, rand.Reader, now)
+	s.tags = tagging.New(s.store, pages)
+	s.tags.Retagged = s.nodes.Retagged
+	s.settings = setting.New(s.store)
 	s.documents = ssmdocument.New(s.store, pages)
+	s.documents.PublicSharing = setting.PublicSharingAllowed
 	s.commands = command.New(s.store, s.documents, pages, rand.Reader, now, s.log)
 	s.reports = report.New(s.store, pages, s.nodes, rand.Reader, now)
-	s.reports.Status = s.instanceStatus
+	s.commands.Groups = s.tags.NodesOf
+	s.reports.Status, s.reports.Groups = s.instanceStatus, s.tags.GroupsOf
 	s.baselines = patchbaseline.New(s.store, pages, s.nodes, linkKey, rand.Reader, now)
 	s.baselines.LivePatchReboot = s.cfg.CompatLivePatchReboot
 	s.hub = channel.NewHub(s.commands, s.nodes.Seen, now, s.log)
 	s.commands.Wake, s.commands.Connected = s.hub.Wake, s.connected
 	s.nodes.OnDeregister = s.hub.Drop
 	s.windows = window.New(s.store, pages, s.commands, rand.Reader, now, s.log)
-	s.windows.Wake = s.hub.Wake
+	s.windows.Wake, s.windows.Groups = s.hub.Wake, s.tags.GroupsOf
 	if s.buckets, err = bucket.Open(filepath.Join(s.cfg.DataDir, "buckets")); err != nil {
 		return err
 	}
@@ -322,7 +333,7 @@ func (s *Server) hostNames() []string {
 // operations is the table of everything that can be called.
 func (s *Server) operations() []codec.Operation {
 	systemsManager := &ssm.Handlers{
-		AddTagsToResource: s.nodes.AddTagsToResource, CancelCommand: s.commands.CancelCommand, CreateActivation: s.nodes.CreateActivation,
+		AddTagsToResource: s.tags.AddTagsToResource, CancelCommand: s.commands.CancelCommand, CreateActivation: s.nodes.CreateActivation,
 		CreateDocument: s.documents.CreateDocument, DeleteDocument: s.documents.DeleteDocument,
 		CreatePatchBaseline: s.baselines.CreatePatchBaseline, DeleteActivation: s.nodes.DeleteActivation, DeletePatchBaseline: s.baselines.DeletePatchBaseline,
 		DeregisterManagedInstance:                s.nodes.DeregisterManagedInstance,
@@ -351,6 +362,7 @@ func (s *Server) operations() []codec.Operation {
 		GetInventorySchema:                       s.reports.GetInventorySchema,
 		GetPatchBaseline:                         s.baselines.GetPatchBaseline,
 		GetPatchBaselineForPatchGroup:            s.baselines.GetPatchBaselineForPatchGroup,
+		GetServiceSetting:                        s.settings.GetServiceSetting,
 		ListCommandInvocations:                   s.commands.ListCommandInvocations,
 		ListCommands:                             s.commands.ListCommands,
 		ListComplianceItems:                      s.reports.ListComplianceItems,
@@ -360,21 +372,23 @@ func (s *Server) operations() []codec.Operation {
 		ListInstanceAssociations:                 noAssociations,
 		ListInventoryEntries:                     s.reports.ListInventoryEntries,
 		ListResourceComplianceSummaries:          s.reports.ListResourceComplianceSummaries,
-		ListTagsForResource:                      s.nodes.ListTagsForResource,
+		ListTagsForResource:                      s.tags.ListTagsForResource,
 		ModifyDocumentPermission:                 s.documents.ModifyDocumentPermission,
 		PutComplianceItems:                       s.reports.PutComplianceItems,
 		PutInventory:                             s.reports.PutInventory,
 		RegisterDefaultPatchBaseline:             s.baselines.RegisterDefaultPatchBaseline,
 		RegisterManagedInstance:                  s.nodes.RegisterManagedInstance,
 		RegisterPatchBaselineForPatchGroup:       s.baselines.RegisterPatchBaselineForPatchGroup,
-		RemoveTagsFromResource:                   s.nodes.RemoveTagsFromResource,
+		RemoveTagsFromResource:                   s.tags.RemoveTagsFromResource,
 		RequestManagedInstanceRoleToken:          s.nodes.RequestManagedInstanceRoleToken,
+		ResetServiceSetting:                      s.settings.ResetServiceSetting,
 		SendCommand:                              s.commands.SendCommand,
 		UpdateDocument:                           s.documents.UpdateDocument,
 		UpdateDocumentDefaultVersion:             s.documents.UpdateDocumentDefaultVersion,
 		UpdateInstanceInformation:                s.nodes.UpdateInstanceInformation,
 		UpdateManagedInstancePublicKey:           s.nodes.UpdateManagedInstancePublicKey,
 		UpdateManagedInstanceRole:                s.nodes.UpdateManagedInstanceRole,
+		UpdateServiceSetting:                     s.settings.UpdateServiceSetting,
 		UpdatePatchBaseline:                      s.baselines.UpdatePatchBaseline,
 
 		CancelMaintenanceWindowExecution:                  s.windows.CancelMaintenanceWindowExecution,
@@ -405,11 +419,22 @@ func (s *Server) operations() []codec.Operation {
 		PutPatchResult: s.reports.PutPatchResult, GetPatchResult: s.reports.GetPatchResult, DescribeNodes: s.reports.DescribeNodes, GetFleetSummary: s.reports.GetFleetSummary,
 		PutInstallFreeze: s.commands.PutInstallFreeze, GetInstallFreeze: s.commands.GetInstallFreeze, DeleteInstallFreeze: s.commands.DeleteInstallFreeze,
 	}
+	tags := &wiretagging.Handlers{
+		GetResources: s.tags.GetResources, GetTagKeys: s.tags.GetTagKeys, GetTagValues: s.tags.GetTagValues, TagResources: s.tags.TagResources,
+		UntagResources: s.tags.UntagResources,
+	}
+	groups := &resourcegroups.Handlers{
+		CreateGroup: s.tags.CreateGroup, DeleteGroup: s.tags.DeleteGroup, GetGroup: s.tags.GetGroup, GetGroupConfiguration: s.tags.GetGroupConfiguration,
+		GetGroupQuery: s.tags.GetGroupQuery, GetTags: s.tags.GetTags, ListGroupResources: s.tags.ListGroupResources, ListGroups: s.tags.ListGroups,
+		SearchResources: s.tags.SearchResources, Tag: s.tags.Tag, Untag: s.tags.Untag, UpdateGroup: s.tags.UpdateGroup, UpdateGroupQuery: s.tags.UpdateGroupQuery,
+	}
 	tokens := &sts.Handlers{GetCallerIdentity: s.accounts.GetCallerIdentity}
 	var all []codec.Operation
 	all = append(all, systemsManager.Operations()...)
 	all = append(all, ours.Operations()...)
 	all = append(all, tokens.Operations()...)
+	all = append(all, tags.Operations()...)
+	all = append(all, groups.Operations()...)
 	return append(all, s.hub.Handlers().Operations()...)
 }
 

@@ -35,6 +35,9 @@ const (
 type Service struct {
 	store *store.Store
 	pages page.Book
+
+	// PublicSharing reports whether documents may be shared with everybody; nil: they may.
+	PublicSharing func(tx *store.Tx, sc store.Scope) (bool, error)
 }
 
 // New returns the service.
