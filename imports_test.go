@@ -73,6 +73,7 @@ func TestImports(t *testing.T) {
 		"oakum.dev/internal/command":       {"oakum.dev/internal/api", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/report":        {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/tagging":       {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
+		"oakum.dev/internal/datasync":      {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/setting":       {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/patchbaseline": {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/ssmdocument":   {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},

@@ -246,6 +246,12 @@ func (s *Service) ListInventoryEntries(ctx context.Context, in *ssm.ListInventor
 	return out, nil
 }
 
+// Entries are what a node has reported of a type, or what is made of what else is known of it. An empty version says that
+// there is nothing.
+func (s *Service) Entries(tx *store.Tx, sc store.Scope, n store.Node, name string) (rows []map[string]string, version, capture string, err error) {
+	return s.entries(tx, sc, n, name)
+}
+
 func (s *Service) entries(tx *store.Tx, sc store.Scope, n store.Node, name string) (rows []map[string]string, version, capture string, err error) {
 	switch name {
 	case instanceInfoType:

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"oakum.dev/internal/command"
+	"oakum.dev/internal/datasync"
 	"oakum.dev/internal/report"
 	"oakum.dev/internal/store"
 	"oakum.dev/internal/window"
@@ -95,7 +96,7 @@ func (s *Server) work(ctx context.Context) error {
 func retryAfter(w store.WorkItem) time.Duration {
 	switch {
 	case w.Kind == command.WorkExpire, w.Kind == window.WorkOpen, w.Kind == store.WorkSkipped, w.Kind == window.WorkStep,
-		w.Kind == report.WorkDelete:
+		w.Kind == report.WorkDelete, w.Kind == datasync.WorkSync:
 		return expireRetry
 	case w.Attempts >= maxAttempts:
 		return quarantine
@@ -113,6 +114,8 @@ func (s *Server) handle(ctx context.Context, w store.WorkItem) error {
 		return s.windows.Step(ctx, w)
 	case report.WorkDelete:
 		return s.reports.Delete(ctx, w)
+	case datasync.WorkSync:
+		return s.syncs.Sync(ctx, w)
 	}
 	s.log.Error("unknown kind of work", "kind", w.Kind)
 	return s.store.Update(ctx, func(tx *store.Tx) error {

@@ -29,6 +29,7 @@ import (
 	"oakum.dev/internal/bucket"
 	"oakum.dev/internal/channel"
 	"oakum.dev/internal/command"
+	"oakum.dev/internal/datasync"
 	"oakum.dev/internal/node"
 	"oakum.dev/internal/page"
 	"oakum.dev/internal/patchbaseline"
@@ -63,6 +64,7 @@ type Server struct {
 	reports   *report.Service
 	baselines *patchbaseline.Service
 	buckets   *bucket.Store
+	syncs     *datasync.Service
 	hub       *channel.Hub
 	metrics   *metrics
 	auth      *authority
@@ -288,6 +290,8 @@ func (s *Server) build(ctx context.Context) error {
 	if s.buckets, err = bucket.Open(filepath.Join(s.cfg.DataDir, "buckets")); err != nil {
 		return err
 	}
+	s.syncs = datasync.New(s.store, pages, s.buckets, s.reports)
+	s.reports.Changed = s.syncs.Changed
 	s.binaries = binaries{self: s.cfg.Binary, dir: filepath.Join(s.cfg.DataDir, "binaries")}
 	front := api.New(api.Config{
 		Credentials: s.accounts, Operations: s.operations(), Landing: http.HandlerFunc(s.landing), AuditLog: s.auditLog, Observe: s.metrics.observe,
@@ -351,6 +355,8 @@ func (s *Server) operations() []codec.Operation {
 		DescribePatchGroupState:                  s.reports.DescribePatchGroupState,
 		DescribePatchGroups:                      s.baselines.DescribePatchGroups,
 		DescribePatchProperties:                  s.baselines.DescribePatchProperties,
+		CreateResourceDataSync:                   s.syncs.CreateResourceDataSync,
+		DeleteResourceDataSync:                   s.syncs.DeleteResourceDataSync,
 		DeleteInventory:                          s.reports.DeleteInventory,
 		DescribeInventoryDeletions:               s.reports.DescribeInventoryDeletions,
 		GetCommandInvocation:                     s.commands.GetCommandInvocation,
@@ -372,6 +378,7 @@ func (s *Server) operations() []codec.Operation {
 		ListInstanceAssociations:                 noAssociations,
 		ListInventoryEntries:                     s.reports.ListInventoryEntries,
 		ListResourceComplianceSummaries:          s.reports.ListResourceComplianceSummaries,
+		ListResourceDataSync:                     s.syncs.ListResourceDataSync,
 		ListTagsForResource:                      s.tags.ListTagsForResource,
 		ModifyDocumentPermission:                 s.documents.ModifyDocumentPermission,
 		PutComplianceItems:                       s.reports.PutComplianceItems,
@@ -388,6 +395,7 @@ func (s *Server) operations() []codec.Operation {
 		UpdateInstanceInformation:                s.nodes.UpdateInstanceInformation,
 		UpdateManagedInstancePublicKey:           s.nodes.UpdateManagedInstancePublicKey,
 		UpdateManagedInstanceRole:                s.nodes.UpdateManagedInstanceRole,
+		UpdateResourceDataSync:                   s.syncs.UpdateResourceDataSync,
 		UpdateServiceSetting:                     s.settings.UpdateServiceSetting,
 		UpdatePatchBaseline:                      s.baselines.UpdatePatchBaseline,
 

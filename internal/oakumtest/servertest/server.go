@@ -149,6 +149,9 @@ func (s *Server) Restart() {
 	s.start()
 }
 
+// Dir is the server's data directory.
+func (s *Server) Dir() string { return s.dir }
+
 // Now is the server's time: the real one, moved by Advance.
 func (s *Server) Now() time.Time { return time.Now().Add(time.Duration(s.offset.Load())) }
 
