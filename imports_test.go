@@ -59,7 +59,7 @@ func match(pattern, path string) bool {
 }
 
 var domain = []string{
-	"oakum.dev/arn", "oakum.dev/awserr", "oakum.dev/pkgver", "oakum.dev/baseline", "oakum.dev/compliance", "oakum.dev/schedule", "oakum.dev/document", "oakum.dev/target", "oakum.dev/iam",
+	"oakum.dev/arn", "oakum.dev/awserr", "oakum.dev/pkgver", "oakum.dev/baseline", "oakum.dev/compliance", "oakum.dev/schedule", "oakum.dev/document", "oakum.dev/target", "oakum.dev/iam", "oakum.dev/inventory",
 }
 
 // TestImports fails when an arrow of the layout is turned round.
@@ -72,6 +72,9 @@ func TestImports(t *testing.T) {
 		"oakum.dev/internal/node":          {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/command":       {"oakum.dev/internal/api", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/report":        {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/agent"},
+		"oakum.dev/internal/tagging":       {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
+		"oakum.dev/internal/datasync":      {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
+		"oakum.dev/internal/setting":       {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/patchbaseline": {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/ssmdocument":   {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/account":       {"oakum.dev/internal/api", "oakum.dev/internal/node", "oakum.dev/internal/command", "oakum.dev/internal/agent"},

@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,39 +20,33 @@ import (
 )
 
 // applications lists installed packages of dpkg's database, or of rpm's.
-func (a *Agent) applications() []map[string]string {
+func (a *Agent) applications() ([]map[string]string, error) {
 	f, err := os.Open(a.sys.path("var/lib/dpkg/status"))
-	if err != nil {
+	if errors.Is(err, os.ErrNotExist) {
 		return rpmApplications(os.DirFS(a.sys.path("/")))
 	}
-	defer f.Close()
-	list, err := dpkgApplications(f, a.installedTime)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	return list
+	defer f.Close()
+	return dpkgApplications(f, a.installedTime)
 }
 
 // rpmApplications reads the rpm database. Source: the attributes of AWS:Application 1.1.
-func rpmApplications(root fs.FS) []map[string]string {
+func rpmApplications(root fs.FS) ([]map[string]string, error) {
 	var all []map[string]string
 	err := rpm.Installed(context.Background(), root, func(p *rpm.Package) error {
 		app := map[string]string{"Name": p.Name, "Version": p.Version, "Release": p.Release, "Epoch": cmp.Or(p.Epoch, "0"), "Architecture": p.Arch, "Publisher": p.Vendor, "PackageId": p.Source}
 		if !p.Installed.IsZero() {
 			app["InstalledTime"] = p.Installed.UTC().Format(time.RFC3339)
 		}
-		for k, v := range app {
-			if v == "" {
-				delete(app, k)
-			}
-		}
-		all = append(all, app)
+		all = append(all, present(app))
 		return nil
 	})
-	if err != nil {
-		return nil
+	if errors.Is(err, rpm.ErrNoDatabase) {
+		return nil, fmt.Errorf("neither dpkg nor rpm has a database: %w", errNotHere)
 	}
-	return all
+	return all, err
 }
 
 // dpkgApplications reads the status file: stanzas of fields, continuation lines start with a blank.
@@ -104,18 +101,41 @@ func (a *Agent) installedTime(name, arch string) string {
 	return ""
 }
 
-func (a *Agent) components() []map[string]string {
+// awsComponents are the packages of AWS's own agents and tools.
+var awsComponents = []string{
+	"amazon-cloudwatch-agent", "amazon-ec2-net-utils", "amazon-efs-utils", "amazon-ssm-agent", "aws-cfn-bootstrap", "aws-cli", "awscli", "awscli-2",
+	"codedeploy-agent", "ec2-hibinit-agent", "ec2-instance-connect", "inspector-agent",
+}
+
+// components lists the agent itself, and the packages of AWS that are installed.
+func (a *Agent) components() ([]map[string]string, error) {
 	arch := map[string]string{"amd64": "x86_64", "386": "i386"}[runtime.GOARCH]
 	if arch == "" {
 		arch = runtime.GOARCH
 	}
-	return []map[string]string{{"Name": Name, "Version": a.cfg.Version, "Publisher": "Oakum", "ApplicationType": "System Environment", "Architecture": arch}}
+	all := []map[string]string{{"Name": Name, "Version": a.cfg.Version, "Publisher": "Oakum", "ApplicationType": "System Environment", "Architecture": arch}}
+	apps, err := a.applications()
+	if err != nil && !errors.Is(err, errNotHere) {
+		return nil, err
+	}
+	for _, app := range apps {
+		if !slices.Contains(awsComponents, app["Name"]) {
+			continue
+		}
+		row := map[string]string{}
+		for _, k := range []string{"Name", "Version", "Publisher", "ApplicationType", "Architecture", "InstalledTime", "URL"} {
+			row[k] = app[k]
+		}
+		all = append(all, present(row))
+	}
+	return all, nil
 }
 
-func (a *Agent) networks() []map[string]string {
+// networks lists the interfaces but the loopback one, as Go's net package reads them from the kernel.
+func (a *Agent) networks() ([]map[string]string, error) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	gateways, dns := a.gateways(), a.nameServers()
 	var all []map[string]string
@@ -143,18 +163,12 @@ func (a *Agent) networks() []map[string]string {
 				mask = net.IP(n.Mask).String()
 			}
 		}
-		row := map[string]string{"Name": i.Name}
-		for key, value := range map[string]string{
-			"MacAddress": i.HardwareAddr.String(), "IPV4": strings.Join(v4, ","), "IPV6": strings.Join(v6, ","),
+		all = append(all, present(map[string]string{
+			"Name": i.Name, "MacAddress": i.HardwareAddr.String(), "IPV4": strings.Join(v4, ","), "IPV6": strings.Join(v6, ","),
 			"SubnetMask": mask, "Gateway": gateways[i.Name], "DNSServer": dns,
-		} {
-			if value != "" {
-				row[key] = value
-			}
-		}
-		all = append(all, row)
+		}))
 	}
-	return all
+	return all, nil
 }
 
 // gateways reads the default routes of /proc/net/route, whose addresses are little-endian hexadecimal.
@@ -209,6 +223,10 @@ func (a *Agent) details() []map[string]string {
 	}
 	if cpus == 0 {
 		cpus = runtime.NumCPU()
+	}
+	// The highest frequency, where it is known: the one of the moment would be another one in every report.
+	if khz, err := strconv.Atoi(a.sys.readLine("sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")); err == nil {
+		mhz = strconv.Itoa(khz / 1000)
 	}
 	row := map[string]string{"CPUs": strconv.Itoa(cpus), "CPUSockets": strconv.Itoa(max(1, len(sockets))), "CPUCores": strconv.Itoa(max(1, len(cores)))}
 	if len(cores) > 0 {

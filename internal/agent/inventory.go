@@ -5,12 +5,14 @@ import (
 	"crypto/md5" //nolint:gosec // the protocol's content hash, no secret depends on it
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"oakum.dev/awserr"
 	"oakum.dev/document"
@@ -20,78 +22,153 @@ import (
 	"oakum.dev/wire/ssm"
 )
 
-// inventoryType is one kind of data that aws:softwareInventory gathers.
+// inventoryType is one kind of data that aws:softwareInventory gathers. An error says why it was not: errNotHere where the
+// machine has nothing of the kind, which is no failure.
 type inventoryType struct {
 	input, name, version string
-	gather               func(*Agent) []map[string]string
+	gather               func(context.Context, *Agent) ([]map[string]string, error)
 }
 
 var inventoryTypes = []inventoryType{
-	{"applications", "AWS:Application", "1.1", (*Agent).applications},
-	{"awsComponents", "AWS:AWSComponent", "1.0", (*Agent).components},
-	{"networkConfig", "AWS:Network", "1.0", (*Agent).networks},
-	{"instanceDetailedInformation", "AWS:InstanceDetailedInformation", "1.0", (*Agent).details},
+	{"applications", "AWS:Application", "1.1", func(_ context.Context, a *Agent) ([]map[string]string, error) { return a.applications() }},
+	{"awsComponents", "AWS:AWSComponent", "1.0", func(_ context.Context, a *Agent) ([]map[string]string, error) { return a.components() }},
+	{"networkConfig", "AWS:Network", "1.0", func(_ context.Context, a *Agent) ([]map[string]string, error) { return a.networks() }},
+	{"instanceDetailedInformation", "AWS:InstanceDetailedInformation", "1.0", func(_ context.Context, a *Agent) ([]map[string]string, error) { return a.details(), nil }},
+	{"services", "AWS:Service", "1.0", func(ctx context.Context, a *Agent) ([]map[string]string, error) { return a.services(ctx) }},
 }
 
+var errNotHere = errors.New("this machine has none")
+
+// What is sent of one type and in one call, below what the server takes. Source: the API model, and reliability of its own.
+const (
+	maxEntries     = 10_000
+	maxValueChars  = 4096
+	maxTypeBytes   = 3 << 20
+	maxCallBytes   = 8 << 20
+	maxCustomTypes = 20
+)
+
 // inventory runs an aws:softwareInventory step: gather what is enabled, wait a little so that a fleet does not
-// report at once, and send it in one call.
+// report at once, and send it in as few calls as its size allows. What could not be gathered fails the step after the rest was sent.
 func (r *stepRun) inventory(ctx context.Context) (outcome, error) {
 	a := r.command.agent
-	items := a.gather(ctx, r.step.Properties[0])
+	g := a.gather(ctx, r.step.Properties[0])
 	if !wait(ctx, a.sys.jitter(a.timing.InventoryWait)) {
 		return outcome{}, ctx.Err()
 	}
-	sent, err := a.putInventory(ctx, items)
+	sent, err := a.putInventory(ctx, g.items)
 	if ctx.Err() != nil {
 		return outcome{}, ctx.Err()
 	}
+	summary := fmt.Sprintf("inventory of %d types sent, %d of them unchanged\n", len(g.items), len(g.items)-sent)
 	if err != nil {
-		return failed("the inventory was not taken: " + err.Error()), nil
+		summary = ""
+		g.failures = append(g.failures, "the inventory was not taken: "+err.Error())
 	}
-	summary := fmt.Sprintf("inventory of %d types sent, %d of them unchanged\n", len(items), len(items)-sent)
+	for _, n := range g.notes {
+		summary += n + "\n"
+	}
 	if err := os.WriteFile(filepath.Join(r.dir, "stdout"), []byte(summary), 0o600); err != nil {
 		return failed(err.Error()), nil
+	}
+	if len(g.failures) > 0 {
+		return failed(strings.Join(g.failures, "\n")), nil
 	}
 	return outcome{status: document.Success}, nil
 }
 
-func (a *Agent) gather(ctx context.Context, inputs map[string]any) []ssm.InventoryItem {
-	capture := a.sys.Now().UTC().Format(time.RFC3339)
-	var items []ssm.InventoryItem
-	add := func(name, version string, content []map[string]string) {
-		if content == nil {
-			content = []map[string]string{} // nothing of that kind is real data
-		}
-		hash := contentHash(content)
-		items = append(items, ssm.InventoryItem{TypeName: &name, SchemaVersion: &version, CaptureTime: &capture, ContentHash: &hash, Content: content})
+// gathered is an inventory as it is sent, what was left out of it and why, and what failed.
+type gathered struct {
+	items           []ssm.InventoryItem
+	notes, failures []string
+	capture         string
+}
+
+func (g *gathered) note(format string, args ...any) {
+	g.notes = append(g.notes, fmt.Sprintf(format, args...))
+}
+
+func (g *gathered) add(name, version string, content []map[string]string) {
+	content, cut := bounded(content)
+	if cut != "" {
+		g.note("%s: %s", name, cut)
 	}
-	var apps []map[string]string
-	for _, t := range inventoryTypes {
-		if document.Text(inputs[t.input]) == "Enabled" {
-			content := t.gather(a)
-			if t.input == "applications" {
-				apps = content
+	hash := contentHash(content)
+	g.items = append(g.items, ssm.InventoryItem{TypeName: &name, SchemaVersion: &version, CaptureTime: &g.capture, ContentHash: &hash, Content: content})
+}
+
+// bounded cuts content to what the server takes, and says what was cut.
+func bounded(content []map[string]string) (out []map[string]string, cut string) {
+	out = make([]map[string]string, 0, min(len(content), maxEntries)) // nothing of that kind is real data
+	size, values := len("[]"), 0
+	for _, row := range content {
+		for k, v := range row {
+			if utf8.RuneCountInString(v) > maxValueChars {
+				row[k] = string([]rune(v)[:maxValueChars])
+				values++
 			}
-			add(t.name, t.version, content)
+		}
+		if size += jsonSize(row) + len(","); size > maxTypeBytes || len(out) == maxEntries {
+			return out, fmt.Sprintf("cut to %d of %d entries, which is what is taken of one type", len(out), len(content))
+		}
+		out = append(out, row)
+	}
+	if values > 0 {
+		cut = fmt.Sprintf("%d values cut to %d characters", values, maxValueChars)
+	}
+	return out, cut
+}
+
+func (a *Agent) gather(ctx context.Context, inputs map[string]any) gathered {
+	g := gathered{capture: a.sys.Now().UTC().Format(time.RFC3339)}
+	var apps []map[string]string
+	enabled := func(input string) bool { return document.Text(inputs[input]) == "Enabled" }
+	for _, t := range inventoryTypes {
+		if !enabled(t.input) {
+			continue
+		}
+		content, err := t.gather(ctx, a)
+		switch {
+		case errors.Is(err, errNotHere):
+			g.note("%s: %v", t.name, err)
+		case err != nil:
+			g.failures = append(g.failures, fmt.Sprintf("%s was not gathered: %v", t.name, err))
+		default:
+			g.add(t.name, t.version, content)
+		}
+		if t.input == "applications" {
+			apps = content
 		}
 	}
-	if document.Text(inputs["customInventory"]) == "Enabled" {
-		custom := a.customInventory()
-		for _, c := range custom {
-			add(c.TypeName, c.SchemaVersion, c.Content)
+	if text := document.Text(inputs["files"]); strings.TrimSpace(text) != "" {
+		content, notes, err := a.files(ctx, text)
+		for _, n := range notes {
+			g.note("AWS:File: %s", n)
 		}
+		if err != nil {
+			g.failures = append(g.failures, fmt.Sprintf("AWS:File was not gathered: %v", err))
+		} else {
+			g.add("AWS:File", "1.0", content)
+		}
+	}
+	if enabled("customInventory") {
+		custom, refused := a.customInventory()
+		for _, c := range custom {
+			g.add(c.TypeName, c.SchemaVersion, c.Content)
+		}
+		g.notes = append(g.notes, refused...)
 		// An operator's own data goes first: of the same name, and where a node has as many custom types as it may.
 		own := slices.ContainsFunc(custom, func(c customItem) bool { return c.TypeName == livepatch.InventoryType })
 		if !own && len(custom) < maxCustomTypes {
 			if apps == nil {
-				apps = a.applications()
+				apps, _ = a.applications() // that they cannot be read was said where they were asked for
 			}
 			if content := a.livePatch(ctx, apps); content != nil {
-				add(livepatch.InventoryType, livepatch.InventoryVersion, content)
+				g.add(livepatch.InventoryType, livepatch.InventoryVersion, content)
 			}
 		}
 	}
-	return items
+	return g
 }
 
 func contentHash(content []map[string]string) string {
@@ -106,14 +183,36 @@ func contentHash(content []map[string]string) string {
 // putInventory sends items, unchanged ones by their hash only, and everything again when the server does not
 // hold what a hash stands for. It returns how many were sent with content.
 func (a *Agent) putInventory(ctx context.Context, items []ssm.InventoryItem) (sent int, err error) {
-	if len(items) == 0 {
-		return 0, nil
-	}
 	path := filepath.Join(a.paths.inventory, "hashes.json")
 	known := map[string]string{}
 	if b, err := os.ReadFile(path); err == nil && json.Unmarshal(b, &known) != nil {
 		known = map[string]string{}
 	}
+	for len(items) > 0 {
+		n, size := 0, 0
+		for n < len(items) && (n == 0 || size+jsonSize(items[n].Content) <= maxCallBytes) {
+			size += jsonSize(items[n].Content)
+			n++
+		}
+		full, err := a.putItems(ctx, items[:n], known)
+		if err != nil {
+			return sent, err
+		}
+		sent += full
+		for _, item := range items[:n] {
+			known[codec.Value(item.TypeName)] = codec.Value(item.ContentHash)
+		}
+		items = items[n:]
+	}
+	b, err := json.Marshal(known)
+	if err != nil {
+		return sent, err
+	}
+	return sent, journal.WriteFile(path, b, 0o600)
+}
+
+// putItems sends what fits into one call.
+func (a *Agent) putItems(ctx context.Context, items []ssm.InventoryItem, known map[string]string) (sent int, err error) {
 	short := make([]ssm.InventoryItem, len(items))
 	for i, item := range items {
 		short[i] = item
@@ -129,61 +228,14 @@ func (a *Agent) putInventory(ctx context.Context, items []ssm.InventoryItem) (se
 		sent = len(items)
 		err = a.client.Call(ctx, "ssm", "PutInventory", &ssm.PutInventoryInput{InstanceId: &id, Items: items}, nil)
 	}
-	if err != nil {
-		return sent, err
-	}
-	for _, item := range items {
-		known[codec.Value(item.TypeName)] = codec.Value(item.ContentHash)
-	}
-	b, err := json.Marshal(known)
-	if err != nil {
-		return sent, err
-	}
-	return sent, journal.WriteFile(path, b, 0o600)
+	return sent, err
 }
 
-// maxCustomTypes is how many custom types the server takes of a node.
-// Source: AWS Systems Manager endpoints and quotas, "Inventory".
-const maxCustomTypes = 20
-
-type customItem struct {
-	TypeName, SchemaVersion string
-	Content                 []map[string]string
-}
-
-// customInventory reads the files an operator put into inventory/custom of the state directory. Content is one
-// object or a list of them, as in AWS.
-func (a *Agent) customInventory() []customItem {
-	dir := filepath.Join(a.paths.inventory, "custom")
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
+// jsonSize is how many bytes a value has as JSON.
+func jsonSize(v any) int {
+	b, err := json.Marshal(v)
+	if err != nil { // strings, lists and maps of strings only
+		return 0
 	}
-	var items []customItem
-	for _, e := range entries {
-		if len(items) == maxCustomTypes || !strings.HasSuffix(e.Name(), ".json") {
-			continue
-		}
-		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil || len(b) > 1<<20 {
-			continue
-		}
-		var raw struct {
-			TypeName, SchemaVersion string
-			Content                 json.RawMessage
-		}
-		if json.Unmarshal(b, &raw) != nil || !strings.HasPrefix(raw.TypeName, "Custom:") {
-			continue
-		}
-		item := customItem{TypeName: raw.TypeName, SchemaVersion: raw.SchemaVersion}
-		if json.Unmarshal(raw.Content, &item.Content) != nil {
-			var one map[string]string
-			if json.Unmarshal(raw.Content, &one) != nil {
-				continue
-			}
-			item.Content = []map[string]string{one}
-		}
-		items = append(items, item)
-	}
-	return items
+	return len(b)
 }

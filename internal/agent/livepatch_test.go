@@ -51,7 +51,7 @@ func TestLivePatchInventory(t *testing.T) {
 	own := `{"TypeName":"Custom:KernelLivePatch","SchemaVersion":"1.0","Content":{"State":"mine"}}`
 	full := map[string]string{}
 	for i := range maxCustomTypes {
-		full[fmt.Sprintf("t%02d.json", i)] = fmt.Sprintf(`{"TypeName":"Custom:t%02d","SchemaVersion":"1.0","Content":{"a":"b"}}`, i)
+		full[fmt.Sprintf("t%02d.json", i)] = fmt.Sprintf(`{"TypeName":"Custom:T%02d","SchemaVersion":"1.0","Content":{"a":"b"}}`, i)
 	}
 	for _, tc := range []struct {
 		name   string
@@ -95,10 +95,10 @@ func TestLivePatchInventory(t *testing.T) {
 			write(filepath.Join(state, "custom"), tc.custom)
 			sys := RealSystem()
 			sys.Root, sys.GOOS, sys.Exec = root, tc.goos, recordedTools{}
-			a := &Agent{Node: &Node{sys: sys}}
+			a := &Agent{Node: &Node{sys: sys, reg: &registration{}}}
 			a.paths.inventory = state
 			var got []map[string]string
-			for _, item := range a.gather(t.Context(), tc.inputs) {
+			for _, item := range a.gather(t.Context(), tc.inputs).items {
 				if *item.TypeName == "Custom:KernelLivePatch" {
 					if got != nil {
 						t.Error("the type is sent twice")

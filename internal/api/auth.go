@@ -81,6 +81,9 @@ func (c *call) checkScope(a *sigv4.Authorization) error {
 	case c.r.Header.Get("X-Amz-Target") == "":
 		if rest, ok := c.f.REST[service]; ok {
 			c.rest, want, c.query = &rest, service, false
+		} else if c.f.paths[service] != nil {
+			want, c.query = service, false
+			c.routePath(service)
 		}
 	default:
 		return nil // an unknown operation: authenticate, then say so

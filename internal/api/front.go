@@ -79,9 +79,10 @@ type Config struct {
 // Front serves AWS-shaped calls. It is safe for concurrent use.
 type Front struct {
 	Config
-	targets map[string]*codec.Operation // "AmazonSSM.SendCommand"
-	queries map[string]*codec.Operation // "sts/2011-06-15/GetCallerIdentity"
-	queryNS map[string]string           // query service -> XML namespace
+	targets map[string]*codec.Operation   // "AmazonSSM.SendCommand"
+	queries map[string]*codec.Operation   // "sts/2011-06-15/GetCallerIdentity"
+	queryNS map[string]string             // query service -> XML namespace
+	paths   map[string][]*codec.Operation // RESTJSON service -> its operations
 	keys    sigv4.KeyCache
 	replays replayCache
 	limits  limiter
@@ -94,6 +95,7 @@ const defaultBodyLimit = 256 << 10
 func New(c Config) *Front {
 	f := &Front{
 		Config: c, targets: map[string]*codec.Operation{}, queries: map[string]*codec.Operation{}, queryNS: map[string]string{},
+		paths: map[string][]*codec.Operation{},
 	}
 	if f.Now == nil {
 		f.Now = time.Now
@@ -108,10 +110,13 @@ func New(c Config) *Front {
 	f.limits.rates = f.Rates.withDefaults()
 	for i := range c.Operations {
 		op := &c.Operations[i]
-		if op.Protocol == codec.Query {
+		switch op.Protocol {
+		case codec.Query:
 			f.queries[op.Service+"/"+op.Version+"/"+op.Name] = op
 			f.queryNS[op.Service] = op.Namespace
-		} else {
+		case codec.RESTJSON:
+			f.paths[op.Service] = append(f.paths[op.Service], op)
+		default:
 			f.targets[op.TargetPrefix+"."+op.Name] = op
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -39,6 +40,7 @@ type call struct {
 	principal iam.Principal
 	body      []byte
 	form      url.Values
+	params    map[string]string // RESTJSON: what the path says
 	wrote     bool
 }
 
@@ -149,6 +151,19 @@ func (c *call) route() error {
 	return nil
 }
 
+// routePath finds the operation of a service that routes by method and path; none is an unknown operation.
+func (c *call) routePath(service string) {
+	for _, op := range c.f.paths[service] {
+		if op.Method != c.r.Method {
+			continue
+		}
+		if params, ok := op.MatchPath(c.r.URL.EscapedPath()); ok {
+			c.op, c.params = op, params
+			return
+		}
+	}
+}
+
 func (c *call) checkContentType() error {
 	ct := c.r.Header.Get("Content-Type")
 	if ct == "" {
@@ -233,9 +248,12 @@ func (c *call) operate() error {
 	op := c.op
 	var in codec.Shape
 	var err error
-	if op.Protocol == codec.Query {
+	switch op.Protocol {
+	case codec.Query:
 		in, err = op.DecodeForm(c.form)
-	} else {
+	case codec.RESTJSON:
+		in, err = op.DecodeREST(c.body, c.params, c.r.URL.Query())
+	default:
 		in, err = op.Decode(c.body)
 	}
 	if err != nil {
@@ -245,7 +263,7 @@ func (c *call) operate() error {
 	var out codec.Encodable
 	if err = c.authorize(in); err == nil {
 		if err = c.f.limits.allow(c.principal, op, c.f.clientIP(c.r), c.start); err == nil {
-			if err = in.Validate(); err == nil {
+			if err = validate(op, in); err == nil {
 				ctx := c.ctx
 				if !op.Quiet { // a frequent call that succeeds leaves no record, also where it changes something
 					ctx = audit.WithPending(ctx, rec)
@@ -258,13 +276,25 @@ func (c *call) operate() error {
 	if err != nil {
 		return err
 	}
-	if op.Protocol == codec.Query {
+	switch op.Protocol {
+	case codec.Query:
 		c.write(http.StatusOK, "text/xml", op.XML(out, c.id))
-	} else {
+	case codec.RESTJSON:
+		c.write(http.StatusOK, "application/json", codec.Marshal(out))
+	default:
 		c.write(http.StatusOK, "application/x-amz-json-1.1", codec.Marshal(out))
 	}
 	c.observe("")
 	return nil
+}
+
+// validate checks the input's shape, and answers in the words of the service.
+func validate(op *codec.Operation, in codec.Shape) error {
+	err := in.Validate()
+	if e, ok := errors.AsType[*awserr.Error](err); ok && op.Invalid != "" {
+		return awserr.New(op.Invalid, http.StatusBadRequest, "%s", e.Message)
+	}
+	return err
 }
 
 // invoke calls the handler; a panic is a fault that is audited like any other.

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -77,9 +78,9 @@ var bucketName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompil
 func Valid(name string) bool { return bucketName().MatchString(name) && !strings.Contains(name, "..") }
 
 // ValidKey reports whether key can be a file: 1 to 1024 bytes of UTF-8 in segments that are neither empty
-// nor made of dots only, each of at most 255 bytes, without control characters, backslashes and colons.
+// nor made of dots only, each of at most 255 bytes, without control characters and backslashes, and on Windows without colons.
 func ValidKey(key string) bool {
-	if key == "" || len(key) > 1024 || !utf8.ValidString(key) || strings.ContainsAny(key, "\\:") {
+	if key == "" || len(key) > 1024 || !utf8.ValidString(key) || strings.Contains(key, "\\") || runtime.GOOS == "windows" && strings.Contains(key, ":") {
 		return false
 	}
 	for _, r := range key {

@@ -35,6 +35,8 @@ type Service struct {
 	Connected func(nodes []store.Node) map[string]bool
 	// Programs are those that documents tell nodes to fetch.
 	Programs origin.Sums
+	// Groups lists the nodes that a resource group holds, of some resource types or of all; false: there is no such group.
+	Groups func(tx *store.Tx, sc store.Scope, name string, types []string) (nodeIDs []string, ok bool, err error)
 	// OutputURL is the address of an object in a bucket, for StandardOutputUrl.
 	OutputURL func(bucket, key string) string
 }
@@ -43,6 +45,7 @@ type Service struct {
 func New(st *store.Store, documents Documents, pages page.Book, random io.Reader, now func() time.Time, log *slog.Logger) *Service {
 	return &Service{
 		store: st, documents: documents, pages: pages, random: random, now: now, log: log, Wake: func([]string) {},
+		Groups:    func(*store.Tx, store.Scope, string, []string) ([]string, bool, error) { return nil, false, nil },
 		OutputURL: func(bucket, key string) string { return "s3://" + bucket + "/" + key },
 	}
 }

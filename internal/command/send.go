@@ -67,7 +67,7 @@ func (s *Service) SendIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandI
 			return out, nil, err
 		}
 	}
-	nodes, missing, err := resolve(tx, sc, in)
+	nodes, missing, err := s.resolve(tx, sc, in)
 	if err != nil {
 		return out, nil, err
 	}
@@ -261,7 +261,7 @@ func (h *change) invocations(nodes []store.Node, missing []string, platforms []d
 }
 
 // resolve finds the nodes of a request once. missing are ids named by a target that are no managed nodes.
-func resolve(tx *store.Tx, sc store.Scope, in *ssm.SendCommandInput) (nodes []store.Node, missing []string, err error) {
+func (s *Service) resolve(tx *store.Tx, sc store.Scope, in *ssm.SendCommandInput) (nodes []store.Node, missing []string, err error) {
 	if len(in.InstanceIds) > 0 {
 		ids := slices.Clone(in.InstanceIds)
 		slices.Sort(ids)
@@ -276,8 +276,20 @@ func resolve(tx *store.Tx, sc store.Scope, in *ssm.SendCommandInput) (nodes []st
 		}
 		return nodes, nil, nil
 	}
-	var ids []string
-	every := true
+	var ids, types []string
+	every, grouped := true, false
+	for _, w := range in.Targets {
+		switch k, _, err := (target.Target{Key: codec.Value(w.Key)}).Kind(); {
+		case err != nil: // said below
+		case k == target.ByResourceType:
+			types = append(types, w.Values...)
+		case k == target.ByResourceGroup:
+			grouped = true
+		}
+	}
+	if len(types) > 0 && !grouped {
+		return nil, nil, ssm.InvalidParameters("resource-groups:ResourceTypeFilters goes with resource-groups:Name.")
+	}
 	for _, w := range in.Targets {
 		t := target.Target{Key: codec.Value(w.Key), Values: w.Values}
 		kind, name, err := t.Kind()
@@ -312,8 +324,19 @@ func resolve(tx *store.Tx, sc store.Scope, in *ssm.SendCommandInput) (nodes []st
 					found = intersect(found, more)
 				}
 			}
-		default:
-			return nil, nil, ssm.InvalidParameters("Targets with the key %s are not supported yet.", t.Key)
+		case target.ByResourceType:
+			continue // narrows the group
+		case target.ByResourceGroup:
+			if len(t.Values) != 1 {
+				return nil, nil, ssm.InvalidParameters("The target %s takes one resource group.", t.Key)
+			}
+			var ok bool
+			if found, ok, err = s.Groups(tx, sc, t.Values[0], types); err != nil {
+				return nil, nil, err
+			}
+			if !ok {
+				return nil, nil, ssm.InvalidParameters("The resource group %s does not exist.", t.Values[0])
+			}
 		}
 		slices.Sort(found)
 		found = slices.Compact(found)

@@ -9,6 +9,7 @@ import (
 
 	"oakum.dev/compliance"
 	"oakum.dev/internal/store"
+	"oakum.dev/inventory"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ssm"
 )
@@ -32,6 +33,9 @@ func (s *Service) PutInventory(ctx context.Context, in *ssm.PutInventoryInput) (
 	seen := map[string]bool{}
 	for i, it := range in.Items {
 		name := codec.Value(it.TypeName)
+		if err := checkTypeName(name); err != nil {
+			return nil, err
+		}
 		if seen[name] {
 			return nil, ssm.InvalidItemContentException("The type %s is given twice.", name).With("TypeName", name)
 		}
@@ -48,15 +52,32 @@ func (s *Service) PutInventory(ctx context.Context, in *ssm.PutInventoryInput) (
 			return notANode(err, id)
 		}
 		stored := map[string][]byte{}
+		changed := false
 		for i, it := range in.Items {
+			if off, err := disabled(tx, sc, it); err != nil {
+				return err
+			} else if off {
+				continue
+			}
 			b, err := putItem(tx, sc, id, it, content[i])
 			if err != nil {
 				return err
+			}
+			if content[i] != nil {
+				changed = true
+				if err := learnCustomType(tx, sc, it); err != nil {
+					return err
+				}
 			}
 			stored[*it.TypeName] = b
 		}
 		if err := checkCustomTypes(tx, sc, id); err != nil {
 			return err
+		}
+		if changed && s.Changed != nil {
+			if err := s.Changed(tx, sc); err != nil {
+				return err
+			}
 		}
 		return s.publishInventory(tx, sc, n, in.Items, stored)
 	})
@@ -114,11 +135,12 @@ func putItem(tx *store.Tx, sc store.Scope, id string, it ssm.InventoryItem, cont
 		if err != nil {
 			return nil, err
 		}
-		row.ContentHash = old.ContentHash
+		row.ContentHash, row.PutAt = old.ContentHash, old.PutAt
 		if content, err = tx.Content(sc.Account, old.ContentHash); err != nil {
 			return nil, err
 		}
 	} else {
+		row.PutAt = tx.Now()
 		var err error
 		if row.ContentHash, err = tx.PutContent(sc.Account, content); err != nil {
 			return nil, err
@@ -184,10 +206,9 @@ func (s *Service) publishInventory(tx *store.Tx, sc store.Scope, n store.Node, l
 
 // ListInventoryEntries lists what a node last reported of one type.
 func (s *Service) ListInventoryEntries(ctx context.Context, in *ssm.ListInventoryEntriesInput) (*ssm.ListInventoryEntriesOutput, error) {
-	for _, f := range in.Filters {
-		if len(f.Values) == 0 {
-			return nil, ssm.InvalidFilter("The filter %s has no value.", codec.Value(f.Key))
-		}
+	filters, err := entryFilters(in.Filters, codec.Value(in.TypeName))
+	if err != nil {
+		return nil, err
 	}
 	pg, err := s.pages.Open(ctx, "ListInventoryEntries", in, in.NextToken, in.MaxResults, 50)
 	if err != nil {
@@ -213,7 +234,7 @@ func (s *Service) ListInventoryEntries(ctx context.Context, in *ssm.ListInventor
 	}
 	start, _ := strconv.Atoi(pg.At(0)) // "" is 0
 	for i, r := range rows {
-		if i < start || !entryMatches(in.Filters, name, r) {
+		if i < start || !entryMatches(filters, r) {
 			continue
 		}
 		if len(out.Entries) == pg.Size {
@@ -225,6 +246,12 @@ func (s *Service) ListInventoryEntries(ctx context.Context, in *ssm.ListInventor
 	return out, nil
 }
 
+// Entries are what a node has reported of a type, or what is made of what else is known of it. An empty version says that
+// there is nothing.
+func (s *Service) Entries(tx *store.Tx, sc store.Scope, n store.Node, name string) (rows []map[string]string, version, capture string, err error) {
+	return s.entries(tx, sc, n, name)
+}
+
 func (s *Service) entries(tx *store.Tx, sc store.Scope, n store.Node, name string) (rows []map[string]string, version, capture string, err error) {
 	switch name {
 	case instanceInfoType:
@@ -234,8 +261,10 @@ func (s *Service) entries(tx *store.Tx, sc store.Scope, n store.Node, name strin
 		return []map[string]string{{
 			"InstanceId": n.ID, "AgentType": n.AgentName, "AgentVersion": n.AgentVersion, "ComputerName": n.ComputerName, "IpAddress": n.IPAddress,
 			"PlatformName": n.PlatformName, "PlatformType": n.PlatformType, "PlatformVersion": n.PlatformVersion,
-			"ResourceType": "ManagedInstance", "InstanceStatus": "Active",
+			"ResourceType": "ManagedInstance", "InstanceStatus": s.instanceStatus(n),
 		}}, "1.0", n.LastPingAt.UTC().Format("2006-01-02T15:04:05Z"), nil
+	case inventory.Tag, inventory.ResourceGroup, inventory.ComplianceSummary:
+		return s.derived(tx, sc, n, name)
 	case compliance.SummaryType, compliance.ItemType, patchCompliance:
 		st, err := tx.NodeState(sc, n.ID)
 		if errors.Is(err, store.ErrNotFound) {
@@ -289,50 +318,28 @@ func patchEntries(tx *store.Tx, st store.NodeState, name string) (rows []map[str
 	return rows, "1.0", capture, nil
 }
 
-func entryMatches(filters []ssm.InventoryFilter, typeName string, row map[string]string) bool {
-	for _, f := range filters {
+// entryFilters reads the filters of one type's entries: the key is an attribute, with or without the type before it.
+func entryFilters(list []ssm.InventoryFilter, typeName string) ([]inventory.Filter, error) {
+	var out []inventory.Filter
+	for _, f := range list {
 		key := strings.TrimPrefix(codec.Value(f.Key), typeName+".")
-		v, ok := row[key]
-		if !compareAny(codec.Value(f.Type), v, ok, f.Values) {
+		op := inventory.Operator(codec.Value(f.Type))
+		if op == "" {
+			op = inventory.Equal
+		}
+		if len(f.Values) == 0 {
+			return nil, ssm.InvalidFilter("The filter %s has no value.", codec.Value(f.Key))
+		}
+		out = append(out, inventory.Filter{Type: typeName, Attribute: key, Operator: op, Values: f.Values})
+	}
+	return out, nil
+}
+
+func entryMatches(filters []inventory.Filter, row map[string]string) bool {
+	for i := range filters {
+		if !filters[i].Match(row) {
 			return false
 		}
 	}
 	return true
-}
-
-// compareAny applies a filter's type to a value: EQUAL or BEGIN_WITH any of the values, unequal to all of them.
-func compareAny(op, v string, present bool, values []string) bool {
-	some := func(match func(want string) bool) bool {
-		for _, w := range values {
-			if match(w) {
-				return true
-			}
-		}
-		return false
-	}
-	switch strings.ToUpper(strings.ReplaceAll(op, "_", "")) {
-	case "", "EQUAL":
-		return some(func(w string) bool { return v == w })
-	case "NOTEQUAL":
-		return !some(func(w string) bool { return v == w })
-	case "BEGINWITH":
-		return some(func(w string) bool { return strings.HasPrefix(v, w) })
-	case "LESSTHAN":
-		return some(func(w string) bool { return less(v, w) })
-	case "GREATERTHAN":
-		return some(func(w string) bool { return less(w, v) })
-	case "EXISTS":
-		return present
-	}
-	return false
-}
-
-// less compares numbers as numbers and everything else, ISO times among it, as text.
-func less(a, b string) bool {
-	x, err1 := strconv.ParseFloat(a, 64)
-	y, err2 := strconv.ParseFloat(b, 64)
-	if err1 == nil && err2 == nil {
-		return x < y
-	}
-	return a < b
 }

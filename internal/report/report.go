@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"oakum.dev/arn"
@@ -38,12 +39,20 @@ type Service struct {
 	store    *store.Store
 	pages    page.Book
 	presence Presence
+	random   io.Reader
 	now      func() time.Time
+
+	// Changed is told in the transaction that takes new inventory; nil: nobody waits for it.
+	Changed func(tx *store.Tx, sc store.Scope) error
+	// Status is a node's InstanceStatus: Active or ConnectionLost.
+	Status func(n store.Node) string
+	// Groups are the names of the resource groups that a node is in; nil: there are none.
+	Groups func(tx *store.Tx, sc store.Scope, nodeID string) ([]string, error)
 }
 
 // New returns the service.
-func New(st *store.Store, pages page.Book, presence Presence, now func() time.Time) *Service {
-	return &Service{store: st, pages: pages, presence: presence, now: now}
+func New(st *store.Store, pages page.Book, presence Presence, random io.Reader, now func() time.Time) *Service {
+	return &Service{store: st, pages: pages, presence: presence, random: random, now: now}
 }
 
 // itemSet is a result set: its hash, and its items where the sender gave them.

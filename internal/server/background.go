@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"oakum.dev/internal/command"
+	"oakum.dev/internal/datasync"
 	"oakum.dev/internal/report"
 	"oakum.dev/internal/store"
 	"oakum.dev/internal/window"
@@ -36,6 +37,7 @@ const (
 	keepHistory   = 90 * 24 * time.Hour
 	keepAudit     = 400 * 24 * time.Hour
 	keepAvailable = 90 * 24 * time.Hour // of versions that no node reports, as long as the scans that name them
+	keepDeletions = 30 * 24 * time.Hour // records of deletions of inventory
 	keepContent   = 24 * time.Hour      // of blobs that nothing refers to
 )
 
@@ -101,7 +103,8 @@ func (s *Server) work(ctx context.Context) error {
 // day, out of the others' way.
 func retryAfter(w store.WorkItem) time.Duration {
 	switch {
-	case w.Kind == command.WorkExpire, w.Kind == window.WorkOpen, w.Kind == store.WorkSkipped, w.Kind == window.WorkStep:
+	case w.Kind == command.WorkExpire, w.Kind == window.WorkOpen, w.Kind == store.WorkSkipped, w.Kind == window.WorkStep,
+		w.Kind == report.WorkDelete, w.Kind == datasync.WorkSync:
 		return expireRetry
 	case w.Attempts >= maxAttempts:
 		return quarantine
@@ -117,6 +120,10 @@ func (s *Server) handle(ctx context.Context, w store.WorkItem) error {
 		return s.windows.Open(ctx, w)
 	case window.WorkStep:
 		return s.windows.Step(ctx, w)
+	case report.WorkDelete:
+		return s.reports.Delete(ctx, w)
+	case datasync.WorkSync:
+		return s.syncs.Sync(ctx, w)
 	}
 	s.log.Error("unknown kind of work", "kind", w.Kind)
 	return s.store.Update(ctx, func(tx *store.Tx) error {
@@ -141,6 +148,9 @@ func (s *Server) retain(ctx context.Context) error {
 		func(tx *store.Tx) (int64, error) { return deleteOldCommands(tx, now.Add(-keepCommands)) },
 		func(tx *store.Tx) (int64, error) {
 			return tx.DeleteOldWindowExecutions(now.Add(-keepWindows), sweepPerTurn)
+		},
+		func(tx *store.Tx) (int64, error) {
+			return tx.DeleteOldInventoryDeletions(now.Add(-keepDeletions), sweepPerTurn)
 		},
 		func(tx *store.Tx) (int64, error) { return tx.SweepContent(now.Add(-keepContent), sweepPerTurn) },
 	} {

@@ -516,7 +516,7 @@ func TestReportErrors(t *testing.T) {
 		try(t, s.Flush(ctx))
 		before := s.Dump()
 		inv := func(id, item string) string { return `{"InstanceId":"` + id + `","Items":[` + item + `]}` }
-		const custom = `{"TypeName":"Custom:x","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z"`
+		const custom = `{"TypeName":"Custom:X","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z"`
 		var rows bytes.Buffer
 		for i := range 51 {
 			fmt.Fprintf(&rows, `,"k%d":""`, i)
@@ -529,7 +529,27 @@ func TestReportErrors(t *testing.T) {
 			{"PutInventory", inv("$NODE", custom+`}`), "ItemContentMismatchException", ""},
 			{"PutInventory", inv("$NODE", custom+`,"Content":[{"a":"b"`+rows.String()+`}]}`), "ValidationException", ""},
 			{"PutInventory", inv("$NODE", `{"TypeName":"x","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z"}`), "ValidationException", ""},
-			{"PutInventory", inv("$NODE", `{"TypeName":"Custom:x","SchemaVersion":"1.0","CaptureTime":"yesterday","Content":[]}`), "ValidationException", ""},
+			{"PutInventory", inv("$NODE", `{"TypeName":"Custom:X","SchemaVersion":"1.0","CaptureTime":"yesterday","Content":[]}`), "ValidationException", ""},
+			{"PutInventory", inv("$NODE", `{"TypeName":"AWS:Nothing","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","Content":[]}`), "InvalidTypeNameException", ""},
+			{"PutInventory", inv("$NODE", `{"TypeName":"Custom:lower","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","Content":[]}`), "InvalidTypeNameException", ""},
+			{"GetInventory", `{"Filters":[{"Key":"AWS:Application","Values":["x"]}]}`, "InvalidFilter", ""},
+			{"GetInventory", `{"Filters":[{"Key":"AWS:Application.Colour","Values":["x"]}]}`, "InvalidFilter", ""},
+			{"GetInventory", `{"Filters":[{"Key":"AWS:Nothing.Name","Values":["x"]}]}`, "InvalidFilter", ""},
+			{"GetInventory", `{"Filters":[{"Key":"AWS:Application.Name","Values":["x"],"Type":"Like"}]}`, "ValidationException", ""},
+			{"GetInventory", `{"ResultAttributes":[{"TypeName":"AWS:Nothing"}]}`, "InvalidResultAttributeException", ""},
+			{"GetInventory", `{"ResultAttributes":[{"TypeName":"AWS:File"}],"Aggregators":[{"Expression":"AWS:File.Name"}]}`, "InvalidResultAttributeException", ""},
+			{"GetInventory", `{"Aggregators":[{"Expression":"AWS:File"}]}`, "InvalidAggregatorException", ""},
+			{"GetInventory", `{"Aggregators":[{}]}`, "InvalidAggregatorException", ""},
+			{"GetInventory", `{"Aggregators":[{"Groups":[{"Name":"g","Filters":[{"Key":"AWS:File.Colour","Values":["x"]}]}]}]}`, "InvalidInventoryGroupException", ""},
+			{"GetInventory", `{"Aggregators":[{"Groups":[{"Name":"g","Filters":[{"Key":"AWS:File.Name","Values":["x"]}]},{"Name":"g","Filters":[{"Key":"AWS:File.Name","Values":["x"]}]}]}]}`, "InvalidInventoryGroupException", ""},
+			{"GetInventory", `{"NextToken":"x"}`, "InvalidNextToken", ""},
+			{"GetInventorySchema", `{"TypeName":"AWS:Nothing"}`, "InvalidTypeNameException", ""},
+			{"GetInventorySchema", `{"MaxResults":49}`, "ValidationException", ""},
+			{"DeleteInventory", `{"TypeName":"AWS:Application"}`, "InvalidTypeNameException", ""},
+			{"DeleteInventory", `{"TypeName":"Custom:Nothing"}`, "InvalidTypeNameException", ""},
+			{"DeleteInventory", `{"TypeName":"Custom:Nothing","DryRun":true}`, "InvalidTypeNameException", ""},
+			{"DeleteInventory", `{"TypeName":"Custom:Nothing","SchemaDeleteOption":"Burn"}`, "InvalidOptionException", ""},
+			{"DescribeInventoryDeletions", `{"DeletionId":"00000000-0000-4000-8000-000000000001"}`, "InvalidDeletionIdException", ""},
 			{"PutComplianceItems", comp("Patches", `{"Id":"1","Severity":"LOW","Status":"COMPLIANT"}`), "InvalidItemContentException", ""},
 			{"PutComplianceItems", comp("Nonsense", `{"Id":"1","Severity":"LOW","Status":"COMPLIANT"}`), "InvalidItemContentException", ""},
 			{"PutComplianceItems", comp("Custom:xy", `{"Severity":"LOW","Status":"COMPLIANT"}`), "InvalidItemContentException", ""},

@@ -30,19 +30,24 @@ import (
 	"oakum.dev/internal/bucket"
 	"oakum.dev/internal/channel"
 	"oakum.dev/internal/command"
+	"oakum.dev/internal/datasync"
 	"oakum.dev/internal/node"
 	"oakum.dev/internal/page"
 	"oakum.dev/internal/patchbaseline"
 	"oakum.dev/internal/report"
+	"oakum.dev/internal/setting"
 	"oakum.dev/internal/ssmdocument"
 	"oakum.dev/internal/store"
+	"oakum.dev/internal/tagging"
 	"oakum.dev/internal/window"
 	"oakum.dev/patch/journal"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/oakum"
+	"oakum.dev/wire/resourcegroups"
 	"oakum.dev/wire/sigv4"
 	"oakum.dev/wire/ssm"
 	"oakum.dev/wire/sts"
+	wiretagging "oakum.dev/wire/tagging"
 )
 
 // Server is a running installation. Make it with New; Close it when Run has not been called.
@@ -52,12 +57,15 @@ type Server struct {
 	store     *store.Store
 	accounts  *account.Service
 	nodes     *node.Service
+	tags      *tagging.Service
+	settings  *setting.Service
 	commands  *command.Service
 	windows   *window.Service
 	documents *ssmdocument.Service
 	reports   *report.Service
 	baselines *patchbaseline.Service
 	buckets   *bucket.Store
+	syncs     *datasync.Service
 	hub       *channel.Hub
 	metrics   *metrics
 	auth      *authority
@@ -265,10 +273,15 @@ func (s *Server) build(ctx context.Context) error {
 	now := s.cfg.Now
 	s.nodes = node.New(s.store, s.accounts, pages, rand.Reader, now)
 	s.binaries = binaries{self: s.cfg.Binary, dir: filepath.Join(s.cfg.DataDir, "binaries")}
+	s.tags = tagging.New(s.store, pages)
+	s.tags.Retagged = s.nodes.Retagged
+	s.settings = setting.New(s.store)
 	s.documents = ssmdocument.New(s.store, pages)
-	s.documents.Programs = s.binaries.Sums
+	s.documents.Programs, s.documents.PublicSharing = s.binaries.Sums, setting.PublicSharingAllowed
 	s.commands = command.New(s.store, s.documents, pages, rand.Reader, now, s.log)
-	s.reports = report.New(s.store, pages, s.nodes, now)
+	s.reports = report.New(s.store, pages, s.nodes, rand.Reader, now)
+	s.commands.Groups = s.tags.NodesOf
+	s.reports.Status, s.reports.Groups = s.instanceStatus, s.tags.GroupsOf
 	s.baselines = patchbaseline.New(s.store, pages, s.nodes, linkKey, rand.Reader, now)
 	s.baselines.LivePatchReboot = s.cfg.CompatLivePatchReboot
 	tokenKey, err := s.accounts.Derive("control channel tokens")
@@ -279,10 +292,12 @@ func (s *Server) build(ctx context.Context) error {
 	s.commands.Wake, s.commands.Connected, s.commands.Programs = s.hub.Wake, s.connected, s.binaries.Sums
 	s.nodes.OnDeregister = s.hub.Drop
 	s.windows = window.New(s.store, pages, s.commands, rand.Reader, now, s.log)
-	s.windows.Wake = s.hub.Wake
+	s.windows.Wake, s.windows.Groups = s.hub.Wake, s.tags.GroupsOf
 	if s.buckets, err = bucket.Open(filepath.Join(s.cfg.DataDir, "buckets")); err != nil {
 		return err
 	}
+	s.syncs = datasync.New(s.store, pages, s.buckets, s.reports)
+	s.reports.Changed = s.syncs.Changed
 	front := api.New(api.Config{
 		Credentials: s.accounts, Operations: s.operations(), Landing: http.HandlerFunc(s.landing), AuditLog: s.auditLog, Observe: s.metrics.observe,
 		Log: s.log, Now: now, ClientIP: s.clientIP, TrustedProxy: s.trustedProxy,
@@ -298,6 +313,14 @@ func (s *Server) build(ctx context.Context) error {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "oakum_store_transactions_total", Help: "Transactions of the database, reads included."}, func() float64 { return float64(s.store.Begun()) }))
 	s.handler = s.routes(front)
 	return s.hub.Load(ctx)
+}
+
+// instanceStatus is a node's status in inventory.
+func (s *Server) instanceStatus(n store.Node) string {
+	if node.PingStatus(n, s.cfg.Now()) == "ConnectionLost" {
+		return "ConnectionLost"
+	}
+	return "Active"
 }
 
 // connected tells which nodes are Online.
@@ -324,7 +347,7 @@ func (s *Server) hostNames() []string {
 // operations is the table of everything that can be called.
 func (s *Server) operations() []codec.Operation {
 	systemsManager := &ssm.Handlers{
-		AddTagsToResource: s.nodes.AddTagsToResource, CancelCommand: s.commands.CancelCommand, CreateActivation: s.nodes.CreateActivation,
+		AddTagsToResource: s.tags.AddTagsToResource, CancelCommand: s.commands.CancelCommand, CreateActivation: s.nodes.CreateActivation,
 		CreateDocument: s.documents.CreateDocument, DeleteDocument: s.documents.DeleteDocument,
 		CreatePatchBaseline: s.baselines.CreatePatchBaseline, DeleteActivation: s.nodes.DeleteActivation, DeletePatchBaseline: s.baselines.DeletePatchBaseline,
 		DeregisterManagedInstance:                s.nodes.DeregisterManagedInstance,
@@ -342,13 +365,20 @@ func (s *Server) operations() []codec.Operation {
 		DescribePatchGroupState:                  s.reports.DescribePatchGroupState,
 		DescribePatchGroups:                      s.baselines.DescribePatchGroups,
 		DescribePatchProperties:                  s.baselines.DescribePatchProperties,
+		CreateResourceDataSync:                   s.syncs.CreateResourceDataSync,
+		DeleteResourceDataSync:                   s.syncs.DeleteResourceDataSync,
+		DeleteInventory:                          s.reports.DeleteInventory,
+		DescribeInventoryDeletions:               s.reports.DescribeInventoryDeletions,
 		GetCommandInvocation:                     s.commands.GetCommandInvocation,
 		GetConnectionStatus:                      s.nodes.GetConnectionStatus,
 		GetDefaultPatchBaseline:                  s.baselines.GetDefaultPatchBaseline,
 		GetDeployablePatchSnapshotForInstance:    s.baselines.GetDeployablePatchSnapshotForInstance,
 		GetDocument:                              s.documents.GetDocument,
+		GetInventory:                             s.reports.GetInventory,
+		GetInventorySchema:                       s.reports.GetInventorySchema,
 		GetPatchBaseline:                         s.baselines.GetPatchBaseline,
 		GetPatchBaselineForPatchGroup:            s.baselines.GetPatchBaselineForPatchGroup,
+		GetServiceSetting:                        s.settings.GetServiceSetting,
 		ListCommandInvocations:                   s.commands.ListCommandInvocations,
 		ListCommands:                             s.commands.ListCommands,
 		ListComplianceItems:                      s.reports.ListComplianceItems,
@@ -358,21 +388,25 @@ func (s *Server) operations() []codec.Operation {
 		ListInstanceAssociations:                 noAssociations,
 		ListInventoryEntries:                     s.reports.ListInventoryEntries,
 		ListResourceComplianceSummaries:          s.reports.ListResourceComplianceSummaries,
-		ListTagsForResource:                      s.nodes.ListTagsForResource,
+		ListResourceDataSync:                     s.syncs.ListResourceDataSync,
+		ListTagsForResource:                      s.tags.ListTagsForResource,
 		ModifyDocumentPermission:                 s.documents.ModifyDocumentPermission,
 		PutComplianceItems:                       s.reports.PutComplianceItems,
 		PutInventory:                             s.reports.PutInventory,
 		RegisterDefaultPatchBaseline:             s.baselines.RegisterDefaultPatchBaseline,
 		RegisterManagedInstance:                  s.nodes.RegisterManagedInstance,
 		RegisterPatchBaselineForPatchGroup:       s.baselines.RegisterPatchBaselineForPatchGroup,
-		RemoveTagsFromResource:                   s.nodes.RemoveTagsFromResource,
+		RemoveTagsFromResource:                   s.tags.RemoveTagsFromResource,
 		RequestManagedInstanceRoleToken:          s.nodes.RequestManagedInstanceRoleToken,
+		ResetServiceSetting:                      s.settings.ResetServiceSetting,
 		SendCommand:                              s.commands.SendCommand,
 		UpdateDocument:                           s.documents.UpdateDocument,
 		UpdateDocumentDefaultVersion:             s.documents.UpdateDocumentDefaultVersion,
 		UpdateInstanceInformation:                s.nodes.UpdateInstanceInformation,
 		UpdateManagedInstancePublicKey:           s.nodes.UpdateManagedInstancePublicKey,
 		UpdateManagedInstanceRole:                s.nodes.UpdateManagedInstanceRole,
+		UpdateResourceDataSync:                   s.syncs.UpdateResourceDataSync,
+		UpdateServiceSetting:                     s.settings.UpdateServiceSetting,
 		UpdatePatchBaseline:                      s.baselines.UpdatePatchBaseline,
 
 		CancelMaintenanceWindowExecution:                  s.windows.CancelMaintenanceWindowExecution,
@@ -403,11 +437,22 @@ func (s *Server) operations() []codec.Operation {
 		PutPatchResult: s.reports.PutPatchResult, GetPatchResult: s.reports.GetPatchResult, DescribeNodes: s.reports.DescribeNodes, GetFleetSummary: s.reports.GetFleetSummary,
 		PutInstallFreeze: s.commands.PutInstallFreeze, GetInstallFreeze: s.commands.GetInstallFreeze, DeleteInstallFreeze: s.commands.DeleteInstallFreeze,
 	}
+	tags := &wiretagging.Handlers{
+		GetResources: s.tags.GetResources, GetTagKeys: s.tags.GetTagKeys, GetTagValues: s.tags.GetTagValues, TagResources: s.tags.TagResources,
+		UntagResources: s.tags.UntagResources,
+	}
+	groups := &resourcegroups.Handlers{
+		CreateGroup: s.tags.CreateGroup, DeleteGroup: s.tags.DeleteGroup, GetGroup: s.tags.GetGroup, GetGroupConfiguration: s.tags.GetGroupConfiguration,
+		GetGroupQuery: s.tags.GetGroupQuery, GetTags: s.tags.GetTags, ListGroupResources: s.tags.ListGroupResources, ListGroups: s.tags.ListGroups,
+		SearchResources: s.tags.SearchResources, Tag: s.tags.Tag, Untag: s.tags.Untag, UpdateGroup: s.tags.UpdateGroup, UpdateGroupQuery: s.tags.UpdateGroupQuery,
+	}
 	tokens := &sts.Handlers{GetCallerIdentity: s.accounts.GetCallerIdentity}
 	var all []codec.Operation
 	all = append(all, systemsManager.Operations()...)
 	all = append(all, ours.Operations()...)
 	all = append(all, tokens.Operations()...)
+	all = append(all, tags.Operations()...)
+	all = append(all, groups.Operations()...)
 	return append(all, s.hub.Handlers().Operations()...)
 }
 

@@ -33,6 +33,13 @@ func (s *Service) ModifyDocumentPermission(ctx context.Context, in *ssm.ModifyDo
 		if _, err := lock(tx, r); err != nil {
 			return err
 		}
+		if public && s.PublicSharing != nil {
+			if ok, err := s.PublicSharing(tx, sc); err != nil {
+				return err
+			} else if !ok {
+				return ssm.DocumentPermissionLimit("Public sharing of documents is blocked by a service setting of this account and region.")
+			}
+		}
 		before, err := tx.DocumentShares(sc, r.name, 0, maxAccounts)
 		if err != nil {
 			return err

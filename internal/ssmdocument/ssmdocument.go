@@ -39,6 +39,8 @@ type Service struct {
 
 	// Programs are those that documents tell nodes to fetch.
 	Programs origin.Sums
+	// PublicSharing reports whether documents may be shared with everybody; nil: they may.
+	PublicSharing func(tx *store.Tx, sc store.Scope) (bool, error)
 }
 
 // New returns the service.

@@ -17,7 +17,8 @@ var tables = []string{
 	"account", "access_key", "counter", "client_token", "tag", "activation", "node", "patch_baseline", "default_baseline", "patch_group",
 	"snapshot", "content", "document", "document_version", "document_share", "command", "invocation", "node_message", "work_item", "node_state",
 	"scan_history", "patch_dict", "noncompliant",
-	"compliance_set", "inventory_item", "available_patch", "available_set", "install_freeze", "maintenance_window", "window_part",
+	"compliance_set", "inventory_item", "custom_inventory_type", "inventory_deletion", "resource_data_sync", "data_sync_object", "resource_group",
+	"service_setting", "available_patch", "available_set", "install_freeze", "maintenance_window", "window_part",
 	"window_execution", "window_task_execution", "window_invocation", "audit_event",
 }
 
@@ -202,8 +203,10 @@ func (tx *Tx) forgetWaiting() error {
 			AND m.node_id = invocation.node_id AND m.kind = 'send' AND m.first_offered_at = 0))`, at(tx.now)); err != nil {
 		return err
 	}
-	if _, err := tx.exec(`DELETE FROM node_message`); err != nil {
-		return err
+	for _, q := range []string{`DELETE FROM node_message`, `DELETE FROM data_sync_object`} { // buckets are no part of a copy: they are written anew
+		if _, err := tx.exec(q); err != nil {
+			return err
+		}
 	}
 	if _, err := tx.exec(`UPDATE command SET completed_count = (SELECT count(*) FROM invocation v WHERE v.account = command.account
 		AND v.region = command.region AND v.command_id = command.id AND v.ended_at <> 0), claimed_count = target_count

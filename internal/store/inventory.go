@@ -53,21 +53,23 @@ type InventoryItem struct {
 	CaptureTime   string
 	ClientHash    string
 	ContentHash   string
-	Context       string // JSON
+	Context       string    // JSON
+	PutAt         time.Time // when the content was last taken; a report of its hash alone does not move it
 }
 
 func (i *InventoryItem) fields() []any {
-	return []any{&i.NodeID, &i.TypeName, &i.SchemaVersion, &i.CaptureTime, &i.ClientHash, &i.ContentHash, &i.Context}
+	return []any{&i.NodeID, &i.TypeName, &i.SchemaVersion, &i.CaptureTime, &i.ClientHash, &i.ContentHash, &i.Context, instant{&i.PutAt}}
 }
 
-const inventoryColumns = `node_id, type_name, schema_version, capture_time, client_hash, content_hash, context`
+const inventoryColumns = `node_id, type_name, schema_version, capture_time, client_hash, content_hash, context, put_at`
 
 // PutInventoryItem stores a report.
 func (tx *Tx) PutInventoryItem(sc Scope, i InventoryItem) error {
-	_, err := tx.exec(`INSERT INTO inventory_item (account, region, `+inventoryColumns+`) VALUES (`+placeholders(1, 9)+`)
+	_, err := tx.exec(`INSERT INTO inventory_item (account, region, `+inventoryColumns+`) VALUES (`+placeholders(1, 10)+`)
 		ON CONFLICT (account, region, node_id, type_name) DO UPDATE SET schema_version = excluded.schema_version, capture_time = excluded.capture_time,
-		client_hash = excluded.client_hash, content_hash = excluded.content_hash, context = excluded.context`,
-		sc.Account, sc.Region, i.NodeID, i.TypeName, i.SchemaVersion, i.CaptureTime, i.ClientHash, i.ContentHash, i.Context)
+		client_hash = excluded.client_hash, content_hash = excluded.content_hash, context = excluded.context,
+		put_at = excluded.put_at`,
+		sc.Account, sc.Region, i.NodeID, i.TypeName, i.SchemaVersion, i.CaptureTime, i.ClientHash, i.ContentHash, i.Context, at(i.PutAt))
 	return err
 }
 
@@ -86,4 +88,119 @@ func (tx *Tx) InventoryTypes(sc Scope, nodeID string) ([]string, error) {
 func (tx *Tx) DeleteInventory(sc Scope, nodeID string) error {
 	_, err := tx.exec(`DELETE FROM inventory_item WHERE account = $1 AND region = $2 AND node_id = $3`, sc.Account, sc.Region, nodeID)
 	return err
+}
+
+// InventoryOfType lists the reports of a type of the nodes from one id to another, both included, by node.
+func (tx *Tx) InventoryOfType(sc Scope, typeName, from, to string) ([]InventoryItem, error) {
+	return all[InventoryItem](tx, `SELECT `+inventoryColumns+` FROM inventory_item WHERE account = $1 AND region = $2 AND type_name = $3
+		AND node_id >= $4 AND node_id <= $5 ORDER BY node_id`, sc.Account, sc.Region, typeName, from, to)
+}
+
+// InventoryOfNodes lists all reports of the nodes from one id to another, both included, by node and type.
+func (tx *Tx) InventoryOfNodes(sc Scope, from, to string) ([]InventoryItem, error) {
+	return all[InventoryItem](tx, `SELECT `+inventoryColumns+` FROM inventory_item WHERE account = $1 AND region = $2
+		AND node_id >= $3 AND node_id <= $4 ORDER BY node_id, type_name`, sc.Account, sc.Region, from, to)
+}
+
+// VersionCount is how many nodes have reported a version of an inventory type.
+type VersionCount struct {
+	Version string
+	Count   int64
+}
+
+func (v *VersionCount) fields() []any { return []any{&v.Version, &v.Count} }
+
+// InventoryVersions counts the nodes that hold a type in each of its versions, by content that was taken until a time.
+func (tx *Tx) InventoryVersions(sc Scope, typeName string, until time.Time) ([]VersionCount, error) {
+	return all[VersionCount](tx, `SELECT schema_version, count(*) FROM inventory_item WHERE account = $1 AND region = $2 AND type_name = $3
+		AND put_at <= $4 GROUP BY schema_version ORDER BY schema_version`, sc.Account, sc.Region, typeName, at(until))
+}
+
+// DeleteInventoryOfType removes reports of a type whose content was taken until a time, at most limit of them.
+func (tx *Tx) DeleteInventoryOfType(sc Scope, typeName string, until time.Time, limit int) (int64, error) {
+	return tx.exec(`DELETE FROM inventory_item WHERE account = $1 AND region = $2 AND type_name = $3 AND node_id IN (
+		SELECT node_id FROM inventory_item WHERE account = $1 AND region = $2 AND type_name = $3 AND put_at <= $4 ORDER BY node_id LIMIT $5)`,
+		sc.Account, sc.Region, typeName, at(until), limit)
+}
+
+// CustomType is a custom inventory type: what nodes have reported of it.
+type CustomType struct {
+	TypeName        string
+	SchemaVersion   string // the newest
+	Attributes      string // JSON list of names
+	DisabledVersion string // reports of it and of earlier ones are ignored; empty: none
+}
+
+func (c *CustomType) fields() []any {
+	return []any{&c.TypeName, &c.SchemaVersion, &c.Attributes, &c.DisabledVersion}
+}
+
+const customTypeColumns = `type_name, schema_version, attributes, disabled_version`
+
+// PutCustomType stores a custom inventory type.
+func (tx *Tx) PutCustomType(sc Scope, c CustomType) error {
+	_, err := tx.exec(`INSERT INTO custom_inventory_type (account, region, `+customTypeColumns+`) VALUES (`+placeholders(1, 6)+`)
+		ON CONFLICT (account, region, type_name) DO UPDATE SET schema_version = excluded.schema_version, attributes = excluded.attributes,
+		disabled_version = excluded.disabled_version`, sc.Account, sc.Region, c.TypeName, c.SchemaVersion, c.Attributes, c.DisabledVersion)
+	return err
+}
+
+// CustomType reads a custom inventory type, or ErrNotFound.
+func (tx *Tx) CustomType(sc Scope, typeName string) (CustomType, error) {
+	return one[CustomType](tx, `SELECT `+customTypeColumns+` FROM custom_inventory_type WHERE account = $1 AND region = $2 AND type_name = $3`,
+		sc.Account, sc.Region, typeName)
+}
+
+// CustomTypes lists the custom inventory types of the scope by their names.
+func (tx *Tx) CustomTypes(sc Scope) ([]CustomType, error) {
+	return all[CustomType](tx, `SELECT `+customTypeColumns+` FROM custom_inventory_type WHERE account = $1 AND region = $2 ORDER BY type_name`, sc.Account, sc.Region)
+}
+
+// DeleteCustomType forgets a custom inventory type.
+func (tx *Tx) DeleteCustomType(sc Scope, typeName string) error {
+	_, err := tx.exec(`DELETE FROM custom_inventory_type WHERE account = $1 AND region = $2 AND type_name = $3`, sc.Account, sc.Region, typeName)
+	return err
+}
+
+// InventoryDeletion is a deletion of a custom inventory type's data, under way or done.
+type InventoryDeletion struct {
+	ID        string
+	TypeName  string
+	Status    string // InProgress, Complete
+	Message   string
+	Counts    string // JSON list of VersionCount, at the start
+	Remaining string // JSON list of VersionCount
+	StartedAt time.Time
+	UpdatedAt time.Time
+}
+
+func (d *InventoryDeletion) fields() []any {
+	return []any{&d.ID, &d.TypeName, &d.Status, &d.Message, &d.Counts, &d.Remaining, instant{&d.StartedAt}, instant{&d.UpdatedAt}}
+}
+
+const deletionColumns = `id, type_name, status, message, counts, remaining, started_at, updated_at`
+
+// PutInventoryDeletion stores a deletion, or what has become of it.
+func (tx *Tx) PutInventoryDeletion(sc Scope, d InventoryDeletion) error {
+	_, err := tx.exec(`INSERT INTO inventory_deletion (account, region, `+deletionColumns+`) VALUES (`+placeholders(1, 10)+`)
+		ON CONFLICT (account, region, id) DO UPDATE SET status = excluded.status, message = excluded.message, remaining = excluded.remaining,
+		updated_at = excluded.updated_at`, sc.Account, sc.Region, d.ID, d.TypeName, d.Status, d.Message, d.Counts, d.Remaining, at(d.StartedAt), at(d.UpdatedAt))
+	return err
+}
+
+// InventoryDeletion reads a deletion, or ErrNotFound.
+func (tx *Tx) InventoryDeletion(sc Scope, id string) (InventoryDeletion, error) {
+	return one[InventoryDeletion](tx, `SELECT `+deletionColumns+` FROM inventory_deletion WHERE account = $1 AND region = $2 AND id = $3`, sc.Account, sc.Region, id)
+}
+
+// InventoryDeletions lists deletions, the newest first, before the given start and id.
+func (tx *Tx) InventoryDeletions(sc Scope, before time.Time, idBefore string, limit int) ([]InventoryDeletion, error) {
+	return all[InventoryDeletion](tx, `SELECT `+deletionColumns+` FROM inventory_deletion WHERE account = $1 AND region = $2
+		AND (started_at, id) < ($3, $4) ORDER BY started_at DESC, id DESC LIMIT $5`, sc.Account, sc.Region, at(before), idBefore, limit)
+}
+
+// DeleteOldInventoryDeletions removes the records of deletions that were started before a time, at most limit of them.
+func (tx *Tx) DeleteOldInventoryDeletions(before time.Time, limit int) (int64, error) {
+	return tx.exec(`DELETE FROM inventory_deletion WHERE (account, region, id) IN (
+		SELECT account, region, id FROM inventory_deletion WHERE started_at < $1 AND status = 'Complete' ORDER BY started_at LIMIT $2)`, at(before), limit)
 }

@@ -128,7 +128,13 @@ func sample(typ reflect.Type, n int) reflect.Value {
 
 // checked are values that a CHECK names.
 var checked = []struct{ typ, field, value string }{
-	{"AccessKey", "Kind", "ReadOnly"}, {"Message", "Kind", "send"}, {"WindowPart", "Kind", WindowTask}, {"DocumentVersion", "Format", "YAML"}, {"DocumentShare", "Version", "$ALL"},
+	{"AccessKey", "Kind", "ReadOnly"},
+	{"Message", "Kind", "send"},
+	{"WindowPart", "Kind", WindowTask},
+	{"DocumentVersion", "Format", "YAML"},
+	{"DocumentShare", "Version", "$ALL"},
+	{"InventoryDeletion", "Status", "InProgress"},
+	{"DataSync", "Status", "Failed"},
 }
 
 // statements runs every method of a transaction and collects the SQL, which includes what comes later.
@@ -174,6 +180,7 @@ var scansAllowed = []struct{ table, part, reason string }{
 	{"document_version", "EXCEPT", "the hourly sweep of blobs"},
 	{"node_message", "GROUP BY node_id", "what a starting server must know; bounded by what is under way"},
 	{"node_message", "DELETE FROM node_message", "a restore"},
+	{"data_sync_object", "DELETE FROM data_sync_object", "a restore"},
 	{"invocation", "the server was restored", "a restore"},
 	{"command", "WHERE status IN", "a restore"},
 	{"window_execution", "restored from a copy", "a restore"},

@@ -49,3 +49,30 @@ func (tx *Tx) TaggedKey(sc Scope, resourceType, key string) ([]string, error) {
 	return column[string](tx, `SELECT resource_id FROM tag WHERE account = $1 AND region = $2 AND resource_type = $3 AND tag_key = $4
 		ORDER BY resource_id`, sc.Account, sc.Region, resourceType, key)
 }
+
+// ResourceTag is a tag with the resource that carries it.
+type ResourceTag struct {
+	ResourceType, ResourceID string
+	Tag
+}
+
+func (t *ResourceTag) fields() []any { return []any{&t.ResourceType, &t.ResourceID, &t.Key, &t.Value} }
+
+// TagsAfter lists the tags of the resources after the given one, by type, id and the order in which they were added,
+// at most limit tags.
+func (tx *Tx) TagsAfter(sc Scope, typeAfter, idAfter string, limit int) ([]ResourceTag, error) {
+	return all[ResourceTag](tx, `SELECT resource_type, resource_id, tag_key, tag_value FROM tag WHERE account = $1 AND region = $2
+		AND (resource_type, resource_id) > ($3, $4) ORDER BY resource_type, resource_id, position, tag_key LIMIT $5`, sc.Account, sc.Region, typeAfter, idAfter, limit)
+}
+
+// TagKeys lists the keys in use after the given key.
+func (tx *Tx) TagKeys(sc Scope, after string, limit int) ([]string, error) {
+	return column[string](tx, `SELECT DISTINCT tag_key FROM tag WHERE account = $1 AND region = $2 AND tag_key > $3 ORDER BY tag_key LIMIT $4`,
+		sc.Account, sc.Region, after, limit)
+}
+
+// TagValues lists the values of a key from the given value on.
+func (tx *Tx) TagValues(sc Scope, key, from string, limit int) ([]string, error) {
+	return column[string](tx, `SELECT DISTINCT tag_value FROM tag WHERE account = $1 AND region = $2 AND tag_key = $3 AND tag_value >= $4
+		ORDER BY tag_value LIMIT $5`, sc.Account, sc.Region, key, from, limit)
+}

@@ -36,6 +36,13 @@ func (tx *Tx) Unschedule(kind string, sc Scope, subject string) error {
 	return err
 }
 
+// Hasten makes a promise due no later than due. One that a worker holds, or that is not there, is left alone.
+func (tx *Tx) Hasten(kind string, sc Scope, subject string, due time.Time) error {
+	_, err := tx.exec(`UPDATE work_item SET due_at = $1 WHERE id = $2 AND due_at > $1 AND lease_until <= $3`,
+		at(due), kind+":"+sc.Account+":"+sc.Region+":"+subject, at(tx.now))
+	return err
+}
+
 // ClaimWork leases due items to the caller, at most limit.
 func (tx *Tx) ClaimWork(lease time.Duration, limit int) ([]WorkItem, error) {
 	now := at(tx.now)

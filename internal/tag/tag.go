@@ -17,9 +17,12 @@ const Max = 50
 // ValidationException.
 func Check(tags []ssm.Tag) error {
 	for _, t := range tags {
-		if strings.HasPrefix(strings.ToLower(codec.Value(t.Key)), "aws:") {
+		if Reserved(codec.Value(t.Key)) {
 			return awserr.Validation("aws: prefixed tag key names are not allowed for external use.")
 		}
 	}
 	return nil
 }
+
+// Reserved reports whether AWS keeps a key for its own use.
+func Reserved(key string) bool { return strings.HasPrefix(strings.ToLower(key), "aws:") }

@@ -111,7 +111,7 @@ func (s *Service) forTarget(ctx context.Context, kind string, asked []ssm.Target
 		return nil, err
 	}
 	err = s.store.View(ctx, func(tx *store.Tx) error {
-		tags, err := tagsOf(tx, sc, asked)
+		nodes, err := s.nodesOf(tx, sc, asked)
 		if err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (s *Service) forTarget(ctx context.Context, kind string, asked []ssm.Target
 				if err != nil {
 					return err
 				}
-				if (kind == "" || codec.Value(d.ResourceType) == kind) && reaches(d.Targets, asked, tags) {
+				if (kind == "" || codec.Value(d.ResourceType) == kind) && reaches(d.Targets, asked, nodes) {
 					out = append(out, w)
 					break
 				}
@@ -136,9 +136,9 @@ func (s *Service) forTarget(ctx context.Context, kind string, asked []ssm.Target
 	return out, err
 }
 
-// tagsOf are the tags of the nodes that targets name by id.
-func tagsOf(tx *store.Tx, sc store.Scope, asked []ssm.Target) (map[string]map[string]string, error) {
-	out := map[string]map[string]string{}
+// nodesOf are the nodes that targets name by id, with what other targets reach them by.
+func (s *Service) nodesOf(tx *store.Tx, sc store.Scope, asked []ssm.Target) ([]target.Node, error) {
+	var out []target.Node
 	for _, t := range asked {
 		if !strings.EqualFold(codec.Value(t.Key), "InstanceIds") {
 			continue
@@ -148,23 +148,27 @@ func tagsOf(tx *store.Tx, sc store.Scope, asked []ssm.Target) (map[string]map[st
 			if err != nil {
 				return nil, err
 			}
-			out[id] = map[string]string{}
+			n := target.Node{ID: id, Tags: map[string]string{}, Types: []string{"AWS::SSM::ManagedInstance"}}
 			for _, x := range list {
-				out[id][x.Key] = x.Value
+				n.Tags[x.Key] = x.Value
 			}
+			if n.Groups, err = s.Groups(tx, sc, id); err != nil {
+				return nil, err
+			}
+			out = append(out, n)
 		}
 	}
 	return out, nil
 }
 
 // reaches reports whether a registration reaches one of the targets that are asked for.
-func reaches(registered, asked []ssm.Target, tags map[string]map[string]string) bool {
+func reaches(registered, asked []ssm.Target, nodes []target.Node) bool {
 	var list []target.Target
 	for _, r := range registered {
 		list = append(list, target.Target{Key: codec.Value(r.Key), Values: r.Values})
 	}
-	for id, of := range tags {
-		if target.Match(list, target.Node{ID: id, Tags: of}) {
+	for _, n := range nodes {
+		if target.Match(list, n) {
 			return true
 		}
 	}

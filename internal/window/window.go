@@ -53,11 +53,16 @@ type Service struct {
 
 	// Wake is told which nodes have got a message, after the commit.
 	Wake func(nodeIDs []string)
+	// Groups are the names of the resource groups that a node is in.
+	Groups func(tx *store.Tx, sc store.Scope, nodeID string) ([]string, error)
 }
 
 // New returns the service.
 func New(st *store.Store, pages page.Book, commands Commands, random io.Reader, now func() time.Time, log *slog.Logger) *Service {
-	return &Service{store: st, pages: pages, commands: commands, random: random, now: now, log: log, Wake: func([]string) {}}
+	return &Service{
+		store: st, pages: pages, commands: commands, random: random, now: now, log: log, Wake: func([]string) {},
+		Groups: func(*store.Tx, store.Scope, string) ([]string, error) { return nil, nil },
+	}
 }
 
 // definition is what a window is, as its Body keeps it.

@@ -15,8 +15,9 @@ type Protocol int
 
 // The protocols served.
 const (
-	JSON11 Protocol = iota // X-Amz-Target and a JSON body
-	Query                  // Action= in a form, XML answers
+	JSON11   Protocol = iota // X-Amz-Target and a JSON body
+	Query                    // Action= in a form, XML answers
+	RESTJSON                 // method and path, a JSON body
 )
 
 // Auth is how the caller of an operation proves itself.
@@ -46,6 +47,9 @@ type Operation struct {
 	TargetPrefix string // JSON11: what X-Amz-Target has before the last dot
 	Version      string // API version
 	Namespace    string // Query: the XML namespace
+	Method, Path string // RESTJSON: "PUT", "/resources/{Arn}/tags"
+	Params       []Param
+	Invalid      string // code of what breaks a rule of a shape; "" is ValidationException
 	ReadOnly     bool   // changes nothing
 	NodeOwn      bool   // a managed node performs it for itself
 	Auth         Auth
@@ -64,6 +68,13 @@ type Operation struct {
 	NodeIDs   func(in Shape) []string                         // every managed node that the input names; nil: none
 	Resources func(in Shape, account, region string) []string // ARNs the input names; nil: none
 	Call      func(ctx context.Context, in Shape) (Encodable, error)
+}
+
+// Param is a member of a RESTJSON input that is in the path or the query string.
+type Param struct {
+	Member, Name string // in the shape, on the wire
+	InPath       bool
+	Number       bool // an integer; else a string
 }
 
 // Decode reads a JSON body into a new input.

@@ -276,6 +276,13 @@ const (
 	InventorySchemaDeleteOptionDeleteSchema  = "DeleteSchema"
 )
 
+// Values of LastResourceDataSyncStatus.
+const (
+	LastResourceDataSyncStatusSuccessful = "Successful"
+	LastResourceDataSyncStatusFailed     = "Failed"
+	LastResourceDataSyncStatusInProgress = "InProgress"
+)
+
 // Values of MaintenanceWindowExecutionStatus.
 const (
 	MaintenanceWindowExecutionStatusPending            = "PENDING"
@@ -457,6 +464,11 @@ const (
 	RebootOptionNoReboot       = "NoReboot"
 )
 
+// Values of ResourceDataSyncS3Format.
+const (
+	ResourceDataSyncS3FormatJsonSerDe = "JsonSerDe"
+)
+
 // Values of ResourceType.
 const (
 	ResourceTypeManagedInstance = "ManagedInstance"
@@ -629,6 +641,11 @@ func InventoryQueryOperatorTypeValues() []string {
 // InventorySchemaDeleteOptionValues returns the values of InventorySchemaDeleteOption in the model's order.
 func InventorySchemaDeleteOptionValues() []string { return []string{"DisableSchema", "DeleteSchema"} }
 
+// LastResourceDataSyncStatusValues returns the values of LastResourceDataSyncStatus in the model's order.
+func LastResourceDataSyncStatusValues() []string {
+	return []string{"Successful", "Failed", "InProgress"}
+}
+
 // MaintenanceWindowExecutionStatusValues returns the values of MaintenanceWindowExecutionStatus in the model's order.
 func MaintenanceWindowExecutionStatusValues() []string {
 	return []string{"PENDING", "IN_PROGRESS", "SUCCESS", "FAILED", "TIMED_OUT", "CANCELLING", "CANCELLED", "SKIPPED_OVERLAPPING"}
@@ -708,6 +725,9 @@ func PlatformTypeValues() []string { return []string{"Windows", "Linux", "MacOS"
 
 // RebootOptionValues returns the values of RebootOption in the model's order.
 func RebootOptionValues() []string { return []string{"RebootIfNeeded", "NoReboot"} }
+
+// ResourceDataSyncS3FormatValues returns the values of ResourceDataSyncS3Format in the model's order.
+func ResourceDataSyncS3FormatValues() []string { return []string{"JsonSerDe"} }
 
 // ResourceTypeValues returns the values of ResourceType in the model's order.
 func ResourceTypeValues() []string { return []string{"ManagedInstance", "EC2Instance"} }

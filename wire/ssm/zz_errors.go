@@ -314,6 +314,31 @@ func RegistrationLimitExceeded(format string, args ...any) *awserr.Error {
 	return awserr.New("RegistrationLimitExceeded", 400, format, args...)
 }
 
+// ResourceDataSyncAlreadyExistsException returns the error with code ResourceDataSyncAlreadyExistsException and HTTP status 400.
+func ResourceDataSyncAlreadyExistsException(format string, args ...any) *awserr.Error {
+	return awserr.New("ResourceDataSyncAlreadyExistsException", 400, format, args...)
+}
+
+// ResourceDataSyncConflictException returns the error with code ResourceDataSyncConflictException and HTTP status 400.
+func ResourceDataSyncConflictException(format string, args ...any) *awserr.Error {
+	return awserr.New("ResourceDataSyncConflictException", 400, format, args...)
+}
+
+// ResourceDataSyncCountExceededException returns the error with code ResourceDataSyncCountExceededException and HTTP status 400.
+func ResourceDataSyncCountExceededException(format string, args ...any) *awserr.Error {
+	return awserr.New("ResourceDataSyncCountExceededException", 400, format, args...)
+}
+
+// ResourceDataSyncInvalidConfigurationException returns the error with code ResourceDataSyncInvalidConfigurationException and HTTP status 400.
+func ResourceDataSyncInvalidConfigurationException(format string, args ...any) *awserr.Error {
+	return awserr.New("ResourceDataSyncInvalidConfigurationException", 400, format, args...)
+}
+
+// ResourceDataSyncNotFoundException returns the error with code ResourceDataSyncNotFoundException and HTTP status 400.
+func ResourceDataSyncNotFoundException(format string, args ...any) *awserr.Error {
+	return awserr.New("ResourceDataSyncNotFoundException", 400, format, args...)
+}
+
 // ResourceInUseException returns the error with code ResourceInUseException and HTTP status 400.
 func ResourceInUseException(format string, args ...any) *awserr.Error {
 	return awserr.New("ResourceInUseException", 400, format, args...)

@@ -1687,6 +1687,54 @@ func (v *CreatePatchBaselineOutput) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *CreateResourceDataSyncInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "SyncName":
+			return codec.ReadString(d, &v.SyncName)
+		case "S3Destination":
+			v.S3Destination = new(ResourceDataSyncS3Destination)
+			return v.S3Destination.DecodeJSON(d)
+		case "SyncType":
+			return codec.ReadString(d, &v.SyncType)
+		case "SyncSource":
+			v.SyncSource = new(ResourceDataSyncSource)
+			return v.SyncSource.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *CreateResourceDataSyncInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.SyncName != nil && e.Key("SyncName") {
+		e.String(*v.SyncName)
+	}
+	if v.S3Destination != nil && e.Key("S3Destination") {
+		v.S3Destination.EncodeJSON(e)
+	}
+	if v.SyncType != nil && e.Key("SyncType") {
+		e.String(*v.SyncType)
+	}
+	if v.SyncSource != nil && e.Key("SyncSource") {
+		v.SyncSource.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *CreateResourceDataSyncOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(string) error { return d.Skip() })
+}
+
+// EncodeJSON writes v to e.
+func (v *CreateResourceDataSyncOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *DeleteActivationInput) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -1906,6 +1954,42 @@ func (v *DeletePatchBaselineOutput) EncodeJSON(e *codec.Encoder) {
 	if v.BaselineId != nil && e.Key("BaselineId") {
 		e.String(*v.BaselineId)
 	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DeleteResourceDataSyncInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "SyncName":
+			return codec.ReadString(d, &v.SyncName)
+		case "SyncType":
+			return codec.ReadString(d, &v.SyncType)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DeleteResourceDataSyncInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.SyncName != nil && e.Key("SyncName") {
+		e.String(*v.SyncName)
+	}
+	if v.SyncType != nil && e.Key("SyncType") {
+		e.String(*v.SyncType)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DeleteResourceDataSyncOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(string) error { return d.Skip() })
+}
+
+// EncodeJSON writes v to e.
+func (v *DeleteResourceDataSyncOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
 	e.End()
 }
 
@@ -7401,6 +7485,61 @@ func (v *ListResourceComplianceSummariesOutput) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *ListResourceDataSyncInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "SyncType":
+			return codec.ReadString(d, &v.SyncType)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ListResourceDataSyncInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.SyncType != nil && e.Key("SyncType") {
+		e.String(*v.SyncType)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ListResourceDataSyncOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "ResourceDataSyncItems":
+			return codec.ReadList(d, &v.ResourceDataSyncItems, (*ResourceDataSyncItem).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ListResourceDataSyncOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.ResourceDataSyncItems != nil && e.Key("ResourceDataSyncItems") {
+		codec.WriteList(e, v.ResourceDataSyncItems, (*ResourceDataSyncItem).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *ListTagsForResourceInput) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -9514,6 +9653,279 @@ func (v *ResourceComplianceSummaryItem) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *ResourceDataSyncAwsOrganizationsSource) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "OrganizationSourceType":
+			return codec.ReadString(d, &v.OrganizationSourceType)
+		case "OrganizationalUnits":
+			return codec.ReadList(d, &v.OrganizationalUnits, (*ResourceDataSyncOrganizationalUnit).DecodeJSON)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ResourceDataSyncAwsOrganizationsSource) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.OrganizationSourceType != nil && e.Key("OrganizationSourceType") {
+		e.String(*v.OrganizationSourceType)
+	}
+	if v.OrganizationalUnits != nil && e.Key("OrganizationalUnits") {
+		codec.WriteList(e, v.OrganizationalUnits, (*ResourceDataSyncOrganizationalUnit).EncodeJSON)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ResourceDataSyncDestinationDataSharing) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "DestinationDataSharingType":
+			return codec.ReadString(d, &v.DestinationDataSharingType)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ResourceDataSyncDestinationDataSharing) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.DestinationDataSharingType != nil && e.Key("DestinationDataSharingType") {
+		e.String(*v.DestinationDataSharingType)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ResourceDataSyncItem) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "SyncName":
+			return codec.ReadString(d, &v.SyncName)
+		case "SyncType":
+			return codec.ReadString(d, &v.SyncType)
+		case "SyncSource":
+			v.SyncSource = new(ResourceDataSyncSourceWithState)
+			return v.SyncSource.DecodeJSON(d)
+		case "S3Destination":
+			v.S3Destination = new(ResourceDataSyncS3Destination)
+			return v.S3Destination.DecodeJSON(d)
+		case "LastSyncTime":
+			t, err := d.Time()
+			v.LastSyncTime = t
+			return err
+		case "LastSuccessfulSyncTime":
+			t, err := d.Time()
+			v.LastSuccessfulSyncTime = t
+			return err
+		case "SyncLastModifiedTime":
+			t, err := d.Time()
+			v.SyncLastModifiedTime = t
+			return err
+		case "LastStatus":
+			return codec.ReadString(d, &v.LastStatus)
+		case "SyncCreatedTime":
+			t, err := d.Time()
+			v.SyncCreatedTime = t
+			return err
+		case "LastSyncStatusMessage":
+			return codec.ReadString(d, &v.LastSyncStatusMessage)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ResourceDataSyncItem) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.SyncName != nil && e.Key("SyncName") {
+		e.String(*v.SyncName)
+	}
+	if v.SyncType != nil && e.Key("SyncType") {
+		e.String(*v.SyncType)
+	}
+	if v.SyncSource != nil && e.Key("SyncSource") {
+		v.SyncSource.EncodeJSON(e)
+	}
+	if v.S3Destination != nil && e.Key("S3Destination") {
+		v.S3Destination.EncodeJSON(e)
+	}
+	if v.LastSyncTime != nil && e.Key("LastSyncTime") {
+		e.Time(v.LastSyncTime)
+	}
+	if v.LastSuccessfulSyncTime != nil && e.Key("LastSuccessfulSyncTime") {
+		e.Time(v.LastSuccessfulSyncTime)
+	}
+	if v.SyncLastModifiedTime != nil && e.Key("SyncLastModifiedTime") {
+		e.Time(v.SyncLastModifiedTime)
+	}
+	if v.LastStatus != nil && e.Key("LastStatus") {
+		e.String(*v.LastStatus)
+	}
+	if v.SyncCreatedTime != nil && e.Key("SyncCreatedTime") {
+		e.Time(v.SyncCreatedTime)
+	}
+	if v.LastSyncStatusMessage != nil && e.Key("LastSyncStatusMessage") {
+		e.String(*v.LastSyncStatusMessage)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ResourceDataSyncOrganizationalUnit) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "OrganizationalUnitId":
+			return codec.ReadString(d, &v.OrganizationalUnitId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ResourceDataSyncOrganizationalUnit) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.OrganizationalUnitId != nil && e.Key("OrganizationalUnitId") {
+		e.String(*v.OrganizationalUnitId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ResourceDataSyncS3Destination) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "BucketName":
+			return codec.ReadString(d, &v.BucketName)
+		case "Prefix":
+			return codec.ReadString(d, &v.Prefix)
+		case "SyncFormat":
+			return codec.ReadString(d, &v.SyncFormat)
+		case "Region":
+			return codec.ReadString(d, &v.Region)
+		case "AWSKMSKeyARN":
+			return codec.ReadString(d, &v.AWSKMSKeyARN)
+		case "DestinationDataSharing":
+			v.DestinationDataSharing = new(ResourceDataSyncDestinationDataSharing)
+			return v.DestinationDataSharing.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ResourceDataSyncS3Destination) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.BucketName != nil && e.Key("BucketName") {
+		e.String(*v.BucketName)
+	}
+	if v.Prefix != nil && e.Key("Prefix") {
+		e.String(*v.Prefix)
+	}
+	if v.SyncFormat != nil && e.Key("SyncFormat") {
+		e.String(*v.SyncFormat)
+	}
+	if v.Region != nil && e.Key("Region") {
+		e.String(*v.Region)
+	}
+	if v.AWSKMSKeyARN != nil && e.Key("AWSKMSKeyARN") {
+		e.String(*v.AWSKMSKeyARN)
+	}
+	if v.DestinationDataSharing != nil && e.Key("DestinationDataSharing") {
+		v.DestinationDataSharing.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ResourceDataSyncSource) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "SourceType":
+			return codec.ReadString(d, &v.SourceType)
+		case "AwsOrganizationsSource":
+			v.AwsOrganizationsSource = new(ResourceDataSyncAwsOrganizationsSource)
+			return v.AwsOrganizationsSource.DecodeJSON(d)
+		case "SourceRegions":
+			return codec.ReadList(d, &v.SourceRegions, codec.ElemString)
+		case "IncludeFutureRegions":
+			return codec.ReadBool(d, &v.IncludeFutureRegions)
+		case "EnableAllOpsDataSources":
+			return codec.ReadBool(d, &v.EnableAllOpsDataSources)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ResourceDataSyncSource) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.SourceType != nil && e.Key("SourceType") {
+		e.String(*v.SourceType)
+	}
+	if v.AwsOrganizationsSource != nil && e.Key("AwsOrganizationsSource") {
+		v.AwsOrganizationsSource.EncodeJSON(e)
+	}
+	if v.SourceRegions != nil && e.Key("SourceRegions") {
+		codec.WriteList(e, v.SourceRegions, codec.PutString)
+	}
+	if v.IncludeFutureRegions != nil && e.Key("IncludeFutureRegions") {
+		e.Bool(*v.IncludeFutureRegions)
+	}
+	if v.EnableAllOpsDataSources != nil && e.Key("EnableAllOpsDataSources") {
+		e.Bool(*v.EnableAllOpsDataSources)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ResourceDataSyncSourceWithState) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "SourceType":
+			return codec.ReadString(d, &v.SourceType)
+		case "AwsOrganizationsSource":
+			v.AwsOrganizationsSource = new(ResourceDataSyncAwsOrganizationsSource)
+			return v.AwsOrganizationsSource.DecodeJSON(d)
+		case "SourceRegions":
+			return codec.ReadList(d, &v.SourceRegions, codec.ElemString)
+		case "IncludeFutureRegions":
+			return codec.ReadBool(d, &v.IncludeFutureRegions)
+		case "State":
+			return codec.ReadString(d, &v.State)
+		case "EnableAllOpsDataSources":
+			return codec.ReadBool(d, &v.EnableAllOpsDataSources)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ResourceDataSyncSourceWithState) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.SourceType != nil && e.Key("SourceType") {
+		e.String(*v.SourceType)
+	}
+	if v.AwsOrganizationsSource != nil && e.Key("AwsOrganizationsSource") {
+		v.AwsOrganizationsSource.EncodeJSON(e)
+	}
+	if v.SourceRegions != nil && e.Key("SourceRegions") {
+		codec.WriteList(e, v.SourceRegions, codec.PutString)
+	}
+	if v.IncludeFutureRegions != nil && e.Key("IncludeFutureRegions") {
+		e.Bool(*v.IncludeFutureRegions)
+	}
+	if v.State != nil && e.Key("State") {
+		e.String(*v.State)
+	}
+	if v.EnableAllOpsDataSources != nil && e.Key("EnableAllOpsDataSources") {
+		e.Bool(*v.EnableAllOpsDataSources)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *ResultAttribute) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -11024,6 +11436,48 @@ func (v *UpdatePatchBaselineOutput) EncodeJSON(e *codec.Encoder) {
 	if v.AvailableSecurityUpdatesComplianceStatus != nil && e.Key("AvailableSecurityUpdatesComplianceStatus") {
 		e.String(*v.AvailableSecurityUpdatesComplianceStatus)
 	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *UpdateResourceDataSyncInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "SyncName":
+			return codec.ReadString(d, &v.SyncName)
+		case "SyncType":
+			return codec.ReadString(d, &v.SyncType)
+		case "SyncSource":
+			v.SyncSource = new(ResourceDataSyncSource)
+			return v.SyncSource.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *UpdateResourceDataSyncInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.SyncName != nil && e.Key("SyncName") {
+		e.String(*v.SyncName)
+	}
+	if v.SyncType != nil && e.Key("SyncType") {
+		e.String(*v.SyncType)
+	}
+	if v.SyncSource != nil && e.Key("SyncSource") {
+		v.SyncSource.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *UpdateResourceDataSyncOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(string) error { return d.Skip() })
+}
+
+// EncodeJSON writes v to e.
+func (v *UpdateResourceDataSyncOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
 	e.End()
 }
 

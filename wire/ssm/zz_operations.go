@@ -19,11 +19,13 @@ type Handlers struct {
 	CreateDocument                                    func(context.Context, *CreateDocumentInput) (*CreateDocumentOutput, error)
 	CreateMaintenanceWindow                           func(context.Context, *CreateMaintenanceWindowInput) (*CreateMaintenanceWindowOutput, error)
 	CreatePatchBaseline                               func(context.Context, *CreatePatchBaselineInput) (*CreatePatchBaselineOutput, error)
+	CreateResourceDataSync                            func(context.Context, *CreateResourceDataSyncInput) (*CreateResourceDataSyncOutput, error)
 	DeleteActivation                                  func(context.Context, *DeleteActivationInput) (*DeleteActivationOutput, error)
 	DeleteDocument                                    func(context.Context, *DeleteDocumentInput) (*DeleteDocumentOutput, error)
 	DeleteInventory                                   func(context.Context, *DeleteInventoryInput) (*DeleteInventoryOutput, error)
 	DeleteMaintenanceWindow                           func(context.Context, *DeleteMaintenanceWindowInput) (*DeleteMaintenanceWindowOutput, error)
 	DeletePatchBaseline                               func(context.Context, *DeletePatchBaselineInput) (*DeletePatchBaselineOutput, error)
+	DeleteResourceDataSync                            func(context.Context, *DeleteResourceDataSyncInput) (*DeleteResourceDataSyncOutput, error)
 	DeregisterManagedInstance                         func(context.Context, *DeregisterManagedInstanceInput) (*DeregisterManagedInstanceOutput, error)
 	DeregisterPatchBaselineForPatchGroup              func(context.Context, *DeregisterPatchBaselineForPatchGroupInput) (*DeregisterPatchBaselineForPatchGroupOutput, error)
 	DeregisterTargetFromMaintenanceWindow             func(context.Context, *DeregisterTargetFromMaintenanceWindowInput) (*DeregisterTargetFromMaintenanceWindowOutput, error)
@@ -80,6 +82,7 @@ type Handlers struct {
 	ListInstanceAssociations                          func(context.Context, *ListInstanceAssociationsInput) (*ListInstanceAssociationsOutput, error)
 	ListInventoryEntries                              func(context.Context, *ListInventoryEntriesInput) (*ListInventoryEntriesOutput, error)
 	ListResourceComplianceSummaries                   func(context.Context, *ListResourceComplianceSummariesInput) (*ListResourceComplianceSummariesOutput, error)
+	ListResourceDataSync                              func(context.Context, *ListResourceDataSyncInput) (*ListResourceDataSyncOutput, error)
 	ListTagsForResource                               func(context.Context, *ListTagsForResourceInput) (*ListTagsForResourceOutput, error)
 	ModifyDocumentPermission                          func(context.Context, *ModifyDocumentPermissionInput) (*ModifyDocumentPermissionOutput, error)
 	PutComplianceItems                                func(context.Context, *PutComplianceItemsInput) (*PutComplianceItemsOutput, error)
@@ -106,6 +109,7 @@ type Handlers struct {
 	UpdateManagedInstancePublicKey                    func(context.Context, *UpdateManagedInstancePublicKeyInput) (*UpdateManagedInstancePublicKeyOutput, error)
 	UpdateManagedInstanceRole                         func(context.Context, *UpdateManagedInstanceRoleInput) (*UpdateManagedInstanceRoleOutput, error)
 	UpdatePatchBaseline                               func(context.Context, *UpdatePatchBaselineInput) (*UpdatePatchBaselineOutput, error)
+	UpdateResourceDataSync                            func(context.Context, *UpdateResourceDataSyncInput) (*UpdateResourceDataSyncOutput, error)
 	UpdateServiceSetting                              func(context.Context, *UpdateServiceSettingInput) (*UpdateServiceSettingOutput, error)
 }
 
@@ -133,6 +137,9 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.CreatePatchBaseline != nil {
 		ops = append(ops, codec.Bind(opCreatePatchBaseline(), h.CreatePatchBaseline))
 	}
+	if h.CreateResourceDataSync != nil {
+		ops = append(ops, codec.Bind(opCreateResourceDataSync(), h.CreateResourceDataSync))
+	}
 	if h.DeleteActivation != nil {
 		ops = append(ops, codec.Bind(opDeleteActivation(), h.DeleteActivation))
 	}
@@ -147,6 +154,9 @@ func (h *Handlers) Operations() []codec.Operation {
 	}
 	if h.DeletePatchBaseline != nil {
 		ops = append(ops, codec.Bind(opDeletePatchBaseline(), h.DeletePatchBaseline))
+	}
+	if h.DeleteResourceDataSync != nil {
+		ops = append(ops, codec.Bind(opDeleteResourceDataSync(), h.DeleteResourceDataSync))
 	}
 	if h.DeregisterManagedInstance != nil {
 		ops = append(ops, codec.Bind(opDeregisterManagedInstance(), h.DeregisterManagedInstance))
@@ -316,6 +326,9 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.ListResourceComplianceSummaries != nil {
 		ops = append(ops, codec.Bind(opListResourceComplianceSummaries(), h.ListResourceComplianceSummaries))
 	}
+	if h.ListResourceDataSync != nil {
+		ops = append(ops, codec.Bind(opListResourceDataSync(), h.ListResourceDataSync))
+	}
 	if h.ListTagsForResource != nil {
 		ops = append(ops, codec.Bind(opListTagsForResource(), h.ListTagsForResource))
 	}
@@ -394,6 +407,9 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.UpdatePatchBaseline != nil {
 		ops = append(ops, codec.Bind(opUpdatePatchBaseline(), h.UpdatePatchBaseline))
 	}
+	if h.UpdateResourceDataSync != nil {
+		ops = append(ops, codec.Bind(opUpdateResourceDataSync(), h.UpdateResourceDataSync))
+	}
 	if h.UpdateServiceSetting != nil {
 		ops = append(ops, codec.Bind(opUpdateServiceSetting(), h.UpdateServiceSetting))
 	}
@@ -410,11 +426,13 @@ func Table() []codec.Operation {
 		opCreateDocument(),
 		opCreateMaintenanceWindow(),
 		opCreatePatchBaseline(),
+		opCreateResourceDataSync(),
 		opDeleteActivation(),
 		opDeleteDocument(),
 		opDeleteInventory(),
 		opDeleteMaintenanceWindow(),
 		opDeletePatchBaseline(),
+		opDeleteResourceDataSync(),
 		opDeregisterManagedInstance(),
 		opDeregisterPatchBaselineForPatchGroup(),
 		opDeregisterTargetFromMaintenanceWindow(),
@@ -471,6 +489,7 @@ func Table() []codec.Operation {
 		opListInstanceAssociations(),
 		opListInventoryEntries(),
 		opListResourceComplianceSummaries(),
+		opListResourceDataSync(),
 		opListTagsForResource(),
 		opModifyDocumentPermission(),
 		opPutComplianceItems(),
@@ -497,6 +516,7 @@ func Table() []codec.Operation {
 		opUpdateManagedInstancePublicKey(),
 		opUpdateManagedInstanceRole(),
 		opUpdatePatchBaseline(),
+		opUpdateResourceDataSync(),
 		opUpdateServiceSetting(),
 	}
 }
@@ -623,6 +643,18 @@ func opCreatePatchBaseline() codec.Operation {
 	}
 }
 
+func opCreateResourceDataSync() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "CreateResourceDataSync", Action: "ssm:CreateResourceDataSync", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"InternalServerError", "ResourceDataSyncAlreadyExistsException", "ResourceDataSyncCountExceededException", "ResourceDataSyncInvalidConfigurationException"},
+		NewInput:  func() codec.Shape { return new(CreateResourceDataSyncInput) },
+		NewOutput: func() codec.Decodable { return new(CreateResourceDataSyncOutput) },
+	}
+}
+
 func opDeleteActivation() codec.Operation {
 	return codec.Operation{
 		Service: "ssm", Name: "DeleteActivation", Action: "ssm:DeleteActivation", Version: "2014-11-06",
@@ -699,6 +731,18 @@ func opDeletePatchBaseline() codec.Operation {
 			arns = codec.ResourceARN(arns, "patchbaseline", v.BaselineId, account, region)
 			return arns
 		},
+	}
+}
+
+func opDeleteResourceDataSync() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DeleteResourceDataSync", Action: "ssm:DeleteResourceDataSync", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"InternalServerError", "ResourceDataSyncInvalidConfigurationException", "ResourceDataSyncNotFoundException"},
+		NewInput:  func() codec.Shape { return new(DeleteResourceDataSyncInput) },
+		NewOutput: func() codec.Decodable { return new(DeleteResourceDataSyncOutput) },
 	}
 }
 
@@ -1653,6 +1697,19 @@ func opListResourceComplianceSummaries() codec.Operation {
 	}
 }
 
+func opListResourceDataSync() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "ListResourceDataSync", Action: "ssm:ListResourceDataSync", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 1, MaxResults: 50,
+		Errors:    []string{"InternalServerError", "InvalidNextToken", "ResourceDataSyncInvalidConfigurationException"},
+		NewInput:  func() codec.Shape { return new(ListResourceDataSyncInput) },
+		NewOutput: func() codec.Decodable { return new(ListResourceDataSyncOutput) },
+	}
+}
+
 func opListTagsForResource() codec.Operation {
 	return codec.Operation{
 		Service: "ssm", Name: "ListTagsForResource", Action: "ssm:ListTagsForResource", Version: "2014-11-06",
@@ -2167,6 +2224,18 @@ func opUpdatePatchBaseline() codec.Operation {
 			arns = codec.ResourceARN(arns, "patchbaseline", v.BaselineId, account, region)
 			return arns
 		},
+	}
+}
+
+func opUpdateResourceDataSync() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "UpdateResourceDataSync", Action: "ssm:UpdateResourceDataSync", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"InternalServerError", "ResourceDataSyncConflictException", "ResourceDataSyncInvalidConfigurationException", "ResourceDataSyncNotFoundException"},
+		NewInput:  func() codec.Shape { return new(UpdateResourceDataSyncInput) },
+		NewOutput: func() codec.Decodable { return new(UpdateResourceDataSyncOutput) },
 	}
 }
 

@@ -368,6 +368,17 @@ type CreatePatchBaselineOutput struct {
 	BaselineId *string `json:"BaselineId,omitzero"`
 }
 
+// CreateResourceDataSyncInput is the input of CreateResourceDataSync.
+type CreateResourceDataSyncInput struct {
+	SyncName      *string                        `json:"SyncName,omitzero"`
+	S3Destination *ResourceDataSyncS3Destination `json:"S3Destination,omitzero"`
+	SyncType      *string                        `json:"SyncType,omitzero"`
+	SyncSource    *ResourceDataSyncSource        `json:"SyncSource,omitzero"`
+}
+
+// CreateResourceDataSyncOutput is the output of CreateResourceDataSync.
+type CreateResourceDataSyncOutput struct{}
+
 // DeleteActivationInput is the input of DeleteActivation.
 type DeleteActivationInput struct {
 	ActivationId *string `json:"ActivationId,omitzero"`
@@ -421,6 +432,15 @@ type DeletePatchBaselineInput struct {
 type DeletePatchBaselineOutput struct {
 	BaselineId *string `json:"BaselineId,omitzero"`
 }
+
+// DeleteResourceDataSyncInput is the input of DeleteResourceDataSync.
+type DeleteResourceDataSyncInput struct {
+	SyncName *string `json:"SyncName,omitzero"`
+	SyncType *string `json:"SyncType,omitzero"`
+}
+
+// DeleteResourceDataSyncOutput is the output of DeleteResourceDataSync.
+type DeleteResourceDataSyncOutput struct{}
 
 // DeregisterManagedInstanceInput is the input of DeregisterManagedInstance.
 type DeregisterManagedInstanceInput struct {
@@ -1652,6 +1672,19 @@ type ListResourceComplianceSummariesOutput struct {
 	NextToken                      *string                         `json:"NextToken,omitzero"`
 }
 
+// ListResourceDataSyncInput is the input of ListResourceDataSync.
+type ListResourceDataSyncInput struct {
+	SyncType   *string `json:"SyncType,omitzero"`
+	NextToken  *string `json:"NextToken,omitzero"`
+	MaxResults *int64  `json:"MaxResults,omitzero"`
+}
+
+// ListResourceDataSyncOutput is the output of ListResourceDataSync.
+type ListResourceDataSyncOutput struct {
+	ResourceDataSyncItems []ResourceDataSyncItem `json:"ResourceDataSyncItems,omitzero"`
+	NextToken             *string                `json:"NextToken,omitzero"`
+}
+
 // ListTagsForResourceInput is the input of ListTagsForResource.
 type ListTagsForResourceInput struct {
 	ResourceType *string `json:"ResourceType,omitzero"`
@@ -2122,6 +2155,65 @@ type ResourceComplianceSummaryItem struct {
 	NonCompliantSummary *NonCompliantSummary        `json:"NonCompliantSummary,omitzero"`
 }
 
+// ResourceDataSyncAwsOrganizationsSource is a structure of the ssm API.
+type ResourceDataSyncAwsOrganizationsSource struct {
+	OrganizationSourceType *string                              `json:"OrganizationSourceType,omitzero"`
+	OrganizationalUnits    []ResourceDataSyncOrganizationalUnit `json:"OrganizationalUnits,omitzero"`
+}
+
+// ResourceDataSyncDestinationDataSharing is a structure of the ssm API.
+type ResourceDataSyncDestinationDataSharing struct {
+	DestinationDataSharingType *string `json:"DestinationDataSharingType,omitzero"`
+}
+
+// ResourceDataSyncItem is a structure of the ssm API.
+type ResourceDataSyncItem struct {
+	SyncName               *string                          `json:"SyncName,omitzero"`
+	SyncType               *string                          `json:"SyncType,omitzero"`
+	SyncSource             *ResourceDataSyncSourceWithState `json:"SyncSource,omitzero"`
+	S3Destination          *ResourceDataSyncS3Destination   `json:"S3Destination,omitzero"`
+	LastSyncTime           *codec.Time                      `json:"LastSyncTime,omitzero"`
+	LastSuccessfulSyncTime *codec.Time                      `json:"LastSuccessfulSyncTime,omitzero"`
+	SyncLastModifiedTime   *codec.Time                      `json:"SyncLastModifiedTime,omitzero"`
+	LastStatus             *string                          `json:"LastStatus,omitzero"`
+	SyncCreatedTime        *codec.Time                      `json:"SyncCreatedTime,omitzero"`
+	LastSyncStatusMessage  *string                          `json:"LastSyncStatusMessage,omitzero"`
+}
+
+// ResourceDataSyncOrganizationalUnit is a structure of the ssm API.
+type ResourceDataSyncOrganizationalUnit struct {
+	OrganizationalUnitId *string `json:"OrganizationalUnitId,omitzero"`
+}
+
+// ResourceDataSyncS3Destination is a structure of the ssm API.
+type ResourceDataSyncS3Destination struct {
+	BucketName             *string                                 `json:"BucketName,omitzero"`
+	Prefix                 *string                                 `json:"Prefix,omitzero"`
+	SyncFormat             *string                                 `json:"SyncFormat,omitzero"`
+	Region                 *string                                 `json:"Region,omitzero"`
+	AWSKMSKeyARN           *string                                 `json:"AWSKMSKeyARN,omitzero"`
+	DestinationDataSharing *ResourceDataSyncDestinationDataSharing `json:"DestinationDataSharing,omitzero"`
+}
+
+// ResourceDataSyncSource is a structure of the ssm API.
+type ResourceDataSyncSource struct {
+	SourceType              *string                                 `json:"SourceType,omitzero"`
+	AwsOrganizationsSource  *ResourceDataSyncAwsOrganizationsSource `json:"AwsOrganizationsSource,omitzero"`
+	SourceRegions           []string                                `json:"SourceRegions,omitzero"`
+	IncludeFutureRegions    *bool                                   `json:"IncludeFutureRegions,omitzero"`
+	EnableAllOpsDataSources *bool                                   `json:"EnableAllOpsDataSources,omitzero"`
+}
+
+// ResourceDataSyncSourceWithState is a structure of the ssm API.
+type ResourceDataSyncSourceWithState struct {
+	SourceType              *string                                 `json:"SourceType,omitzero"`
+	AwsOrganizationsSource  *ResourceDataSyncAwsOrganizationsSource `json:"AwsOrganizationsSource,omitzero"`
+	SourceRegions           []string                                `json:"SourceRegions,omitzero"`
+	IncludeFutureRegions    *bool                                   `json:"IncludeFutureRegions,omitzero"`
+	State                   *string                                 `json:"State,omitzero"`
+	EnableAllOpsDataSources *bool                                   `json:"EnableAllOpsDataSources,omitzero"`
+}
+
 // ResultAttribute is a structure of the ssm API.
 type ResultAttribute struct {
 	TypeName *string `json:"TypeName,omitzero"`
@@ -2453,6 +2545,16 @@ type UpdatePatchBaselineOutput struct {
 	Sources                                  []PatchSource     `json:"Sources,omitzero"`
 	AvailableSecurityUpdatesComplianceStatus *string           `json:"AvailableSecurityUpdatesComplianceStatus,omitzero"`
 }
+
+// UpdateResourceDataSyncInput is the input of UpdateResourceDataSync.
+type UpdateResourceDataSyncInput struct {
+	SyncName   *string                 `json:"SyncName,omitzero"`
+	SyncType   *string                 `json:"SyncType,omitzero"`
+	SyncSource *ResourceDataSyncSource `json:"SyncSource,omitzero"`
+}
+
+// UpdateResourceDataSyncOutput is the output of UpdateResourceDataSync.
+type UpdateResourceDataSyncOutput struct{}
 
 // UpdateServiceSettingInput is the input of UpdateServiceSetting.
 type UpdateServiceSettingInput struct {

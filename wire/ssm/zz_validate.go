@@ -55,7 +55,7 @@ var (
 	c46  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}}
 	c47  = codec.Constraint{Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|^[1-9][0-9]*$)"}}
 	c48  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "^(AWS|Custom):.*$"}}
-	c49  = codec.Constraint{Enum: []string{"DisableSchema", "DeleteSchema"}}
+	c49  = codec.Constraint{Enum: []string{"DisableSchema", "DeleteSchema"}, EnumCode: "InvalidOptionException"}
 	c50  = codec.Constraint{Pattern: &codec.Pattern{Text: "[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}"}}
 	c51  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 20, Pattern: &codec.Pattern{Text: "^mw-[0-9a-f]{17}$"}}
 	c52  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-:/]{20,128}$"}}
@@ -135,10 +135,13 @@ var (
 	c126 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
 	c127 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
 	c128 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
-	c129 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 163, Pattern: &codec.Pattern{Text: "^[\\p{L}\\p{Z}\\p{N}_.:/=\\-@]*$|resource-groups:ResourceTypeFilters|resource-groups:Name"}}
-	c130 = codec.Constraint{Pattern: &codec.Pattern{Text: "(^[1-9][0-9]*$)"}}
-	c131 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255}
-	c132 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 46, Sensitive: true}
+	c129 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}$"}}
+	c130 = codec.Constraint{Enum: []string{"JsonSerDe"}}
+	c131 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 512, Pattern: &codec.Pattern{Text: "arn:.*"}}
+	c132 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 163, Pattern: &codec.Pattern{Text: "^[\\p{L}\\p{Z}\\p{N}_.:/=\\-@]*$|resource-groups:ResourceTypeFilters|resource-groups:Name"}}
+	c133 = codec.Constraint{Pattern: &codec.Pattern{Text: "(^[1-9][0-9]*$)"}}
+	c134 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255}
+	c135 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 46, Sensitive: true}
 )
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
@@ -560,6 +563,30 @@ func (v *CreatePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 }
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *CreateResourceDataSyncInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *CreateResourceDataSyncInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.SyncName == nil {
+		e.Null(at, "syncName")
+	} else {
+		e.String(at, "syncName", *v.SyncName, &c25)
+	}
+	if v.S3Destination != nil {
+		v.S3Destination.validate(e, at.Member("s3Destination"))
+	}
+	if v.SyncType != nil {
+		e.String(at, "syncType", *v.SyncType, &c25)
+	}
+	if v.SyncSource != nil {
+		v.SyncSource.validate(e, at.Member("syncSource"))
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
 func (v *DeleteActivationInput) Validate() error {
 	var e codec.Violations
 	v.validate(&e, nil)
@@ -643,6 +670,24 @@ func (v *DeletePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 		e.Null(at, "baselineId")
 	} else {
 		e.String(at, "baselineId", *v.BaselineId, &c52)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DeleteResourceDataSyncInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DeleteResourceDataSyncInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.SyncName == nil {
+		e.Null(at, "syncName")
+	} else {
+		e.String(at, "syncName", *v.SyncName, &c25)
+	}
+	if v.SyncType != nil {
+		e.String(at, "syncType", *v.SyncType, &c25)
 	}
 }
 
@@ -2092,6 +2137,22 @@ func (v *ListResourceComplianceSummariesInput) validate(e *codec.Violations, at 
 }
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *ListResourceDataSyncInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *ListResourceDataSyncInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.SyncType != nil {
+		e.String(at, "syncType", *v.SyncType, &c25)
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c56)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
 func (v *ListTagsForResourceInput) Validate() error {
 	var e codec.Violations
 	v.validate(&e, nil)
@@ -2698,6 +2759,76 @@ func (v *ResetServiceSettingInput) validate(e *codec.Violations, at *codec.Path)
 	}
 }
 
+func (v *ResourceDataSyncAwsOrganizationsSource) validate(e *codec.Violations, at *codec.Path) {
+	if v.OrganizationSourceType == nil {
+		e.Null(at, "organizationSourceType")
+	} else {
+		e.String(at, "organizationSourceType", *v.OrganizationSourceType, &c25)
+	}
+	if v.OrganizationalUnits != nil {
+		e.Len(at, "organizationalUnits", len(v.OrganizationalUnits), &c33)
+		for i0 := range v.OrganizationalUnits {
+			p0 := at.Elem("organizationalUnits", i0)
+			v.OrganizationalUnits[i0].validate(e, p0)
+		}
+	}
+}
+
+func (v *ResourceDataSyncDestinationDataSharing) validate(e *codec.Violations, at *codec.Path) {
+	if v.DestinationDataSharingType != nil {
+		e.String(at, "destinationDataSharingType", *v.DestinationDataSharingType, &c25)
+	}
+}
+
+func (v *ResourceDataSyncOrganizationalUnit) validate(e *codec.Violations, at *codec.Path) {
+	if v.OrganizationalUnitId != nil {
+		e.String(at, "organizationalUnitId", *v.OrganizationalUnitId, &c129)
+	}
+}
+
+func (v *ResourceDataSyncS3Destination) validate(e *codec.Violations, at *codec.Path) {
+	if v.BucketName == nil {
+		e.Null(at, "bucketName")
+	} else {
+		e.String(at, "bucketName", *v.BucketName, &c84)
+	}
+	if v.Prefix != nil {
+		e.String(at, "prefix", *v.Prefix, &c42)
+	}
+	if v.SyncFormat == nil {
+		e.Null(at, "syncFormat")
+	} else {
+		e.String(at, "syncFormat", *v.SyncFormat, &c130)
+	}
+	if v.Region == nil {
+		e.Null(at, "region")
+	} else {
+		e.String(at, "region", *v.Region, &c25)
+	}
+	if v.AWSKMSKeyARN != nil {
+		e.String(at, "aWSKMSKeyARN", *v.AWSKMSKeyARN, &c131)
+	}
+	if v.DestinationDataSharing != nil {
+		v.DestinationDataSharing.validate(e, at.Member("destinationDataSharing"))
+	}
+}
+
+func (v *ResourceDataSyncSource) validate(e *codec.Violations, at *codec.Path) {
+	if v.SourceType == nil {
+		e.Null(at, "sourceType")
+	} else {
+		e.String(at, "sourceType", *v.SourceType, &c25)
+	}
+	if v.AwsOrganizationsSource != nil {
+		v.AwsOrganizationsSource.validate(e, at.Member("awsOrganizationsSource"))
+	}
+	if v.SourceRegions == nil {
+		e.Null(at, "sourceRegions")
+	} else {
+		e.Strings(at, "sourceRegions", v.SourceRegions, nil, &c25)
+	}
+}
+
 func (v *ResultAttribute) validate(e *codec.Violations, at *codec.Path) {
 	if v.TypeName == nil {
 		e.Null(at, "typeName")
@@ -2785,7 +2916,7 @@ func (v *Tag) validate(e *codec.Violations, at *codec.Path) {
 
 func (v *Target) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c129)
+		e.String(at, "key", *v.Key, &c132)
 	}
 	if v.Values != nil {
 		e.Strings(at, "values", v.Values, &c10, nil)
@@ -2833,7 +2964,7 @@ func (v *UpdateDocumentDefaultVersionInput) validate(e *codec.Violations, at *co
 	if v.DocumentVersion == nil {
 		e.Null(at, "documentVersion")
 	} else {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c130)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c133)
 	}
 }
 
@@ -2959,10 +3090,10 @@ func (v *UpdateInstanceInformationInput) validate(e *codec.Violations, at *codec
 		e.String(at, "availabilityZoneId", *v.AvailabilityZoneId, &c6)
 	}
 	if v.ComputerName != nil {
-		e.String(at, "computerName", *v.ComputerName, &c131)
+		e.String(at, "computerName", *v.ComputerName, &c134)
 	}
 	if v.IPAddress != nil {
-		e.String(at, "iPAddress", *v.IPAddress, &c132)
+		e.String(at, "iPAddress", *v.IPAddress, &c135)
 	}
 	if v.PlatformName != nil {
 		e.String(at, "platformName", *v.PlatformName, &c6)
@@ -3198,6 +3329,31 @@ func (v *UpdatePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 	}
 	if v.AvailableSecurityUpdatesComplianceStatus != nil {
 		e.String(at, "availableSecurityUpdatesComplianceStatus", *v.AvailableSecurityUpdatesComplianceStatus, &c15)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *UpdateResourceDataSyncInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *UpdateResourceDataSyncInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.SyncName == nil {
+		e.Null(at, "syncName")
+	} else {
+		e.String(at, "syncName", *v.SyncName, &c25)
+	}
+	if v.SyncType == nil {
+		e.Null(at, "syncType")
+	} else {
+		e.String(at, "syncType", *v.SyncType, &c25)
+	}
+	if v.SyncSource == nil {
+		e.Null(at, "syncSource")
+	} else {
+		v.SyncSource.validate(e, at.Member("syncSource"))
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,11 +44,20 @@ func (g *generator) emitOperation(b *bytes.Buffer, n string) {
 	}
 	var f []string
 	add := func(format string, args ...any) { f = append(f, fmt.Sprintf(format, args...)) }
-	add("Service: %q, Name: %q, Action: %q, Version: %q", g.Signing, n, g.Signing+":"+n, g.Metadata.APIVersion)
-	if g.Metadata.Protocol == "query" {
+	add("Service: %q, Name: %q, Action: %q, Version: %q", g.Signing, n, cmp.Or(g.Actions, g.Signing)+":"+n, g.Metadata.APIVersion)
+	switch g.Metadata.Protocol {
+	case "query":
 		add("Protocol: codec.Query, Namespace: %q", g.Metadata.XMLNamespace)
-	} else {
+	case "rest-json":
+		add("Protocol: codec.RESTJSON, Method: %q, Path: %q", op.HTTP.Method, op.HTTP.RequestURI)
+		if p := g.params(in); p != "" {
+			add("Params: []codec.Param{%s}", p)
+		}
+	default:
 		add("Protocol: codec.JSON11, TargetPrefix: %q", g.Metadata.TargetPrefix)
+	}
+	if g.Invalid != "" {
+		add("Invalid: %q", g.Invalid)
 	}
 	add("ReadOnly: %t, NodeOwn: %t, Quiet: %t, BodyLimit: %d", readOnly, c.NodeOwn, c.Quiet, limit)
 	add("Auth: %s", map[string]string{"": "codec.SigV4", "anonymous": "codec.Anonymous", "nodeKey": "codec.NodeKey"}[c.Auth])
@@ -89,6 +99,17 @@ func (g *generator) emitOperation(b *bytes.Buffer, n string) {
 		add("Resources: func(in codec.Shape, account, region string) []string {\nv := in.(*%sInput)\nvar arns []string\n%sreturn arns\n}", n, res)
 	}
 	fmt.Fprintf(b, "func op%s() codec.Operation {\n\treturn codec.Operation{\n\t\t%s,\n\t}\n}\n\n", n, strings.Join(f, ",\n\t\t"))
+}
+
+// params lists the members of a rest-json input that are not in its body.
+func (g *generator) params(in *shape) string {
+	var out []string
+	for _, m := range in.Members {
+		if m.Location == "uri" || m.Location == "querystring" {
+			out = append(out, fmt.Sprintf("{Member: %q, Name: %q, InPath: %t, Number: %t}", m.name, m.LocationName, m.Location == "uri", g.Shapes[m.Shape].Type == "integer"))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // sensitivePaths lists the members below a shape that must not be logged.

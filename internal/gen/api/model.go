@@ -22,6 +22,11 @@ type metadata struct {
 }
 
 type operation struct {
+	HTTP struct {
+		Method       string `json:"method"`
+		RequestURI   string `json:"requestUri"`
+		ResponseCode int    `json:"responseCode"`
+	} `json:"http"`
 	Input  *ref  `json:"input"`
 	Output *ref  `json:"output"`
 	Errors []ref `json:"errors"`
@@ -30,6 +35,8 @@ type operation struct {
 type ref struct {
 	Shape            string `json:"shape"`
 	IdempotencyToken bool   `json:"idempotencyToken"`
+	Location         string `json:"location"`     // rest-json: uri, querystring; "" is the body
+	LocationName     string `json:"locationName"` // there
 }
 
 type shape struct {
@@ -135,6 +142,10 @@ type service struct {
 	Model      string              `json:"model"`     // "aws:ssm/2014-11-06" or a file of this directory
 	Additions  string              `json:"additions"` // a file of this directory
 	Operations map[string]opConfig `json:"operations"`
+	// Actions is the prefix of IAM actions, the signing name if empty.
+	Actions string `json:"actions"`
+	// Invalid is the code of what breaks a rule of a shape, where it is not ValidationException.
+	Invalid string `json:"invalid"`
 	// Sensitive lists shape.member names that audit records must not hold, beyond the model's own.
 	Sensitive []string `json:"sensitive"`
 }

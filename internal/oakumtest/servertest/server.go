@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -166,6 +167,9 @@ func (s *Server) Restart() {
 	s.start()
 }
 
+// Dir is the server's data directory.
+func (s *Server) Dir() string { return s.dir }
+
 // Now is the server's time: the real one, moved by Advance.
 func (s *Server) Now() time.Time { return time.Now().Add(time.Duration(s.offset.Load())) }
 
@@ -209,7 +213,7 @@ func (s *Server) STS(k Key) *sts.Client {
 	})
 }
 
-var prefixes = map[string]string{"ssm": "AmazonSSM", "ec2messages": "EC2WindowsMessageDeliveryService", "oakum": "Oakum"}
+var prefixes = map[string]string{"ssm": "AmazonSSM", "ec2messages": "EC2WindowsMessageDeliveryService", "oakum": "Oakum", "tagging": "ResourceGroupsTaggingAPI_20170126"}
 
 // Call performs one operation once, with the server's time, and reads the answer into out, which may be nil.
 // in is a wire shape or, as a string, the JSON itself. Errors of the API are *awserr.Error.
@@ -218,6 +222,20 @@ func (s *Server) Call(ctx context.Context, k Key, service, op string, in any, ou
 		sigv4.Sign(r, sigv4.Hash(body), k, s.Region, service, s.Now())
 		return nil
 	})
+}
+
+// REST performs one operation of a service that routes by method and path, and reads the answer into out, which may be nil.
+func (s *Server) REST(ctx context.Context, k Key, service, method, path, body string, out codec.Decodable) error {
+	req, err := http.NewRequestWithContext(ctx, method, s.URL+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	sigv4.Sign(req, sigv4.Hash([]byte(body)), k, s.Region, service, s.Now())
+	answer, err := s.do(req, path)
+	if err != nil || out == nil {
+		return err
+	}
+	return codec.Unmarshal(answer, out)
 }
 
 // Raw is Call for the answer as it came.
@@ -257,6 +275,10 @@ func (s *Server) send(ctx context.Context, service, op string, in any, sign func
 			return nil, err
 		}
 	}
+	return s.do(req, op)
+}
+
+func (s *Server) do(req *http.Request, op string) ([]byte, error) {
 	resp, err := cmp.Or(s.http, http.DefaultClient).Do(req)
 	if err != nil {
 		return nil, err

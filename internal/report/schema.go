@@ -1,0 +1,152 @@
+package report
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"oakum.dev/baseline"
+	"oakum.dev/internal/page"
+	"oakum.dev/internal/store"
+	"oakum.dev/inventory"
+	"oakum.dev/wire/codec"
+	"oakum.dev/wire/ssm"
+)
+
+// inventoryTime is the time format of inventory.
+func inventoryTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+
+// entry is the summary as an entry of AWS:ComplianceSummary.
+func (m summary) entry() map[string]string {
+	e := map[string]string{
+		"ComplianceType": m.kind, "PatchGroup": m.node.PatchGroup, "PatchBaselineId": m.state.BaselineID, "Status": m.status, "OverallSeverity": m.severity,
+		"ExecutionId": m.id, "ExecutionType": m.how, "ExecutionTime": inventoryTime(m.at),
+	}
+	for _, l := range baseline.Levels() {
+		name := strings.ToUpper(string(l[:1])) + strings.ToLower(string(l[1:])) + "Count"
+		e["Compliant"+name], e["NonCompliant"+name] = strconv.Itoa(m.counts.Compliant[l]), strconv.Itoa(m.counts.NonCompliant[l])
+	}
+	return e
+}
+
+// GetInventorySchema lists AWS's inventory types and the custom types that nodes have reported, with their attributes.
+func (s *Service) GetInventorySchema(ctx context.Context, in *ssm.GetInventorySchemaInput) (*ssm.GetInventorySchemaOutput, error) {
+	pg, err := s.pages.Open(ctx, "GetInventorySchema", in, in.NextToken, in.MaxResults, 50)
+	if err != nil {
+		return nil, err
+	}
+	var custom []store.CustomType
+	err = s.store.View(ctx, func(tx *store.Tx) (err error) { custom, err = tx.CustomTypes(store.ScopeOf(ctx)); return err })
+	if err != nil {
+		return nil, err
+	}
+	list := inventory.Types()
+	for _, c := range custom {
+		t := inventory.Type{Name: c.TypeName, Version: c.SchemaVersion}
+		var names []string
+		if err := json.Unmarshal([]byte(c.Attributes), &names); err != nil {
+			return nil, err
+		}
+		for _, n := range names {
+			t.Attributes = append(t.Attributes, inventory.Attribute{Name: n})
+		}
+		t.Aggregates = names
+		list = append(list, t)
+	}
+	prefix := codec.Value(in.TypeName)
+	list = slices.DeleteFunc(list, func(t inventory.Type) bool { return !strings.HasPrefix(t.Name, prefix) })
+	if len(list) == 0 {
+		return nil, ssm.InvalidTypeNameException("There is no inventory type whose name begins with %s.", prefix)
+	}
+	if codec.Value(in.SubType) {
+		list = slices.DeleteFunc(list, func(t inventory.Type) bool { return !t.SubTypes })
+	}
+	out := &ssm.GetInventorySchemaOutput{Schemas: []ssm.InventoryItemSchema{}}
+	list, out.NextToken = page.Slice(pg, list, func(t inventory.Type) string { return t.Name })
+	for _, t := range list {
+		w := ssm.InventoryItemSchema{TypeName: &t.Name, Version: &t.Version, Attributes: []ssm.InventoryItemAttribute{}}
+		for _, a := range t.Attributes {
+			if codec.Value(in.Aggregator) && !slices.Contains(t.Aggregates, a.Name) {
+				continue
+			}
+			kind := ssm.InventoryAttributeDataTypeString
+			if a.Number {
+				kind = ssm.InventoryAttributeDataTypeNumber
+			}
+			w.Attributes = append(w.Attributes, ssm.InventoryItemAttribute{Name: &a.Name, DataType: &kind})
+		}
+		out.Schemas = append(out.Schemas, w)
+	}
+	return out, nil
+}
+
+// checkTypeName refuses names that no inventory type can have.
+func checkTypeName(name string) error {
+	if _, ok := inventory.Lookup(name); !ok && !inventory.IsCustom(name) {
+		return ssm.InvalidTypeNameException("%s is neither one of AWS's inventory types nor a custom type: Custom: and a word that begins with a capital letter.", name).With("TypeName", name)
+	}
+	return nil
+}
+
+// disabled reports whether a custom type's reports are ignored: of the version that was disabled and of earlier ones.
+func disabled(tx *store.Tx, sc store.Scope, it ssm.InventoryItem) (bool, error) {
+	name := codec.Value(it.TypeName)
+	if !inventory.IsCustom(name) {
+		return false, nil
+	}
+	c, err := tx.CustomType(sc, name)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && c.DisabledVersion != "" && inventory.CompareVersions(codec.Value(it.SchemaVersion), c.DisabledVersion) <= 0, err
+}
+
+// learnCustomType adds what a report of a custom type shows of its attributes.
+func learnCustomType(tx *store.Tx, sc store.Scope, it ssm.InventoryItem) error {
+	name, version := codec.Value(it.TypeName), codec.Value(it.SchemaVersion)
+	if !inventory.IsCustom(name) {
+		return nil
+	}
+	c, err := tx.CustomType(sc, name)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	known := err == nil
+	attributes := map[string]bool{}
+	newer := inventory.CompareVersions(version, c.SchemaVersion)
+	if known && newer <= 0 {
+		var names []string
+		if err := json.Unmarshal([]byte(c.Attributes), &names); err != nil {
+			return err
+		}
+		for _, n := range names {
+			attributes[n] = true
+		}
+	}
+	before := len(attributes)
+	for _, row := range it.Content {
+		for k := range row {
+			attributes[k] = true
+		}
+	}
+	if len(attributes) > maxAttributes {
+		return ssm.InvalidItemContentException("The type %s would have %d attributes; at most %d are allowed.", name, len(attributes), maxAttributes).With("TypeName", name)
+	}
+	if known && newer <= 0 && len(attributes) == before {
+		return nil
+	}
+	text, err := json.Marshal(slices.Sorted(maps.Keys(attributes)))
+	if err != nil {
+		return err
+	}
+	if !known || newer > 0 {
+		c.SchemaVersion = version
+	}
+	c.TypeName, c.Attributes = name, string(text)
+	return tx.PutCustomType(sc, c)
+}
