@@ -27,6 +27,8 @@ func taggable(tx *store.Tx, sc store.Scope, resourceType, id string) (string, er
 		_, err = tx.Baseline(sc, id)
 	case "MaintenanceWindow":
 		_, err = tx.Window(sc, id)
+	case resourceAssociation:
+		_, err = tx.Association(sc, id)
 	case "Document":
 		name, nameErr := arn.DocumentName(id)
 		if a, arnErr := arn.Parse(id); nameErr != nil || arnErr == nil && (a.Account != sc.Account || a.Region != sc.Region) {
@@ -76,8 +78,15 @@ func keepTags(tx *store.Tx, sc store.Scope, kind, id string) error {
 	if len(rows) > tag.Max {
 		return ssm.TooManyTagsError("The resource would have %d tags; at most %d are allowed.", len(rows), tag.Max)
 	}
-	if kind != resourceNode {
+	switch kind {
+	case resourceAssociation: // its schedule may be in another zone now
+		return tx.Schedule(store.WorkAssociationStart, sc, id+"/plan", tx.Now())
+	case resourceNode:
+	default:
 		return nil
+	}
+	if err := tx.Schedule(store.WorkNodeChanged, sc, id, tx.Now()); err != nil { // associations may have come or gone with them
+		return err
 	}
 	return tx.SetPatchGroup(sc, id, patchGroup(wireTags(rows)))
 }

@@ -25,6 +25,7 @@ import (
 	"oakum.dev/iam"
 	"oakum.dev/internal/account"
 	"oakum.dev/internal/api"
+	"oakum.dev/internal/association"
 	"oakum.dev/internal/audit"
 	"oakum.dev/internal/bucket"
 	"oakum.dev/internal/channel"
@@ -46,27 +47,28 @@ import (
 
 // Server is a running installation. Make it with New; Close it when Run has not been called.
 type Server struct {
-	cfg       Config
-	log       *slog.Logger
-	store     *store.Store
-	accounts  *account.Service
-	nodes     *node.Service
-	commands  *command.Service
-	windows   *window.Service
-	documents *ssmdocument.Service
-	reports   *report.Service
-	baselines *patchbaseline.Service
-	buckets   *bucket.Store
-	hub       *channel.Hub
-	metrics   *metrics
-	auth      *authority
-	certs     *certificates
-	urls      []*url.URL
-	listeners []*listener
-	proxies   []netip.Prefix
-	handler   http.Handler
-	binaries  binaries
-	draining  atomic.Bool
+	cfg          Config
+	log          *slog.Logger
+	store        *store.Store
+	accounts     *account.Service
+	nodes        *node.Service
+	commands     *command.Service
+	windows      *window.Service
+	associations *association.Service
+	documents    *ssmdocument.Service
+	reports      *report.Service
+	baselines    *patchbaseline.Service
+	buckets      *bucket.Store
+	hub          *channel.Hub
+	metrics      *metrics
+	auth         *authority
+	certs        *certificates
+	urls         []*url.URL
+	listeners    []*listener
+	proxies      []netip.Prefix
+	handler      http.Handler
+	binaries     binaries
+	draining     atomic.Bool
 }
 
 // New opens or creates the data directory, the database and the listeners. Nothing is served before Run.
@@ -273,6 +275,8 @@ func (s *Server) build(ctx context.Context) error {
 	s.nodes.OnDeregister = s.hub.Drop
 	s.windows = window.New(s.store, pages, s.commands, rand.Reader, now, s.log)
 	s.windows.Wake = s.hub.Wake
+	s.associations = association.New(s.store, pages, s.commands, s.reports, rand.Reader, now, s.log)
+	s.associations.Wake, s.associations.OutputURL = s.hub.Wake, s.commands.OutputURL
 	if s.buckets, err = bucket.Open(filepath.Join(s.cfg.DataDir, "buckets")); err != nil {
 		return err
 	}
@@ -344,7 +348,7 @@ func (s *Server) operations() []codec.Operation {
 		ListComplianceSummaries:                  s.reports.ListComplianceSummaries,
 		ListDocumentVersions:                     s.documents.ListDocumentVersions,
 		ListDocuments:                            s.documents.ListDocuments,
-		ListInstanceAssociations:                 noAssociations,
+		ListInstanceAssociations:                 s.associations.ListInstanceAssociations,
 		ListInventoryEntries:                     s.reports.ListInventoryEntries,
 		ListResourceComplianceSummaries:          s.reports.ListResourceComplianceSummaries,
 		ListTagsForResource:                      s.nodes.ListTagsForResource,
@@ -387,6 +391,21 @@ func (s *Server) operations() []codec.Operation {
 		UpdateMaintenanceWindow:                           s.windows.UpdateMaintenanceWindow,
 		UpdateMaintenanceWindowTarget:                     s.windows.UpdateMaintenanceWindowTarget,
 		UpdateMaintenanceWindowTask:                       s.windows.UpdateMaintenanceWindowTask,
+
+		CreateAssociation:                     s.associations.CreateAssociation,
+		CreateAssociationBatch:                s.associations.CreateAssociationBatch,
+		DeleteAssociation:                     s.associations.DeleteAssociation,
+		DescribeAssociation:                   s.associations.DescribeAssociation,
+		DescribeAssociationExecutionTargets:   s.associations.DescribeAssociationExecutionTargets,
+		DescribeAssociationExecutions:         s.associations.DescribeAssociationExecutions,
+		DescribeEffectiveInstanceAssociations: s.associations.DescribeEffectiveInstanceAssociations,
+		DescribeInstanceAssociationsStatus:    s.associations.DescribeInstanceAssociationsStatus,
+		ListAssociationVersions:               s.associations.ListAssociationVersions,
+		ListAssociations:                      s.associations.ListAssociations,
+		StartAssociationsOnce:                 s.associations.StartAssociationsOnce,
+		UpdateAssociation:                     s.associations.UpdateAssociation,
+		UpdateAssociationStatus:               s.associations.UpdateAssociationStatus,
+		UpdateInstanceAssociationStatus:       s.associations.UpdateInstanceAssociationStatus,
 	}
 	ours := &oakum.Handlers{
 		PutPatchResult: s.reports.PutPatchResult, GetPatchResult: s.reports.GetPatchResult, DescribeNodes: s.reports.DescribeNodes, GetFleetSummary: s.reports.GetFleetSummary,
@@ -398,12 +417,6 @@ func (s *Server) operations() []codec.Operation {
 	all = append(all, ours.Operations()...)
 	all = append(all, tokens.Operations()...)
 	return append(all, s.hub.Handlers().Operations()...)
-}
-
-// noAssociations answers agents that ask for their associations: there are none before State Manager exists.
-// An error would make the AWS agent fall back to older calls.
-func noAssociations(context.Context, *ssm.ListInstanceAssociationsInput) (*ssm.ListInstanceAssociationsOutput, error) {
-	return &ssm.ListInstanceAssociationsOutput{}, nil
 }
 
 // auditLog keeps the record of a call that changed nothing: a read, a denied or a failed one.
