@@ -174,7 +174,7 @@ func (s *Service) join(ctx context.Context, tx *store.Tx, sc store.Scope, a *sto
 		return nil, err
 	}
 	switch {
-	case !ok && found != nil && !found.EndedAt.IsZero():
+	case !ok && found != nil && (!found.EndedAt.IsZero() || found.CommandID == ""):
 		if err := s.forget(tx, sc, a.ID, nodeID); err != nil {
 			return nil, err
 		}
@@ -486,11 +486,32 @@ func (s *Service) fold(tx *store.Tx, sc store.Scope, a *store.Association, d *de
 	for _, v := range list {
 		n := store.AssociationNode{AssociationID: a.ID, NodeID: v.NodeID, Version: e.Version, ExecutionID: e.ID, CommandID: e.CommandID, RunAt: e.CreatedAt, EndedAt: v.EndedAt}
 		n.Status, n.DetailedStatus = of(v.StatusDetails)
-		if err := s.put(tx, sc, a, d, n); err != nil {
+		if err := s.take(tx, sc, a, d, e, n); err != nil {
 			return false, err
 		}
 	}
 	return len(list) == nodesPerTurn, nil
+}
+
+// take takes over the end on a node. One that does not match any more is forgotten. One that is there, and was not reached
+// as others held it up, is run by itself: nothing else would tell that it can be.
+func (s *Service) take(tx *store.Tx, sc store.Scope, a *store.Association, d *definition, e *store.AssociationExecution, n store.AssociationNode) error {
+	row, err := tx.Node(sc, n.NodeID)
+	if errors.Is(err, store.ErrNotFound) { // it never was there, or is not any more: the run has failed on it
+		return tx.PutAssociationNode(sc, n)
+	}
+	if err != nil {
+		return err
+	}
+	if ok, err := reaches(tx, sc, d, row); err != nil || !ok {
+		return errors.Join(err, s.forget(tx, sc, a.ID, n.NodeID))
+	}
+	if e.NodeID == "" && wanted(d, &n) && tx.Now().Sub(row.LastPingAt) < onlineFor {
+		if err := tx.Schedule(WorkStart, sc, a.ID+"/"+string(joined)+"/"+n.NodeID, tx.Now()); err != nil {
+			return err
+		}
+	}
+	return s.put(tx, sc, a, d, n)
 }
 
 // put stores how an association stands on a node, and what that says of the node's compliance.

@@ -104,8 +104,6 @@ func outcome(details string, late bool) (status, detailed string) {
 	return failed, details
 }
 
-func ended(status string) bool { return status != pending }
-
 // sum is the status of an execution whose targets have ended, by how many of them have which.
 func sum(counts map[string]int64) (status, detailed string) {
 	switch {

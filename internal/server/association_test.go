@@ -310,11 +310,14 @@ func TestAssociationFollowsItsNodes(t *testing.T) {
 		if got := associationItems(t, c, other.ID); len(got) != 0 || described(t, c, a.AssociationId).Overview.AssociationStatusAggregatedCount["Success"] != 2 {
 			t.Errorf("a node that does not match any more: %v", got)
 		}
-		// One that a run did not reach runs when it is back.
+		// One that a run did not reach runs when it is back. Nodes that are heard of come first.
+		s.Advance(12 * time.Minute)
+		try(t, n.Login(ctx))
+		try(t, n.Heartbeat(ctx))
 		must[*ssm.StartAssociationsOnceOutput](t)(c.StartAssociationsOnce(ctx, &ssm.StartAssociationsOnceInput{AssociationIds: []string{*a.AssociationId}}))
 		id, _ = n.next(t)
 		try(t, n.Finish(ctx, id, "Success", 0, ""))
-		s.Advance(40 * time.Minute * 3)
+		s.Advance(2 * time.Hour)
 		e = untilRun(t, c, a.AssociationId, 7, "TimedOut")
 		try(t, third.Login(ctx))
 		try(t, third.Heartbeat(ctx))
