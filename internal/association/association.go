@@ -48,6 +48,7 @@ const (
 const (
 	ZoneTag    = "ScheduleTimezone"     // the IANA zone of its schedule; without it UTC
 	TimeoutTag = "Oakum:TimeoutSeconds" // how long until the last node must have begun, 30 to 2592000
+	CommentTag = "Oakum:Comment"        // the comment of its commands
 )
 
 const resourceType = "Association"
@@ -80,6 +81,8 @@ type Service struct {
 
 	// Wake is told which nodes have got a message, after the commit.
 	Wake func(nodeIDs []string)
+	// Soon is told after a commit that there is work to be done now.
+	Soon func()
 	// OutputURL is the address of an object in a bucket.
 	OutputURL func(bucket, key string) string
 }
@@ -87,7 +90,7 @@ type Service struct {
 // New returns the service.
 func New(st *store.Store, pages page.Book, commands Commands, compliance Compliance, random io.Reader, now func() time.Time, log *slog.Logger) *Service {
 	return &Service{
-		store: st, pages: pages, commands: commands, compliance: compliance, random: random, now: now, log: log, Wake: func([]string) {},
+		store: st, pages: pages, commands: commands, compliance: compliance, random: random, now: now, log: log, Wake: func([]string) {}, Soon: func() {},
 		OutputURL: func(bucket, key string) string { return "s3://" + bucket + "/" + key },
 	}
 }
@@ -257,6 +260,7 @@ func (s *Service) CreateAssociation(ctx context.Context, in *ssm.CreateAssociati
 	if err != nil {
 		return nil, err
 	}
+	s.Soon()
 	return &ssm.CreateAssociationOutput{AssociationDescription: out}, nil
 }
 
@@ -393,6 +397,7 @@ func (s *Service) UpdateAssociation(ctx context.Context, in *ssm.UpdateAssociati
 	if err != nil {
 		return nil, err
 	}
+	s.Soon()
 	return &ssm.UpdateAssociationOutput{AssociationDescription: out}, nil
 }
 
@@ -518,7 +523,11 @@ func (s *Service) StartAssociationsOnce(ctx context.Context, in *ssm.StartAssoci
 		}
 		return nil
 	})
-	return nil, err
+	if err != nil {
+		return nil, err
+	}
+	s.Soon()
+	return nil, nil
 }
 
 // principal is the caller in whose name runs are sent.

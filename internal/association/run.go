@@ -79,7 +79,7 @@ func (s *Service) Run(ctx context.Context, w store.WorkItem) error {
 			if !late {
 				return s.enter(ctx, tx, sc, a, d, scheduled, due)
 			}
-			if err := s.passOver(tx, sc, a); err != nil {
+			if err := s.passOver(tx, sc, a, due); err != nil {
 				return nil, err
 			}
 		}
@@ -113,18 +113,18 @@ func (s *Service) Skip(ctx context.Context, w store.WorkItem) error {
 		} else if err := s.plan(tx, sc, a, d); err != nil {
 			return nil, err
 		}
-		return nil, s.passOver(tx, sc, a)
+		return nil, s.passOver(tx, sc, a, tx.Now())
 	})
 }
 
-// passOver records a run that did not take place.
-func (s *Service) passOver(tx *store.Tx, sc store.Scope, a *store.Association) error {
+// passOver records a run that was due and did not take place.
+func (s *Service) passOver(tx *store.Tx, sc store.Scope, a *store.Association, due time.Time) error {
 	id, err := arn.NewUUID(s.random)
 	if err != nil {
 		return err
 	}
 	return tx.InsertAssociationExecution(sc, store.AssociationExecution{
-		AssociationID: a.ID, ID: id, Version: a.Version, Status: skipped, DetailedStatus: late, Counts: "{}", CreatedAt: tx.Now(), EndedAt: tx.Now(),
+		AssociationID: a.ID, ID: id, Version: a.Version, Status: skipped, DetailedStatus: late, Counts: "{}", CreatedAt: due, EndedAt: tx.Now(),
 	})
 }
 
@@ -322,6 +322,9 @@ func (s *Service) send(ctx context.Context, tx *store.Tx, sc store.Scope, a *sto
 	if err != nil {
 		return nil, ssm.InvalidParameters("%v", err)
 	}
+	if comment := tagged(tags, CommentTag); comment != "" {
+		in.Comment = new(firstRunes(comment, 100))
+	}
 	in.TimeoutSeconds = new(timeout(tags, max(1, rate.Of(len(nodes))), len(nodes)))
 	c, wake, err := s.commands.SendIn(ctx, tx, in, WorkStep+":"+a.ID+"/"+e.ID+"/end", e.CutoffAt)
 	if err != nil {
@@ -332,6 +335,13 @@ func (s *Service) send(ctx context.Context, tx *store.Tx, sc store.Scope, a *sto
 		a.RanVersion, a.RunAgain = doc.Number, false
 	}
 	return wake, tx.BeginAssociationNodes(sc, *e, pending, pending)
+}
+
+func firstRunes(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n])
+	}
+	return s
 }
 
 // apart parts the nodes whose own agents run what Run Command cannot from the others.

@@ -42,7 +42,7 @@ const (
 )
 
 func (s *Server) background(ctx context.Context, g *errgroup.Group) {
-	every := func(period time.Duration, name string, fn func(context.Context) error) {
+	every := func(period time.Duration, soon <-chan struct{}, name string, fn func(context.Context) error) {
 		g.Go(func() error {
 			t := time.NewTicker(period)
 			defer t.Stop()
@@ -51,18 +51,27 @@ func (s *Server) background(ctx context.Context, g *errgroup.Group) {
 				case <-ctx.Done():
 					return nil
 				case <-t.C:
-					if err := fn(ctx); err != nil && ctx.Err() == nil {
-						s.log.Error("background work failed", "work", name, "err", err)
-					}
+				case <-soon:
+				}
+				if err := fn(ctx); err != nil && ctx.Err() == nil {
+					s.log.Error("background work failed", "work", name, "err", err)
 				}
 			}
 		})
 	}
-	every(flushEvery, "heartbeats", s.nodes.Flush)
-	every(workEvery, "due work", s.work)
-	every(retainEvery, "retention", s.retain)
+	every(flushEvery, nil, "heartbeats", s.nodes.Flush)
+	every(workEvery, s.soon, "due work", s.work)
+	every(retainEvery, nil, "retention", s.retain)
 	if s.store.Engine() == "postgres" {
-		every(reloadEvery, "messages", s.hub.Load)
+		every(reloadEvery, nil, "messages", s.hub.Load)
+	}
+}
+
+// workSoon has due work looked for before the next turn.
+func (s *Server) workSoon() {
+	select {
+	case s.soon <- struct{}{}:
+	default: // it is looked for already
 	}
 }
 

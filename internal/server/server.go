@@ -68,6 +68,7 @@ type Server struct {
 	proxies      []netip.Prefix
 	handler      http.Handler
 	binaries     binaries
+	soon         chan struct{} // there is work to be done now
 	draining     atomic.Bool
 }
 
@@ -82,7 +83,7 @@ func New(ctx context.Context, cfg Config) (s *Server, err error) {
 	if cfg.Region == "" {
 		cfg.Region = DefaultRegion
 	}
-	s = &Server{cfg: cfg, log: cfg.Log, metrics: newMetrics()}
+	s = &Server{cfg: cfg, log: cfg.Log, metrics: newMetrics(), soon: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -276,7 +277,7 @@ func (s *Server) build(ctx context.Context) error {
 	s.windows = window.New(s.store, pages, s.commands, rand.Reader, now, s.log)
 	s.windows.Wake = s.hub.Wake
 	s.associations = association.New(s.store, pages, s.commands, s.reports, rand.Reader, now, s.log)
-	s.associations.Wake, s.associations.OutputURL = s.hub.Wake, s.commands.OutputURL
+	s.associations.Wake, s.associations.Soon, s.associations.OutputURL = s.hub.Wake, s.workSoon, s.commands.OutputURL
 	if s.buckets, err = bucket.Open(filepath.Join(s.cfg.DataDir, "buckets")); err != nil {
 		return err
 	}
