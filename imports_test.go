@@ -77,6 +77,7 @@ func TestImports(t *testing.T) {
 		"oakum.dev/internal/setting":       {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/patchbaseline": {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/ssmdocument":   {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
+		"oakum.dev/internal/association":   {"oakum.dev/internal/api", "oakum.dev/internal/command", "oakum.dev/internal/node", "oakum.dev/internal/report", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/account":       {"oakum.dev/internal/api", "oakum.dev/internal/node", "oakum.dev/internal/command", "oakum.dev/internal/agent"},
 		"oakum.dev/internal/api":           {"oakum.dev/internal/store", "oakum.dev/internal/node", "oakum.dev/internal/command", "oakum.dev/internal/server"},
 		"oakum.dev/internal/bucket":        {"oakum.dev/internal/store", "oakum.dev/internal/server"},

@@ -289,3 +289,80 @@ resource "aws_ssm_activation" "a" {
 		t.Errorf("after destroy: %s", v)
 	}
 }
+
+// Terraform's aws_ssm_association: made, with the wait for its first run, changed in every member and destroyed.
+func TestTerraformAssociation(t *testing.T) {
+	s := install(t, "sqlite")
+	f := newTerraform(t, s)
+	f.write("main.tf", `
+resource "aws_ssm_association" "scan" {
+  name                = "AWS-RunPatchBaseline"
+  association_name    = "nightly"
+  document_version    = "$LATEST"
+  schedule_expression = "cron(0 2 ? * SUN *)"
+  apply_only_at_cron_interval = true
+  compliance_severity = "HIGH"
+  sync_compliance     = "AUTO"
+  max_concurrency     = "10%"
+  max_errors          = "5"
+  parameters = {
+    Operation = "Scan"
+  }
+  targets {
+    key    = "tag:PatchGroup"
+    values = ["web", "db"]
+  }
+  output_location {
+    s3_bucket_name = "out"
+    s3_key_prefix  = "scans"
+    s3_region      = "us-east-1"
+  }
+  tags = { team = "ops" }
+}
+resource "aws_ssm_association" "all" {
+  name = "AWS-GatherSoftwareInventory"
+  schedule_expression = "rate(30 minutes)"
+  targets {
+    key    = "InstanceIds"
+    values = ["*"]
+  }
+}
+`)
+	f.apply("new")
+	a := s.aws("ssm", "list-associations", "--association-filter-list", "key=AssociationName,value=nightly").at("Associations", 0)
+	a.is("Name", "AWS-RunPatchBaseline", "AssociationVersion", "1", "DocumentVersion", "$LATEST")
+	f.write("main.tf", `
+resource "aws_ssm_association" "scan" {
+  name                = "AWS-RunPatchBaseline"
+  association_name    = "weekly"
+  schedule_expression = "rate(7 days)"
+  parameters = {
+    Operation    = "Install"
+    RebootOption = "NoReboot"
+  }
+  targets {
+    key    = "tag:PatchGroup"
+    values = ["web"]
+  }
+  tags = { team = "db" }
+}
+resource "aws_ssm_association" "all" {
+  name = "AWS-GatherSoftwareInventory"
+  schedule_expression = "rate(1 hour)"
+  targets {
+    key    = "InstanceIds"
+    values = ["*"]
+  }
+}
+`)
+	f.apply("everything changed")
+	d := s.aws("ssm", "describe-association", "--association-id", a.at("AssociationId").String()).at("AssociationDescription")
+	d.is("AssociationName", "weekly", "AssociationVersion", "2", "ScheduleExpression", "rate(7 days)")
+	if d.at("OutputLocation").String() != "" || d.at("MaxErrors").String() != "" {
+		t.Errorf("what was taken out of the configuration is still there: %s", d)
+	}
+	f.must("destroy", "-no-color", "-input=false", "-auto-approve")
+	if v := s.aws("ssm", "list-associations"); v.at("Associations").len() != 0 {
+		t.Errorf("after destroy: %s", v)
+	}
+}

@@ -77,6 +77,9 @@ func BaselineARN(id, account, region string) string {
 // WindowID returns the id in s, which is a maintenance window's id or its full ARN.
 func WindowID(s string) (string, error) { return bare("maintenancewindow", s, IsWindowID) }
 
+// AssociationID returns the id in s, which is an association's id or its full ARN.
+func AssociationID(s string) (string, error) { return bare("association", s, IsUUID) }
+
 // NodeID returns the id in s, which is a managed node's id or its full ARN.
 func NodeID(s string) (string, error) {
 	if a, err := Parse(s); err == nil && a.Service == "ec2" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"oakum.dev/baseline"
 	"oakum.dev/compliance"
+	"oakum.dev/document"
 	"oakum.dev/internal/cli"
 	"oakum.dev/internal/oakumtest/servertest"
 	"oakum.dev/wire/codec"
@@ -46,7 +48,7 @@ func clientScripts(t *testing.T, dir string) {
 		t.Skip("starts a server")
 	}
 	f := startFleet(t)
-	testscript.Run(t, testscript.Params{Dir: dir, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "", Setup: func(e *testscript.Env) error {
+	testscript.Run(t, testscript.Params{Dir: dir, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "", Condition: builtin, Setup: func(e *testscript.Env) error {
 		if err := plainEnvironment(e); err != nil {
 			return err
 		}
@@ -61,6 +63,16 @@ func clientScripts(t *testing.T, dir string) {
 		}
 		return nil
 	}})
+}
+
+// builtin is a condition of scripts, document:NAME: that there is a built-in document of that name.
+func builtin(cond string) (bool, error) {
+	name, ok := strings.CutPrefix(cond, "document:")
+	if !ok {
+		return false, fmt.Errorf("unknown condition %q", cond)
+	}
+	_, ok = document.LookupBuiltin(name)
+	return ok, nil
 }
 
 // plainEnvironment keeps scripts from the configuration of whoever runs them.

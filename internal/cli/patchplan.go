@@ -19,12 +19,7 @@ import (
 	"oakum.dev/wire/oakum"
 )
 
-// Times of Patch now. Nodes of an install take turns, so that the last one begins long after the first.
-const (
-	beginWithin = 10 * time.Minute
-	turnTime    = 30 * time.Minute
-	maxTimeout  = 720 * time.Hour
-)
+const maxTimeout = 720 * time.Hour
 
 const scanRate = "1000"
 
@@ -44,24 +39,11 @@ func patchNowRate(install bool, nodes int) (concurrency, errors string) {
 	return "10%", "10"
 }
 
-// turns is how often a node's place is taken by the next one until all nodes had theirs.
-func turns(concurrency string, nodes int) int {
-	at := 1
-	if percent, ok := strings.CutSuffix(concurrency, "%"); ok {
-		n, _ := strconv.Atoi(percent) // its form was checked
-		at = nodes * n / 100
-	} else {
-		at, _ = strconv.Atoi(concurrency)
-	}
-	at = max(at, 1)
-	return max((nodes+at-1)/at, 1)
-}
-
 // targeted lists the nodes that a command would go to, by name.
 func (c *Client) targeted(ctx context.Context, targets []types.Target, named []oakum.Node) ([]oakum.Node, error) {
 	var nodes []oakum.Node
 	switch {
-	case len(targets) == 0:
+	case len(named) > 0:
 		nodes = named
 	case aws.ToString(targets[0].Key) == "InstanceIds": // all
 		if err := c.nodes(ctx, nil, func(n oakum.Node) bool { nodes = append(nodes, n); return true }); err != nil {
@@ -186,7 +168,28 @@ func (p *patchNow) writeTouched(w io.Writer, nodes []oakum.Node, region string, 
 	}
 	pace := fmt.Sprintf("at most %s at a time; no more are started after more than %s", of(p.concurrency, "node", "nodes"), of(p.errors, "failure", "failures"))
 	fmt.Fprintf(w, "Install on %s in %s\n", plural(len(nodes), "node", "nodes"), region)
-	fields(w, nil, "  Nodes", few(titles), "  Missing", known, "  Baseline", by, "  Reboot", p.reboot+": "+rebootOptions[p.reboot], "  Pace", pace, "  Not connected", waiting)
+	fields(w, nil, "  Nodes", few(titles), "  Missing", known, "  Baseline", by, "  Reboot", p.rebootText(), "  Hooks", p.hooks(), "  Pace", pace, "  Not connected", waiting)
+}
+
+// rebootText says what becomes of nodes that wait for a reboot.
+func (p *patchNow) rebootText() string {
+	if !p.at.IsZero() {
+		return "at " + stamp(p.at) + ": those that wait for it then, and none before"
+	}
+	return p.reboot + ": " + rebootOptions[p.reboot]
+}
+
+// hooks names the documents that run around the install.
+func (p *patchNow) hooks() string {
+	var list []string
+	for _, h := range []struct{ when, document string }{
+		{"before the install", p.preInstall}, {"after it", p.postInstall}, {"at the end", p.onExit}, {"after the reboot", p.postReboot},
+	} {
+		if h.document != "" {
+			list = append(list, h.document+" "+h.when)
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // of is a rate in words: 1 node, 5 nodes, 10% of the nodes.

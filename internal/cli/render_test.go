@@ -139,7 +139,7 @@ func TestInstallTouches(t *testing.T) {
 		{operation: "Install", reboot: patch.RestartServices, list: "s3://lists/monthly.yaml", concurrency: "50%", errors: "0"},
 		{operation: "Install", reboot: patch.NoReboot, override: "s3://lists/b.json", concurrency: "3", errors: "10%"},
 	} {
-		p.rate(&ssm.SendCommandInput{}, len(nodes))
+		p.rate(&ssm.CreateAssociationInput{}, len(nodes))
 		p.writeTouched(&b, nodes, "eu-west-1", names)
 		b.WriteString("\n")
 	}
@@ -148,37 +148,36 @@ func TestInstallTouches(t *testing.T) {
 		many = append(many, nodes[0])
 	}
 	p := patchNow{operation: "Install", reboot: patch.RebootIfRequired}
-	p.rate(&ssm.SendCommandInput{}, len(many))
+	p.rate(&ssm.CreateAssociationInput{}, len(many))
 	p.writeTouched(&b, many, "eu-west-1", nil)
 	checkGolden(t, "touched.txt", b.Bytes())
 }
 
-// TestPatchNowRates holds the boundaries of Patch now, and the time that the turns of an install are given.
+// TestPatchNowRates holds the boundaries of Patch now.
 func TestPatchNowRates(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		install             bool
 		nodes               int
 		concurrency, errors string
-		timeout             time.Duration
 	}{
-		{false, 5000, "1000", "1000", 10 * time.Minute},
-		{true, 1, "1", "1", 10 * time.Minute},
-		{true, 24, "1", "1", 10*time.Minute + 23*30*time.Minute},
-		{true, 25, "5%", "5", 10*time.Minute + 24*30*time.Minute},
-		{true, 100, "5%", "5", 10*time.Minute + 19*30*time.Minute},
-		{true, 101, "8%", "10", 10*time.Minute + 12*30*time.Minute},
-		{true, 1000, "8%", "10", 10*time.Minute + 12*30*time.Minute},
-		{true, 1001, "10%", "10", 10*time.Minute + 10*30*time.Minute},
+		{false, 5000, "1000", "1000"},
+		{true, 1, "1", "1"},
+		{true, 24, "1", "1"},
+		{true, 25, "5%", "5"},
+		{true, 100, "5%", "5"},
+		{true, 101, "8%", "10"},
+		{true, 1000, "8%", "10"},
+		{true, 1001, "10%", "10"},
 	} {
 		p := &patchNow{operation: "Scan"}
 		if tc.install {
 			p.operation = "Install"
 		}
-		in := &ssm.SendCommandInput{}
+		in := &ssm.CreateAssociationInput{}
 		p.rate(in, tc.nodes)
-		if *in.MaxConcurrency != tc.concurrency || *in.MaxErrors != tc.errors || time.Duration(*in.TimeoutSeconds)*time.Second != tc.timeout {
-			t.Errorf("rate of %d nodes, install %v = %s, %s, %ds, want %s, %s, %s", tc.nodes, tc.install, *in.MaxConcurrency, *in.MaxErrors, *in.TimeoutSeconds, tc.concurrency, tc.errors, tc.timeout)
+		if *in.MaxConcurrency != tc.concurrency || *in.MaxErrors != tc.errors {
+			t.Errorf("rate of %d nodes, install %v = %s, %s, want %s, %s", tc.nodes, tc.install, *in.MaxConcurrency, *in.MaxErrors, tc.concurrency, tc.errors)
 		}
 	}
 }

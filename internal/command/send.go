@@ -95,6 +95,27 @@ func (s *Service) SendIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandI
 	return out, h.wake, h.close()
 }
 
+// DocumentIn is the document that a request would send, for the principal of ctx. Errors are those of SendCommand.
+func (s *Service) DocumentIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInput) (document.Version, error) {
+	return s.sendable(ctx, tx, in)
+}
+
+// CheckIn refuses what SendIn would refuse whatever the nodes are.
+func (s *Service) CheckIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInput) error {
+	if _, _, _, _, err := s.plan(ctx, tx, in, time.Time{}); err != nil {
+		return err
+	}
+	var c store.Command
+	c.MaxConcurrency, c.MaxErrors = orDefault(in.MaxConcurrency, "50"), orDefault(in.MaxErrors, "0")
+	return setRates(&c, 1)
+}
+
+// TargetsIn are the managed nodes that a request would be sent to.
+func (s *Service) TargetsIn(tx *store.Tx, sc store.Scope, in *ssm.SendCommandInput) ([]store.Node, error) {
+	nodes, _, err := s.resolve(tx, sc, in)
+	return nodes, err
+}
+
 // plan checks the request and builds what does not depend on the nodes.
 func (s *Service) plan(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInput, notAfter time.Time) (c store.Command, payload []byte, doc document.Version, given document.Values, err error) {
 	sc, now := store.ScopeOf(ctx), s.now().UTC().Truncate(time.Millisecond)

@@ -44,5 +44,6 @@ func New(st *store.Store, creds Credentials, pages page.Book, random io.Reader, 
 	s.presence.dirty = map[string]store.Node{}
 	s.presence.seen = map[string]time.Time{}
 	s.presence.noted = map[string]time.Time{}
+	s.presence.back = map[string]bool{}
 	return s
 }

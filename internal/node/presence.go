@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type presence struct {
 	seen  map[string]time.Time  // last contact of every node since this server started
 	dirty map[string]store.Node // what is to be written, by node id
 	noted map[string]time.Time  // when a contact was last put into dirty
+	back  map[string]bool       // nodes of dirty that were not Online before, as far as this server knows
 }
 
 // contactEvery is how often a contact that is no heartbeat is written: polls come four times a minute.
@@ -32,10 +34,18 @@ func (s *Service) Seen(p iam.Principal) {
 	now := s.now()
 	s.presence.mu.Lock()
 	defer s.presence.mu.Unlock()
-	s.presence.seen[p.NodeID] = now
+	s.arrive(p.NodeID, now)
 	if now.Sub(s.presence.noted[p.NodeID]) >= contactEvery {
 		s.note(store.Node{Account: p.Account, Region: p.Region, ID: p.NodeID, LastPingAt: now})
 	}
+}
+
+// arrive notes a contact. The caller holds the lock.
+func (s *Service) arrive(nodeID string, now time.Time) {
+	if last := s.presence.seen[nodeID]; now.Sub(last) >= onlineFor {
+		s.presence.back[nodeID] = true
+	}
+	s.presence.seen[nodeID] = now
 }
 
 // note puts what is known of a node into the next write. The caller holds the lock.
@@ -62,6 +72,7 @@ func (s *Service) forget(nodeID string) {
 	delete(s.presence.seen, nodeID)
 	delete(s.presence.dirty, nodeID)
 	delete(s.presence.noted, nodeID)
+	delete(s.presence.back, nodeID)
 }
 
 // UpdateInstanceInformation takes a heartbeat. A member that is absent leaves what is stored.
@@ -77,7 +88,7 @@ func (s *Service) UpdateInstanceInformation(ctx context.Context, in *ssm.UpdateI
 	}
 	s.presence.mu.Lock()
 	defer s.presence.mu.Unlock()
-	s.presence.seen[n.ID] = n.LastPingAt
+	s.arrive(n.ID, n.LastPingAt)
 	s.note(n)
 	return nil, nil
 }
@@ -107,14 +118,19 @@ func merge(old, n store.Node) store.Node {
 // presence is learned again within one heartbeat.
 func (s *Service) Flush(ctx context.Context) error {
 	s.presence.mu.Lock()
-	batch := s.presence.dirty
-	s.presence.dirty = map[string]store.Node{}
+	batch, back := s.presence.dirty, s.presence.back
+	s.presence.dirty, s.presence.back = map[string]store.Node{}, map[string]bool{}
 	s.presence.mu.Unlock()
 	if len(batch) == 0 {
 		return nil
 	}
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
 		for _, n := range batch {
+			if back[n.ID] {
+				if err := announce(tx, n); err != nil {
+					return err
+				}
+			}
 			if err := tx.SavePing(n); err != nil {
 				return err
 			}
@@ -124,6 +140,9 @@ func (s *Service) Flush(ctx context.Context) error {
 	if err != nil {
 		s.presence.mu.Lock()
 		defer s.presence.mu.Unlock()
+		for id := range back {
+			s.presence.back[id] = true
+		}
 		for id, n := range batch { // newer heartbeats win over those that could not be written
 			if newer, ok := s.presence.dirty[id]; ok {
 				n = merge(n, newer)
@@ -132,6 +151,19 @@ func (s *Service) Flush(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// announce promises to look at what a node has missed, when it is Online now and was not.
+func announce(tx *store.Tx, n store.Node) error {
+	sc := store.Scope{Account: n.Account, Region: n.Region}
+	was, err := tx.Node(sc, n.ID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && PingStatus(was, n.LastPingAt) == "Online" { // of which another server knew
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return tx.Schedule(store.WorkNodeChanged, sc, n.ID, tx.Now())
 }
 
 // Lay puts what is known in memory over stored nodes.

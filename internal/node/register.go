@@ -23,7 +23,11 @@ import (
 	"oakum.dev/wire/ssm"
 )
 
-const resourceNode = "ManagedInstance"
+// Kinds of resources of which a change of tags has consequences.
+const (
+	resourceNode        = "ManagedInstance"
+	resourceAssociation = "Association"
+)
 
 // tooManyFailures slows down guessing: five wrong codes a minute for an activation, ten for an address.
 func (s *Service) tooManyFailures(activationID, ip string) bool {
@@ -242,6 +246,9 @@ func (s *Service) DeregisterManagedInstance(ctx context.Context, in *ssm.Deregis
 			return err
 		}
 		if err := tx.DeleteInventory(sc, id); err != nil {
+			return err
+		}
+		if err := tx.DeleteAssociationsOn(sc, id); err != nil {
 			return err
 		}
 		return tx.DeleteTags(sc, resourceNode, id)

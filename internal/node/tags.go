@@ -5,7 +5,7 @@ import (
 	"oakum.dev/wire/ssm"
 )
 
-// Retagged brings a node's patch group in step with its tags.
+// Retagged brings a node's patch group and associations in step with its tags.
 func (s *Service) Retagged(tx *store.Tx, sc store.Scope, id string) error {
 	rows, err := tx.Tags(sc, resourceNode, id)
 	if err != nil {
@@ -14,6 +14,9 @@ func (s *Service) Retagged(tx *store.Tx, sc store.Scope, id string) error {
 	tags := make([]ssm.Tag, len(rows))
 	for i, t := range rows {
 		tags[i] = ssm.Tag{Key: &t.Key, Value: &t.Value}
+	}
+	if err := tx.Schedule(store.WorkNodeChanged, sc, id, tx.Now()); err != nil { // associations may have come or gone with them
+		return err
 	}
 	return tx.SetPatchGroup(sc, id, patchGroup(tags))
 }

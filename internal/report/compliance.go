@@ -11,16 +11,18 @@ import (
 
 	"oakum.dev/baseline"
 	"oakum.dev/compliance"
+	"oakum.dev/iam"
 	"oakum.dev/internal/store"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ssm"
 )
 
 const (
-	typePatch    = "Patch"
-	managed      = "ManagedInstance"
-	maxSetTypes  = 10 // custom compliance types of an account
-	uploadPartly = "PARTIAL"
+	typePatch       = "Patch"
+	typeAssociation = "Association"
+	managed         = "ManagedInstance"
+	maxSetTypes     = 10 // custom compliance types of an account
+	uploadPartly    = "PARTIAL"
 )
 
 // PutComplianceItems replaces the items of a node and type, or adds to them when the upload is partial.
@@ -29,7 +31,7 @@ func (s *Service) PutComplianceItems(ctx context.Context, in *ssm.PutComplianceI
 	if codec.Value(in.ResourceType) != managed {
 		return nil, ssm.InvalidResourceType("The resource type %s is not valid: only %s is.", codec.Value(in.ResourceType), managed)
 	}
-	if kind != "Association" && kind != typePatch && !strings.HasPrefix(kind, "Custom:") {
+	if kind != typeAssociation && kind != typePatch && !strings.HasPrefix(kind, "Custom:") {
 		return nil, ssm.InvalidItemContentException("The compliance type %s is not valid: use Patch, Association or Custom:<name>.", kind)
 	}
 	for i, it := range in.Items {
@@ -44,12 +46,88 @@ func (s *Service) PutComplianceItems(ctx context.Context, in *ssm.PutComplianceI
 			}
 			return err
 		}
+		if kind == typeAssociation && iam.PrincipalFrom(ctx).Kind == iam.Node {
+			return putOfAgent(tx, sc, id, in)
+		}
 		return putSet(tx, sc, id, kind, in)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return nil, nil
+}
+
+// putOfAgent adds what a node's agent says of associations to what is kept: it knows only those that it runs by itself,
+// and not their severities.
+func putOfAgent(tx *store.Tx, sc store.Scope, id string, in *ssm.PutComplianceItemsInput) error {
+	if _, err := tx.LockNode(sc, id); err != nil {
+		return notANode(err, id)
+	}
+	sets, err := tx.ComplianceSets(sc, id)
+	if err != nil {
+		return err
+	}
+	own := *in
+	own.UploadType, own.Items = new(uploadPartly), slices.Clone(in.Items)
+	for _, c := range sets {
+		if c.Type != typeAssociation {
+			continue
+		}
+		old, err := setItems(tx, sc, c)
+		if err != nil {
+			return err
+		}
+		for i := range own.Items {
+			for _, o := range old {
+				if codec.Value(o.Id) == codec.Value(own.Items[i].Id) && codec.Value(own.Items[i].Severity) == string(baseline.Unspecified) {
+					own.Items[i].Severity = o.Severity
+				}
+			}
+		}
+	}
+	return putSet(tx, sc, id, typeAssociation, &own)
+}
+
+// PutItemIn puts one item of a type into what is kept of a node's compliance, in the place of one with its id, in a
+// transaction of the caller. A node that is not there any more has none.
+func (s *Service) PutItemIn(tx *store.Tx, sc store.Scope, nodeID, complianceType string, item ssm.ComplianceItemEntry, execution *ssm.ComplianceExecutionSummary) error {
+	if _, err := tx.LockNode(sc, nodeID); errors.Is(err, store.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return putSet(tx, sc, nodeID, complianceType, &ssm.PutComplianceItemsInput{Items: []ssm.ComplianceItemEntry{item}, ExecutionSummary: execution, UploadType: new(uploadPartly)})
+}
+
+// DropItemIn takes an item away from what is kept of a node's compliance, in a transaction of the caller.
+func (s *Service) DropItemIn(tx *store.Tx, sc store.Scope, nodeID, complianceType, itemID string) error {
+	if _, err := tx.LockNode(sc, nodeID); errors.Is(err, store.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	sets, err := tx.ComplianceSets(sc, nodeID)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(sets, func(c store.ComplianceSet) bool { return c.Type == complianceType })
+	if at < 0 {
+		return nil
+	}
+	items, err := setItems(tx, sc, sets[at])
+	if err != nil {
+		return err
+	}
+	left := slices.DeleteFunc(slices.Clone(items), func(i ssm.ComplianceItemEntry) bool { return codec.Value(i.Id) == itemID })
+	switch len(left) {
+	case len(items):
+		return nil
+	case 0:
+		return tx.DeleteComplianceSet(sc, nodeID, complianceType)
+	}
+	return putSet(tx, sc, nodeID, complianceType, &ssm.PutComplianceItemsInput{Items: left, ExecutionSummary: &ssm.ComplianceExecutionSummary{
+		ExecutionId: &sets[at].ExecutionID, ExecutionType: &sets[at].ExecutionType, ExecutionTime: codec.NewTime(sets[at].ExecutionAt),
+	}})
 }
 
 func putSet(tx *store.Tx, sc store.Scope, id, kind string, in *ssm.PutComplianceItemsInput) error {

@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"oakum.dev/internal/association"
 	"oakum.dev/internal/command"
 	"oakum.dev/internal/datasync"
 	"oakum.dev/internal/report"
@@ -30,19 +32,20 @@ const (
 
 // Retention of what grows. Source: AWS Systems Manager keeps command history 30 days, snapshots 3 days.
 const (
-	keepCommands  = 30 * 24 * time.Hour
-	keepWindows   = 400 * 24 * time.Hour // executions of maintenance windows
-	keepSnapshots = 4 * 24 * time.Hour
-	keepTokens    = 48 * time.Hour
-	keepHistory   = 90 * 24 * time.Hour
-	keepAudit     = 400 * 24 * time.Hour
-	keepAvailable = 90 * 24 * time.Hour // of versions that no node reports, as long as the scans that name them
-	keepDeletions = 30 * 24 * time.Hour // records of deletions of inventory
-	keepContent   = 24 * time.Hour      // of blobs that nothing refers to
+	keepCommands     = 30 * 24 * time.Hour
+	keepWindows      = 400 * 24 * time.Hour // executions of maintenance windows
+	keepAssociations = 30 * 24 * time.Hour  // executions of associations, and the associations of Patch now
+	keepSnapshots    = 4 * 24 * time.Hour
+	keepTokens       = 48 * time.Hour
+	keepHistory      = 90 * 24 * time.Hour
+	keepAudit        = 400 * 24 * time.Hour
+	keepAvailable    = 90 * 24 * time.Hour // of versions that no node reports, as long as the scans that name them
+	keepDeletions    = 30 * 24 * time.Hour // records of deletions of inventory
+	keepContent      = 24 * time.Hour      // of blobs that nothing refers to
 )
 
 func (s *Server) background(ctx context.Context, g *errgroup.Group) {
-	every := func(period time.Duration, name string, fn func(context.Context) error) {
+	every := func(period time.Duration, soon <-chan struct{}, name string, fn func(context.Context) error) {
 		g.Go(func() error {
 			t := time.NewTicker(period)
 			defer t.Stop()
@@ -51,20 +54,29 @@ func (s *Server) background(ctx context.Context, g *errgroup.Group) {
 				case <-ctx.Done():
 					return nil
 				case <-t.C:
-					if err := fn(ctx); err != nil && ctx.Err() == nil {
-						s.log.Error("background work failed", "work", name, "err", err)
-					}
+				case <-soon:
+				}
+				if err := fn(ctx); err != nil && ctx.Err() == nil {
+					s.log.Error("background work failed", "work", name, "err", err)
 				}
 			}
 		})
 	}
-	every(flushEvery, "heartbeats", s.nodes.Flush)
-	every(workEvery, "due work", s.work)
-	every(retainEvery, "retention", s.retain)
-	every(sweepEvery, "control channels", s.hub.Sweep)
+	every(flushEvery, nil, "heartbeats", s.nodes.Flush)
+	every(workEvery, s.soon, "due work", s.work)
+	every(retainEvery, nil, "retention", s.retain)
+	every(sweepEvery, nil, "control channels", s.hub.Sweep)
 	if s.store.Engine() == "postgres" {
-		every(reloadEvery, "messages", s.hub.Load)
-		every(sweepEvery, "deregistered nodes", s.reconcile)
+		every(reloadEvery, nil, "messages", s.hub.Load)
+		every(sweepEvery, nil, "deregistered nodes", s.reconcile)
+	}
+}
+
+// workSoon has due work looked for before the next turn.
+func (s *Server) workSoon() {
+	select {
+	case s.soon <- struct{}{}:
+	default: // it is looked for already
 	}
 }
 
@@ -98,13 +110,13 @@ func (s *Server) work(ctx context.Context) error {
 	}
 }
 
-// retryAfter is when a failed item is tried again; 0 leaves it to its lease. A command's end and a maintenance window
-// are promises with deadlines of their own: they are tried until they succeed. Anything else that has failed three times waits for a
+// retryAfter is when a failed item is tried again; 0 leaves it to its lease. A command's end, a maintenance window and an
+// association are promises with deadlines of their own: they are tried until they succeed. Anything else that has failed three times waits for a
 // day, out of the others' way.
 func retryAfter(w store.WorkItem) time.Duration {
 	switch {
 	case w.Kind == command.WorkExpire, w.Kind == window.WorkOpen, w.Kind == store.WorkSkipped, w.Kind == window.WorkStep,
-		w.Kind == report.WorkDelete, w.Kind == datasync.WorkSync:
+		w.Kind == report.WorkDelete, w.Kind == datasync.WorkSync, strings.HasPrefix(w.Kind, "association-"):
 		return expireRetry
 	case w.Attempts >= maxAttempts:
 		return quarantine
@@ -124,6 +136,20 @@ func (s *Server) handle(ctx context.Context, w store.WorkItem) error {
 		return s.reports.Delete(ctx, w)
 	case datasync.WorkSync:
 		return s.syncs.Sync(ctx, w)
+	case association.WorkRun:
+		return s.associations.Run(ctx, w)
+	case association.WorkStart:
+		return s.associations.Start(ctx, w)
+	case association.WorkStep:
+		return s.associations.Step(ctx, w)
+	case association.WorkGone:
+		return s.associations.Gone(ctx, w)
+	case store.WorkAssociationSkipped:
+		return s.associations.Skip(ctx, w)
+	case store.WorkNodeChanged:
+		return s.associations.NodeChanged(ctx, w)
+	case store.WorkDocumentChanged:
+		return s.associations.DocumentChanged(ctx, w)
 	}
 	s.log.Error("unknown kind of work", "kind", w.Kind)
 	return s.store.Update(ctx, func(tx *store.Tx) error {
@@ -151,6 +177,12 @@ func (s *Server) retain(ctx context.Context) error {
 		},
 		func(tx *store.Tx) (int64, error) {
 			return tx.DeleteOldInventoryDeletions(now.Add(-keepDeletions), sweepPerTurn)
+		},
+		func(tx *store.Tx) (int64, error) {
+			return tx.DeleteOldAssociationExecutions(now.Add(-keepAssociations), sweepPerTurn)
+		},
+		func(tx *store.Tx) (int64, error) {
+			return s.associations.Sweep(tx, now.Add(-keepAssociations), sweepPerTurn)
 		},
 		func(tx *store.Tx) (int64, error) { return tx.SweepContent(now.Add(-keepContent), sweepPerTurn) },
 	} {

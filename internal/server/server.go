@@ -26,6 +26,7 @@ import (
 	"oakum.dev/iam"
 	"oakum.dev/internal/account"
 	"oakum.dev/internal/api"
+	"oakum.dev/internal/association"
 	"oakum.dev/internal/audit"
 	"oakum.dev/internal/bucket"
 	"oakum.dev/internal/channel"
@@ -52,30 +53,32 @@ import (
 
 // Server is a running installation. Make it with New; Close it when Run has not been called.
 type Server struct {
-	cfg       Config
-	log       *slog.Logger
-	store     *store.Store
-	accounts  *account.Service
-	nodes     *node.Service
-	tags      *tagging.Service
-	settings  *setting.Service
-	commands  *command.Service
-	windows   *window.Service
-	documents *ssmdocument.Service
-	reports   *report.Service
-	baselines *patchbaseline.Service
-	buckets   *bucket.Store
-	syncs     *datasync.Service
-	hub       *channel.Hub
-	metrics   *metrics
-	auth      *authority
-	certs     *certificates
-	urls      []*url.URL
-	listeners []*listener
-	proxies   []netip.Prefix
-	handler   http.Handler
-	binaries  binaries
-	draining  atomic.Bool
+	cfg          Config
+	log          *slog.Logger
+	store        *store.Store
+	accounts     *account.Service
+	nodes        *node.Service
+	tags         *tagging.Service
+	settings     *setting.Service
+	commands     *command.Service
+	windows      *window.Service
+	associations *association.Service
+	documents    *ssmdocument.Service
+	reports      *report.Service
+	baselines    *patchbaseline.Service
+	buckets      *bucket.Store
+	syncs        *datasync.Service
+	hub          *channel.Hub
+	metrics      *metrics
+	auth         *authority
+	certs        *certificates
+	urls         []*url.URL
+	listeners    []*listener
+	proxies      []netip.Prefix
+	handler      http.Handler
+	binaries     binaries
+	soon         chan struct{} // there is work to be done now
+	draining     atomic.Bool
 }
 
 // New opens or creates the data directory, the database and the listeners. Nothing is served before Run.
@@ -89,7 +92,7 @@ func New(ctx context.Context, cfg Config) (s *Server, err error) {
 	if cfg.Region == "" {
 		cfg.Region = DefaultRegion
 	}
-	s = &Server{cfg: cfg, log: cfg.Log, metrics: newMetrics()}
+	s = &Server{cfg: cfg, log: cfg.Log, metrics: newMetrics(), soon: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -293,6 +296,8 @@ func (s *Server) build(ctx context.Context) error {
 	s.nodes.OnDeregister = s.hub.Drop
 	s.windows = window.New(s.store, pages, s.commands, rand.Reader, now, s.log)
 	s.windows.Wake, s.windows.Groups = s.hub.Wake, s.tags.GroupsOf
+	s.associations = association.New(s.store, pages, s.commands, s.reports, rand.Reader, now, s.log)
+	s.associations.Wake, s.associations.Soon, s.associations.OutputURL = s.hub.Wake, s.workSoon, s.commands.OutputURL
 	if s.buckets, err = bucket.Open(filepath.Join(s.cfg.DataDir, "buckets")); err != nil {
 		return err
 	}
@@ -385,7 +390,7 @@ func (s *Server) operations() []codec.Operation {
 		ListComplianceSummaries:                  s.reports.ListComplianceSummaries,
 		ListDocumentVersions:                     s.documents.ListDocumentVersions,
 		ListDocuments:                            s.documents.ListDocuments,
-		ListInstanceAssociations:                 noAssociations,
+		ListInstanceAssociations:                 s.associations.ListInstanceAssociations,
 		ListInventoryEntries:                     s.reports.ListInventoryEntries,
 		ListResourceComplianceSummaries:          s.reports.ListResourceComplianceSummaries,
 		ListResourceDataSync:                     s.syncs.ListResourceDataSync,
@@ -432,6 +437,21 @@ func (s *Server) operations() []codec.Operation {
 		UpdateMaintenanceWindow:                           s.windows.UpdateMaintenanceWindow,
 		UpdateMaintenanceWindowTarget:                     s.windows.UpdateMaintenanceWindowTarget,
 		UpdateMaintenanceWindowTask:                       s.windows.UpdateMaintenanceWindowTask,
+
+		CreateAssociation:                     s.associations.CreateAssociation,
+		CreateAssociationBatch:                s.associations.CreateAssociationBatch,
+		DeleteAssociation:                     s.associations.DeleteAssociation,
+		DescribeAssociation:                   s.associations.DescribeAssociation,
+		DescribeAssociationExecutionTargets:   s.associations.DescribeAssociationExecutionTargets,
+		DescribeAssociationExecutions:         s.associations.DescribeAssociationExecutions,
+		DescribeEffectiveInstanceAssociations: s.associations.DescribeEffectiveInstanceAssociations,
+		DescribeInstanceAssociationsStatus:    s.associations.DescribeInstanceAssociationsStatus,
+		ListAssociationVersions:               s.associations.ListAssociationVersions,
+		ListAssociations:                      s.associations.ListAssociations,
+		StartAssociationsOnce:                 s.associations.StartAssociationsOnce,
+		UpdateAssociation:                     s.associations.UpdateAssociation,
+		UpdateAssociationStatus:               s.associations.UpdateAssociationStatus,
+		UpdateInstanceAssociationStatus:       s.associations.UpdateInstanceAssociationStatus,
 	}
 	ours := &oakum.Handlers{
 		PutPatchResult: s.reports.PutPatchResult, GetPatchResult: s.reports.GetPatchResult, DescribeNodes: s.reports.DescribeNodes, GetFleetSummary: s.reports.GetFleetSummary,
@@ -454,12 +474,6 @@ func (s *Server) operations() []codec.Operation {
 	all = append(all, tags.Operations()...)
 	all = append(all, groups.Operations()...)
 	return append(all, s.hub.Handlers().Operations()...)
-}
-
-// noAssociations answers agents that ask for their associations: there are none before State Manager exists.
-// An error would make the AWS agent fall back to older calls.
-func noAssociations(context.Context, *ssm.ListInstanceAssociationsInput) (*ssm.ListInstanceAssociationsOutput, error) {
-	return &ssm.ListInstanceAssociationsOutput{}, nil
 }
 
 // auditLog keeps the record of a call that changed nothing: a read, a denied or a failed one.

@@ -173,7 +173,7 @@ func (s *Service) UpdateDocument(ctx context.Context, in *ssm.UpdateDocumentInpu
 			return err
 		}
 		doc.LatestVersion, doc.LastVersion = v.Version, v.Version
-		if err := errors.Join(tx.InsertDocumentVersion(v), tx.SaveDocument(doc)); err != nil {
+		if err := errors.Join(tx.InsertDocumentVersion(v), save(tx, sc, doc)); err != nil {
 			return err
 		}
 		out.DocumentDescription, err = describe(tx, r, stored{doc: doc, version: v})
@@ -252,7 +252,7 @@ func (s *Service) UpdateDocumentDefaultVersion(ctx context.Context, in *ssm.Upda
 		}
 		doc.DefaultVersion = v.Version
 		out.Description = &ssm.DocumentDefaultVersionDescription{Name: &r.name, DefaultVersion: number(v.Version), DefaultVersionName: optional(v.VersionName)}
-		return tx.SaveDocument(doc)
+		return save(tx, sc, doc)
 	})
 	if err != nil {
 		return nil, err
@@ -273,9 +273,15 @@ func (s *Service) DeleteDocument(ctx context.Context, in *ssm.DeleteDocumentInpu
 			return err
 		}
 		shares, err := tx.DocumentShares(sc, r.name, 0, 1)
+		if err != nil {
+			return err
+		}
+		associations, err := tx.AssociationsOfDocument(sc, r.name)
 		switch {
 		case err != nil:
 			return err
+		case len(associations) > 0 && version == "" && versionName == "":
+			return ssm.AssociatedInstances("You must disassociate a document from all managed nodes before you can delete it: the association %s runs it.", associations[0].ID)
 		case len(shares) > 0:
 			return ssm.InvalidDocumentOperation("Must unshare document first before delete")
 		case document.Kind(doc.Type) == document.ConfigurationSchema && !codec.Value(in.Force):
@@ -298,6 +304,18 @@ func (s *Service) DeleteDocument(ctx context.Context, in *ssm.DeleteDocumentInpu
 	return nil, nil
 }
 
+// save stores which versions a document has, and promises to look at the associations that run it.
+func save(tx *store.Tx, sc store.Scope, doc store.Document) error {
+	if err := tx.SaveDocument(doc); err != nil {
+		return err
+	}
+	list, err := tx.AssociationsOfDocument(sc, doc.Name)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	return tx.Schedule(store.WorkDocumentChanged, sc, doc.Name, tx.Now())
+}
+
 func deleteVersion(tx *store.Tx, sc store.Scope, st stored) error {
 	if st.version.Version == st.doc.DefaultVersion {
 		return ssm.InvalidDocumentOperation("Default version of the document can't be deleted.")
@@ -310,5 +328,5 @@ func deleteVersion(tx *store.Tx, sc store.Scope, st stored) error {
 		return err
 	}
 	st.doc.LatestVersion = rest[0].Version // the default version is left at least
-	return tx.SaveDocument(st.doc)
+	return save(tx, sc, st.doc)
 }

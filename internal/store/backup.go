@@ -19,7 +19,8 @@ var tables = []string{
 	"scan_history", "patch_dict", "noncompliant",
 	"compliance_set", "inventory_item", "custom_inventory_type", "inventory_deletion", "resource_data_sync", "data_sync_object", "resource_group",
 	"service_setting", "available_patch", "available_set", "install_freeze", "maintenance_window", "window_part",
-	"window_execution", "window_task_execution", "window_invocation", "audit_event",
+	"window_execution", "window_task_execution", "window_invocation",
+	"association", "association_version", "association_execution", "association_node", "audit_event",
 }
 
 // dumpLine is one line of a copy: the head of a table, or a row of it.
@@ -219,5 +220,8 @@ func (tx *Tx) forgetWaiting() error {
 	if err != nil {
 		return err
 	}
-	return tx.forgetWindows()
+	if err := tx.forgetWindows(); err != nil {
+		return err
+	}
+	return tx.forgetAssociations()
 }

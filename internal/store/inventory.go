@@ -34,6 +34,12 @@ func (tx *Tx) PutComplianceSet(sc Scope, c ComplianceSet) error {
 	return err
 }
 
+// DeleteComplianceSet removes the items of a node and type.
+func (tx *Tx) DeleteComplianceSet(sc Scope, nodeID, complianceType string) error {
+	_, err := tx.exec(`DELETE FROM compliance_set WHERE account = $1 AND region = $2 AND node_id = $3 AND compliance_type = $4`, sc.Account, sc.Region, nodeID, complianceType)
+	return err
+}
+
 // ComplianceSets lists the sets of a node, by type.
 func (tx *Tx) ComplianceSets(sc Scope, nodeID string) ([]ComplianceSet, error) {
 	return all[ComplianceSet](tx, `SELECT `+complianceColumns+` FROM compliance_set WHERE account = $1 AND region = $2 AND node_id = $3 ORDER BY compliance_type`,

@@ -31,8 +31,9 @@ func New(st *store.Store, pages page.Book) *Service {
 }
 
 const (
-	kindNode  = "ManagedInstance"
-	kindGroup = "ResourceGroup"
+	kindNode        = "ManagedInstance"
+	kindGroup       = "ResourceGroup"
+	kindAssociation = "Association"
 )
 
 // kind is a kind of resource that has tags.
@@ -51,6 +52,7 @@ type kind struct {
 
 // kinds are all that can be tagged, in the order in which they are listed.
 var kinds = []kind{
+	{kindAssociation, "ssm", "association", "AWS::SSM::Association", arn.AssociationID, found((*store.Tx).Association), listed(associationsAfter)},
 	{"Document", "ssm", "document", "AWS::SSM::Document", arn.DocumentName, found((*store.Tx).Document), listed(documentsAfter)},
 	{"MaintenanceWindow", "ssm", "maintenancewindow", "AWS::SSM::MaintenanceWindow", arn.WindowID, found((*store.Tx).Window), listed(windowsAfter)},
 	{kindNode, "ssm", "managed-instance", "AWS::SSM::ManagedInstance", arn.NodeID, found((*store.Tx).Node), listed(nodesAfter)},
@@ -89,6 +91,11 @@ func listed(after func(*store.Tx, store.Scope, cursor) ([]cursor, error)) func(*
 func nodesAfter(tx *store.Tx, sc store.Scope, c cursor) ([]cursor, error) {
 	list, err := tx.Nodes(sc, c.id, perRead)
 	return each(list, func(n store.Node) cursor { return cursor{id: n.ID} }), err
+}
+
+func associationsAfter(tx *store.Tx, sc store.Scope, c cursor) ([]cursor, error) {
+	list, err := tx.Associations(sc, c.at, c.id, perRead)
+	return each(list, func(a store.Association) cursor { return cursor{a.CreatedAt, a.ID} }), err
 }
 
 func windowsAfter(tx *store.Tx, sc store.Scope, c cursor) ([]cursor, error) {
@@ -240,10 +247,13 @@ func (s *Service) drop(tx *store.Tx, sc store.Scope, k kind, id string, keys []s
 }
 
 func (s *Service) retagged(tx *store.Tx, sc store.Scope, k kind, id string) error {
-	if k.name != kindNode {
-		return nil
+	switch k.name {
+	case kindNode:
+		return s.Retagged(tx, sc, id)
+	case kindAssociation: // its schedule may be in another zone now
+		return tx.Schedule(store.WorkAssociationStart, sc, id+"/plan", tx.Now())
 	}
-	return s.Retagged(tx, sc, id)
+	return nil
 }
 
 // RemoveTagsFromResource removes tags; a key that is not there is no error.

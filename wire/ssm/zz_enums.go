@@ -11,6 +11,39 @@ const (
 	AssociationComplianceSeverityUnspecified = "UNSPECIFIED"
 )
 
+// Values of AssociationExecutionFilterKey.
+const (
+	AssociationExecutionFilterKeyExecutionId = "ExecutionId"
+	AssociationExecutionFilterKeyStatus      = "Status"
+	AssociationExecutionFilterKeyCreatedTime = "CreatedTime"
+)
+
+// Values of AssociationExecutionTargetsFilterKey.
+const (
+	AssociationExecutionTargetsFilterKeyStatus       = "Status"
+	AssociationExecutionTargetsFilterKeyResourceId   = "ResourceId"
+	AssociationExecutionTargetsFilterKeyResourceType = "ResourceType"
+)
+
+// Values of AssociationFilterKey.
+const (
+	AssociationFilterKeyInstanceId            = "InstanceId"
+	AssociationFilterKeyName                  = "Name"
+	AssociationFilterKeyAssociationId         = "AssociationId"
+	AssociationFilterKeyAssociationStatusName = "AssociationStatusName"
+	AssociationFilterKeyLastExecutedBefore    = "LastExecutedBefore"
+	AssociationFilterKeyLastExecutedAfter     = "LastExecutedAfter"
+	AssociationFilterKeyAssociationName       = "AssociationName"
+	AssociationFilterKeyResourceGroupName     = "ResourceGroupName"
+)
+
+// Values of AssociationFilterOperatorType.
+const (
+	AssociationFilterOperatorTypeEqual       = "EQUAL"
+	AssociationFilterOperatorTypeLessThan    = "LESS_THAN"
+	AssociationFilterOperatorTypeGreaterThan = "GREATER_THAN"
+)
+
 // Values of AssociationStatusName.
 const (
 	AssociationStatusNamePending = "Pending"
@@ -204,6 +237,13 @@ const (
 const (
 	ExternalAlarmStateUnknown = "UNKNOWN"
 	ExternalAlarmStateAlarm   = "ALARM"
+)
+
+// Values of Fault.
+const (
+	FaultClient  = "Client"
+	FaultServer  = "Server"
+	FaultUnknown = "Unknown"
 )
 
 // Values of InstanceInformationFilterKey.
@@ -508,6 +548,26 @@ func AssociationComplianceSeverityValues() []string {
 	return []string{"CRITICAL", "HIGH", "MEDIUM", "LOW", "UNSPECIFIED"}
 }
 
+// AssociationExecutionFilterKeyValues returns the values of AssociationExecutionFilterKey in the model's order.
+func AssociationExecutionFilterKeyValues() []string {
+	return []string{"ExecutionId", "Status", "CreatedTime"}
+}
+
+// AssociationExecutionTargetsFilterKeyValues returns the values of AssociationExecutionTargetsFilterKey in the model's order.
+func AssociationExecutionTargetsFilterKeyValues() []string {
+	return []string{"Status", "ResourceId", "ResourceType"}
+}
+
+// AssociationFilterKeyValues returns the values of AssociationFilterKey in the model's order.
+func AssociationFilterKeyValues() []string {
+	return []string{"InstanceId", "Name", "AssociationId", "AssociationStatusName", "LastExecutedBefore", "LastExecutedAfter", "AssociationName", "ResourceGroupName"}
+}
+
+// AssociationFilterOperatorTypeValues returns the values of AssociationFilterOperatorType in the model's order.
+func AssociationFilterOperatorTypeValues() []string {
+	return []string{"EQUAL", "LESS_THAN", "GREATER_THAN"}
+}
+
 // AssociationStatusNameValues returns the values of AssociationStatusName in the model's order.
 func AssociationStatusNameValues() []string { return []string{"Pending", "Success", "Failed"} }
 
@@ -606,6 +666,9 @@ func DocumentTypeValues() []string {
 
 // ExternalAlarmStateValues returns the values of ExternalAlarmState in the model's order.
 func ExternalAlarmStateValues() []string { return []string{"UNKNOWN", "ALARM"} }
+
+// FaultValues returns the values of Fault in the model's order.
+func FaultValues() []string { return []string{"Client", "Server", "Unknown"} }
 
 // InstanceInformationFilterKeyValues returns the values of InstanceInformationFilterKey in the model's order.
 func InstanceInformationFilterKeyValues() []string {

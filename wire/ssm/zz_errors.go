@@ -19,9 +19,29 @@ func AssociatedInstances(format string, args ...any) *awserr.Error {
 	return awserr.New("AssociatedInstances", 400, format, args...)
 }
 
+// AssociationAlreadyExists returns the error with code AssociationAlreadyExists and HTTP status 400.
+func AssociationAlreadyExists(format string, args ...any) *awserr.Error {
+	return awserr.New("AssociationAlreadyExists", 400, format, args...)
+}
+
 // AssociationDoesNotExist returns the error with code AssociationDoesNotExist and HTTP status 400.
 func AssociationDoesNotExist(format string, args ...any) *awserr.Error {
 	return awserr.New("AssociationDoesNotExist", 400, format, args...)
+}
+
+// AssociationExecutionDoesNotExist returns the error with code AssociationExecutionDoesNotExist and HTTP status 400.
+func AssociationExecutionDoesNotExist(format string, args ...any) *awserr.Error {
+	return awserr.New("AssociationExecutionDoesNotExist", 400, format, args...)
+}
+
+// AssociationLimitExceeded returns the error with code AssociationLimitExceeded and HTTP status 400.
+func AssociationLimitExceeded(format string, args ...any) *awserr.Error {
+	return awserr.New("AssociationLimitExceeded", 400, format, args...)
+}
+
+// AssociationVersionLimitExceeded returns the error with code AssociationVersionLimitExceeded and HTTP status 400.
+func AssociationVersionLimitExceeded(format string, args ...any) *awserr.Error {
+	return awserr.New("AssociationVersionLimitExceeded", 400, format, args...)
 }
 
 // ComplianceTypeCountLimitExceededException returns the error with code ComplianceTypeCountLimitExceededException and HTTP status 400.
@@ -107,6 +127,11 @@ func InvalidActivationId(format string, args ...any) *awserr.Error {
 // InvalidAggregatorException returns the error with code InvalidAggregatorException and HTTP status 400.
 func InvalidAggregatorException(format string, args ...any) *awserr.Error {
 	return awserr.New("InvalidAggregatorException", 400, format, args...)
+}
+
+// InvalidAssociation returns the error with code InvalidAssociation and HTTP status 400.
+func InvalidAssociation(format string, args ...any) *awserr.Error {
+	return awserr.New("InvalidAssociation", 400, format, args...)
 }
 
 // InvalidAssociationVersion returns the error with code InvalidAssociationVersion and HTTP status 400.
@@ -224,6 +249,11 @@ func InvalidOutputFolder(format string, args ...any) *awserr.Error {
 	return awserr.New("InvalidOutputFolder", 400, format, args...)
 }
 
+// InvalidOutputLocation returns the error with code InvalidOutputLocation and HTTP status 400.
+func InvalidOutputLocation(format string, args ...any) *awserr.Error {
+	return awserr.New("InvalidOutputLocation", 400, format, args...)
+}
+
 // InvalidParameters returns the error with code InvalidParameters and HTTP status 400.
 func InvalidParameters(format string, args ...any) *awserr.Error {
 	return awserr.New("InvalidParameters", 400, format, args...)
@@ -264,9 +294,34 @@ func InvalidRole(format string, args ...any) *awserr.Error {
 	return awserr.New("InvalidRole", 400, format, args...)
 }
 
+// InvalidSchedule returns the error with code InvalidSchedule and HTTP status 400.
+func InvalidSchedule(format string, args ...any) *awserr.Error {
+	return awserr.New("InvalidSchedule", 400, format, args...)
+}
+
+// InvalidTag returns the error with code InvalidTag and HTTP status 400.
+func InvalidTag(format string, args ...any) *awserr.Error {
+	return awserr.New("InvalidTag", 400, format, args...)
+}
+
+// InvalidTarget returns the error with code InvalidTarget and HTTP status 400.
+func InvalidTarget(format string, args ...any) *awserr.Error {
+	return awserr.New("InvalidTarget", 400, format, args...)
+}
+
+// InvalidTargetMaps returns the error with code InvalidTargetMaps and HTTP status 400.
+func InvalidTargetMaps(format string, args ...any) *awserr.Error {
+	return awserr.New("InvalidTargetMaps", 400, format, args...)
+}
+
 // InvalidTypeNameException returns the error with code InvalidTypeNameException and HTTP status 400.
 func InvalidTypeNameException(format string, args ...any) *awserr.Error {
 	return awserr.New("InvalidTypeNameException", 400, format, args...)
+}
+
+// InvalidUpdate returns the error with code InvalidUpdate and HTTP status 400.
+func InvalidUpdate(format string, args ...any) *awserr.Error {
+	return awserr.New("InvalidUpdate", 400, format, args...)
 }
 
 // InvocationDoesNotExist returns the error with code InvocationDoesNotExist and HTTP status 400.

@@ -210,6 +210,93 @@ func (v *AlarmStateInformation) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *Association) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "InstanceId":
+			return codec.ReadString(d, &v.InstanceId)
+		case "AssociationId":
+			return codec.ReadString(d, &v.AssociationId)
+		case "AssociationVersion":
+			return codec.ReadString(d, &v.AssociationVersion)
+		case "DocumentVersion":
+			return codec.ReadString(d, &v.DocumentVersion)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "LastExecutionDate":
+			t, err := d.Time()
+			v.LastExecutionDate = t
+			return err
+		case "Overview":
+			v.Overview = new(AssociationOverview)
+			return v.Overview.DecodeJSON(d)
+		case "ScheduleExpression":
+			return codec.ReadString(d, &v.ScheduleExpression)
+		case "AssociationName":
+			return codec.ReadString(d, &v.AssociationName)
+		case "ScheduleOffset":
+			return codec.ReadInt(d, &v.ScheduleOffset)
+		case "Duration":
+			return codec.ReadInt(d, &v.Duration)
+		case "TargetMaps":
+			return codec.ReadList(d, &v.TargetMaps, func(v *map[string][]string, d *codec.Decoder) error {
+				return codec.ReadMap(d, v, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
+			})
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *Association) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.InstanceId != nil && e.Key("InstanceId") {
+		e.String(*v.InstanceId)
+	}
+	if v.AssociationId != nil && e.Key("AssociationId") {
+		e.String(*v.AssociationId)
+	}
+	if v.AssociationVersion != nil && e.Key("AssociationVersion") {
+		e.String(*v.AssociationVersion)
+	}
+	if v.DocumentVersion != nil && e.Key("DocumentVersion") {
+		e.String(*v.DocumentVersion)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.LastExecutionDate != nil && e.Key("LastExecutionDate") {
+		e.Time(v.LastExecutionDate)
+	}
+	if v.Overview != nil && e.Key("Overview") {
+		v.Overview.EncodeJSON(e)
+	}
+	if v.ScheduleExpression != nil && e.Key("ScheduleExpression") {
+		e.String(*v.ScheduleExpression)
+	}
+	if v.AssociationName != nil && e.Key("AssociationName") {
+		e.String(*v.AssociationName)
+	}
+	if v.ScheduleOffset != nil && e.Key("ScheduleOffset") {
+		e.Int(*v.ScheduleOffset)
+	}
+	if v.Duration != nil && e.Key("Duration") {
+		e.Int(*v.Duration)
+	}
+	if v.TargetMaps != nil && e.Key("TargetMaps") {
+		codec.WriteList(e, v.TargetMaps, func(v *map[string][]string, e *codec.Encoder) {
+			codec.WriteMap(e, *v, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
+		})
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *AssociationDescription) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -391,6 +478,219 @@ func (v *AssociationDescription) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *AssociationExecution) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationId":
+			return codec.ReadString(d, &v.AssociationId)
+		case "AssociationVersion":
+			return codec.ReadString(d, &v.AssociationVersion)
+		case "ExecutionId":
+			return codec.ReadString(d, &v.ExecutionId)
+		case "Status":
+			return codec.ReadString(d, &v.Status)
+		case "DetailedStatus":
+			return codec.ReadString(d, &v.DetailedStatus)
+		case "CreatedTime":
+			t, err := d.Time()
+			v.CreatedTime = t
+			return err
+		case "LastExecutionDate":
+			t, err := d.Time()
+			v.LastExecutionDate = t
+			return err
+		case "ResourceCountByStatus":
+			return codec.ReadString(d, &v.ResourceCountByStatus)
+		case "AlarmConfiguration":
+			v.AlarmConfiguration = new(AlarmConfiguration)
+			return v.AlarmConfiguration.DecodeJSON(d)
+		case "TriggeredAlarms":
+			return codec.ReadList(d, &v.TriggeredAlarms, (*AlarmStateInformation).DecodeJSON)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *AssociationExecution) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationId != nil && e.Key("AssociationId") {
+		e.String(*v.AssociationId)
+	}
+	if v.AssociationVersion != nil && e.Key("AssociationVersion") {
+		e.String(*v.AssociationVersion)
+	}
+	if v.ExecutionId != nil && e.Key("ExecutionId") {
+		e.String(*v.ExecutionId)
+	}
+	if v.Status != nil && e.Key("Status") {
+		e.String(*v.Status)
+	}
+	if v.DetailedStatus != nil && e.Key("DetailedStatus") {
+		e.String(*v.DetailedStatus)
+	}
+	if v.CreatedTime != nil && e.Key("CreatedTime") {
+		e.Time(v.CreatedTime)
+	}
+	if v.LastExecutionDate != nil && e.Key("LastExecutionDate") {
+		e.Time(v.LastExecutionDate)
+	}
+	if v.ResourceCountByStatus != nil && e.Key("ResourceCountByStatus") {
+		e.String(*v.ResourceCountByStatus)
+	}
+	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
+		v.AlarmConfiguration.EncodeJSON(e)
+	}
+	if v.TriggeredAlarms != nil && e.Key("TriggeredAlarms") {
+		codec.WriteList(e, v.TriggeredAlarms, (*AlarmStateInformation).EncodeJSON)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *AssociationExecutionFilter) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Key":
+			return codec.ReadString(d, &v.Key)
+		case "Value":
+			return codec.ReadString(d, &v.Value)
+		case "Type":
+			return codec.ReadString(d, &v.Type)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *AssociationExecutionFilter) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Key != nil && e.Key("Key") {
+		e.String(*v.Key)
+	}
+	if v.Value != nil && e.Key("Value") {
+		e.String(*v.Value)
+	}
+	if v.Type != nil && e.Key("Type") {
+		e.String(*v.Type)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *AssociationExecutionTarget) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationId":
+			return codec.ReadString(d, &v.AssociationId)
+		case "AssociationVersion":
+			return codec.ReadString(d, &v.AssociationVersion)
+		case "ExecutionId":
+			return codec.ReadString(d, &v.ExecutionId)
+		case "ResourceId":
+			return codec.ReadString(d, &v.ResourceId)
+		case "ResourceType":
+			return codec.ReadString(d, &v.ResourceType)
+		case "Status":
+			return codec.ReadString(d, &v.Status)
+		case "DetailedStatus":
+			return codec.ReadString(d, &v.DetailedStatus)
+		case "LastExecutionDate":
+			t, err := d.Time()
+			v.LastExecutionDate = t
+			return err
+		case "OutputSource":
+			v.OutputSource = new(OutputSource)
+			return v.OutputSource.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *AssociationExecutionTarget) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationId != nil && e.Key("AssociationId") {
+		e.String(*v.AssociationId)
+	}
+	if v.AssociationVersion != nil && e.Key("AssociationVersion") {
+		e.String(*v.AssociationVersion)
+	}
+	if v.ExecutionId != nil && e.Key("ExecutionId") {
+		e.String(*v.ExecutionId)
+	}
+	if v.ResourceId != nil && e.Key("ResourceId") {
+		e.String(*v.ResourceId)
+	}
+	if v.ResourceType != nil && e.Key("ResourceType") {
+		e.String(*v.ResourceType)
+	}
+	if v.Status != nil && e.Key("Status") {
+		e.String(*v.Status)
+	}
+	if v.DetailedStatus != nil && e.Key("DetailedStatus") {
+		e.String(*v.DetailedStatus)
+	}
+	if v.LastExecutionDate != nil && e.Key("LastExecutionDate") {
+		e.Time(v.LastExecutionDate)
+	}
+	if v.OutputSource != nil && e.Key("OutputSource") {
+		v.OutputSource.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *AssociationExecutionTargetsFilter) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Key":
+			return codec.ReadString(d, &v.Key)
+		case "Value":
+			return codec.ReadString(d, &v.Value)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *AssociationExecutionTargetsFilter) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Key != nil && e.Key("Key") {
+		e.String(*v.Key)
+	}
+	if v.Value != nil && e.Key("Value") {
+		e.String(*v.Value)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *AssociationFilter) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "key":
+			return codec.ReadString(d, &v.Key)
+		case "value":
+			return codec.ReadString(d, &v.Value)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *AssociationFilter) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Key != nil && e.Key("key") {
+		e.String(*v.Key)
+	}
+	if v.Value != nil && e.Key("value") {
+		e.String(*v.Value)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *AssociationOverview) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -453,6 +753,128 @@ func (v *AssociationStatus) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.AdditionalInfo != nil && e.Key("AdditionalInfo") {
 		e.String(*v.AdditionalInfo)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *AssociationVersionInfo) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationId":
+			return codec.ReadString(d, &v.AssociationId)
+		case "AssociationVersion":
+			return codec.ReadString(d, &v.AssociationVersion)
+		case "CreatedDate":
+			t, err := d.Time()
+			v.CreatedDate = t
+			return err
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "DocumentVersion":
+			return codec.ReadString(d, &v.DocumentVersion)
+		case "Parameters":
+			return codec.ReadMap(d, &v.Parameters, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "ScheduleExpression":
+			return codec.ReadString(d, &v.ScheduleExpression)
+		case "OutputLocation":
+			v.OutputLocation = new(InstanceAssociationOutputLocation)
+			return v.OutputLocation.DecodeJSON(d)
+		case "AssociationName":
+			return codec.ReadString(d, &v.AssociationName)
+		case "MaxErrors":
+			return codec.ReadString(d, &v.MaxErrors)
+		case "MaxConcurrency":
+			return codec.ReadString(d, &v.MaxConcurrency)
+		case "ComplianceSeverity":
+			return codec.ReadString(d, &v.ComplianceSeverity)
+		case "SyncCompliance":
+			return codec.ReadString(d, &v.SyncCompliance)
+		case "ApplyOnlyAtCronInterval":
+			return codec.ReadBool(d, &v.ApplyOnlyAtCronInterval)
+		case "CalendarNames":
+			return codec.ReadList(d, &v.CalendarNames, codec.ElemString)
+		case "TargetLocations":
+			return codec.ReadList(d, &v.TargetLocations, (*TargetLocation).DecodeJSON)
+		case "ScheduleOffset":
+			return codec.ReadInt(d, &v.ScheduleOffset)
+		case "Duration":
+			return codec.ReadInt(d, &v.Duration)
+		case "TargetMaps":
+			return codec.ReadList(d, &v.TargetMaps, func(v *map[string][]string, d *codec.Decoder) error {
+				return codec.ReadMap(d, v, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
+			})
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *AssociationVersionInfo) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationId != nil && e.Key("AssociationId") {
+		e.String(*v.AssociationId)
+	}
+	if v.AssociationVersion != nil && e.Key("AssociationVersion") {
+		e.String(*v.AssociationVersion)
+	}
+	if v.CreatedDate != nil && e.Key("CreatedDate") {
+		e.Time(v.CreatedDate)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.DocumentVersion != nil && e.Key("DocumentVersion") {
+		e.String(*v.DocumentVersion)
+	}
+	if v.Parameters != nil && e.SensitiveKey("Parameters") {
+		codec.WriteMap(e, v.Parameters, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.ScheduleExpression != nil && e.Key("ScheduleExpression") {
+		e.String(*v.ScheduleExpression)
+	}
+	if v.OutputLocation != nil && e.Key("OutputLocation") {
+		v.OutputLocation.EncodeJSON(e)
+	}
+	if v.AssociationName != nil && e.Key("AssociationName") {
+		e.String(*v.AssociationName)
+	}
+	if v.MaxErrors != nil && e.Key("MaxErrors") {
+		e.String(*v.MaxErrors)
+	}
+	if v.MaxConcurrency != nil && e.Key("MaxConcurrency") {
+		e.String(*v.MaxConcurrency)
+	}
+	if v.ComplianceSeverity != nil && e.Key("ComplianceSeverity") {
+		e.String(*v.ComplianceSeverity)
+	}
+	if v.SyncCompliance != nil && e.Key("SyncCompliance") {
+		e.String(*v.SyncCompliance)
+	}
+	if v.ApplyOnlyAtCronInterval != nil && e.Key("ApplyOnlyAtCronInterval") {
+		e.Bool(*v.ApplyOnlyAtCronInterval)
+	}
+	if v.CalendarNames != nil && e.Key("CalendarNames") {
+		codec.WriteList(e, v.CalendarNames, codec.PutString)
+	}
+	if v.TargetLocations != nil && e.Key("TargetLocations") {
+		codec.WriteList(e, v.TargetLocations, (*TargetLocation).EncodeJSON)
+	}
+	if v.ScheduleOffset != nil && e.Key("ScheduleOffset") {
+		e.Int(*v.ScheduleOffset)
+	}
+	if v.Duration != nil && e.Key("Duration") {
+		e.Int(*v.Duration)
+	}
+	if v.TargetMaps != nil && e.Key("TargetMaps") {
+		codec.WriteList(e, v.TargetMaps, func(v *map[string][]string, e *codec.Encoder) {
+			codec.WriteMap(e, *v, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
+		})
 	}
 	e.End()
 }
@@ -1399,6 +1821,319 @@ func (v *CreateActivationOutput) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *CreateAssociationBatchInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Entries":
+			return codec.ReadList(d, &v.Entries, (*CreateAssociationBatchRequestEntry).DecodeJSON)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *CreateAssociationBatchInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Entries != nil && e.Key("Entries") {
+		codec.WriteList(e, v.Entries, (*CreateAssociationBatchRequestEntry).EncodeJSON)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *CreateAssociationBatchOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Successful":
+			return codec.ReadList(d, &v.Successful, (*AssociationDescription).DecodeJSON)
+		case "Failed":
+			return codec.ReadList(d, &v.Failed, (*FailedCreateAssociation).DecodeJSON)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *CreateAssociationBatchOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Successful != nil && e.Key("Successful") {
+		codec.WriteList(e, v.Successful, (*AssociationDescription).EncodeJSON)
+	}
+	if v.Failed != nil && e.Key("Failed") {
+		codec.WriteList(e, v.Failed, (*FailedCreateAssociation).EncodeJSON)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *CreateAssociationBatchRequestEntry) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "InstanceId":
+			return codec.ReadString(d, &v.InstanceId)
+		case "Parameters":
+			return codec.ReadMap(d, &v.Parameters, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
+		case "AutomationTargetParameterName":
+			return codec.ReadString(d, &v.AutomationTargetParameterName)
+		case "DocumentVersion":
+			return codec.ReadString(d, &v.DocumentVersion)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "ScheduleExpression":
+			return codec.ReadString(d, &v.ScheduleExpression)
+		case "OutputLocation":
+			v.OutputLocation = new(InstanceAssociationOutputLocation)
+			return v.OutputLocation.DecodeJSON(d)
+		case "AssociationName":
+			return codec.ReadString(d, &v.AssociationName)
+		case "MaxErrors":
+			return codec.ReadString(d, &v.MaxErrors)
+		case "MaxConcurrency":
+			return codec.ReadString(d, &v.MaxConcurrency)
+		case "ComplianceSeverity":
+			return codec.ReadString(d, &v.ComplianceSeverity)
+		case "SyncCompliance":
+			return codec.ReadString(d, &v.SyncCompliance)
+		case "ApplyOnlyAtCronInterval":
+			return codec.ReadBool(d, &v.ApplyOnlyAtCronInterval)
+		case "CalendarNames":
+			return codec.ReadList(d, &v.CalendarNames, codec.ElemString)
+		case "TargetLocations":
+			return codec.ReadList(d, &v.TargetLocations, (*TargetLocation).DecodeJSON)
+		case "ScheduleOffset":
+			return codec.ReadInt(d, &v.ScheduleOffset)
+		case "Duration":
+			return codec.ReadInt(d, &v.Duration)
+		case "TargetMaps":
+			return codec.ReadList(d, &v.TargetMaps, func(v *map[string][]string, d *codec.Decoder) error {
+				return codec.ReadMap(d, v, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
+			})
+		case "AlarmConfiguration":
+			v.AlarmConfiguration = new(AlarmConfiguration)
+			return v.AlarmConfiguration.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *CreateAssociationBatchRequestEntry) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.InstanceId != nil && e.Key("InstanceId") {
+		e.String(*v.InstanceId)
+	}
+	if v.Parameters != nil && e.SensitiveKey("Parameters") {
+		codec.WriteMap(e, v.Parameters, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
+	}
+	if v.AutomationTargetParameterName != nil && e.Key("AutomationTargetParameterName") {
+		e.String(*v.AutomationTargetParameterName)
+	}
+	if v.DocumentVersion != nil && e.Key("DocumentVersion") {
+		e.String(*v.DocumentVersion)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.ScheduleExpression != nil && e.Key("ScheduleExpression") {
+		e.String(*v.ScheduleExpression)
+	}
+	if v.OutputLocation != nil && e.Key("OutputLocation") {
+		v.OutputLocation.EncodeJSON(e)
+	}
+	if v.AssociationName != nil && e.Key("AssociationName") {
+		e.String(*v.AssociationName)
+	}
+	if v.MaxErrors != nil && e.Key("MaxErrors") {
+		e.String(*v.MaxErrors)
+	}
+	if v.MaxConcurrency != nil && e.Key("MaxConcurrency") {
+		e.String(*v.MaxConcurrency)
+	}
+	if v.ComplianceSeverity != nil && e.Key("ComplianceSeverity") {
+		e.String(*v.ComplianceSeverity)
+	}
+	if v.SyncCompliance != nil && e.Key("SyncCompliance") {
+		e.String(*v.SyncCompliance)
+	}
+	if v.ApplyOnlyAtCronInterval != nil && e.Key("ApplyOnlyAtCronInterval") {
+		e.Bool(*v.ApplyOnlyAtCronInterval)
+	}
+	if v.CalendarNames != nil && e.Key("CalendarNames") {
+		codec.WriteList(e, v.CalendarNames, codec.PutString)
+	}
+	if v.TargetLocations != nil && e.Key("TargetLocations") {
+		codec.WriteList(e, v.TargetLocations, (*TargetLocation).EncodeJSON)
+	}
+	if v.ScheduleOffset != nil && e.Key("ScheduleOffset") {
+		e.Int(*v.ScheduleOffset)
+	}
+	if v.Duration != nil && e.Key("Duration") {
+		e.Int(*v.Duration)
+	}
+	if v.TargetMaps != nil && e.Key("TargetMaps") {
+		codec.WriteList(e, v.TargetMaps, func(v *map[string][]string, e *codec.Encoder) {
+			codec.WriteMap(e, *v, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
+		})
+	}
+	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
+		v.AlarmConfiguration.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *CreateAssociationInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "DocumentVersion":
+			return codec.ReadString(d, &v.DocumentVersion)
+		case "InstanceId":
+			return codec.ReadString(d, &v.InstanceId)
+		case "Parameters":
+			return codec.ReadMap(d, &v.Parameters, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "ScheduleExpression":
+			return codec.ReadString(d, &v.ScheduleExpression)
+		case "OutputLocation":
+			v.OutputLocation = new(InstanceAssociationOutputLocation)
+			return v.OutputLocation.DecodeJSON(d)
+		case "AssociationName":
+			return codec.ReadString(d, &v.AssociationName)
+		case "AutomationTargetParameterName":
+			return codec.ReadString(d, &v.AutomationTargetParameterName)
+		case "MaxErrors":
+			return codec.ReadString(d, &v.MaxErrors)
+		case "MaxConcurrency":
+			return codec.ReadString(d, &v.MaxConcurrency)
+		case "ComplianceSeverity":
+			return codec.ReadString(d, &v.ComplianceSeverity)
+		case "SyncCompliance":
+			return codec.ReadString(d, &v.SyncCompliance)
+		case "ApplyOnlyAtCronInterval":
+			return codec.ReadBool(d, &v.ApplyOnlyAtCronInterval)
+		case "CalendarNames":
+			return codec.ReadList(d, &v.CalendarNames, codec.ElemString)
+		case "TargetLocations":
+			return codec.ReadList(d, &v.TargetLocations, (*TargetLocation).DecodeJSON)
+		case "ScheduleOffset":
+			return codec.ReadInt(d, &v.ScheduleOffset)
+		case "Duration":
+			return codec.ReadInt(d, &v.Duration)
+		case "TargetMaps":
+			return codec.ReadList(d, &v.TargetMaps, func(v *map[string][]string, d *codec.Decoder) error {
+				return codec.ReadMap(d, v, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
+			})
+		case "Tags":
+			return codec.ReadList(d, &v.Tags, (*Tag).DecodeJSON)
+		case "AlarmConfiguration":
+			v.AlarmConfiguration = new(AlarmConfiguration)
+			return v.AlarmConfiguration.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *CreateAssociationInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.DocumentVersion != nil && e.Key("DocumentVersion") {
+		e.String(*v.DocumentVersion)
+	}
+	if v.InstanceId != nil && e.Key("InstanceId") {
+		e.String(*v.InstanceId)
+	}
+	if v.Parameters != nil && e.SensitiveKey("Parameters") {
+		codec.WriteMap(e, v.Parameters, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.ScheduleExpression != nil && e.Key("ScheduleExpression") {
+		e.String(*v.ScheduleExpression)
+	}
+	if v.OutputLocation != nil && e.Key("OutputLocation") {
+		v.OutputLocation.EncodeJSON(e)
+	}
+	if v.AssociationName != nil && e.Key("AssociationName") {
+		e.String(*v.AssociationName)
+	}
+	if v.AutomationTargetParameterName != nil && e.Key("AutomationTargetParameterName") {
+		e.String(*v.AutomationTargetParameterName)
+	}
+	if v.MaxErrors != nil && e.Key("MaxErrors") {
+		e.String(*v.MaxErrors)
+	}
+	if v.MaxConcurrency != nil && e.Key("MaxConcurrency") {
+		e.String(*v.MaxConcurrency)
+	}
+	if v.ComplianceSeverity != nil && e.Key("ComplianceSeverity") {
+		e.String(*v.ComplianceSeverity)
+	}
+	if v.SyncCompliance != nil && e.Key("SyncCompliance") {
+		e.String(*v.SyncCompliance)
+	}
+	if v.ApplyOnlyAtCronInterval != nil && e.Key("ApplyOnlyAtCronInterval") {
+		e.Bool(*v.ApplyOnlyAtCronInterval)
+	}
+	if v.CalendarNames != nil && e.Key("CalendarNames") {
+		codec.WriteList(e, v.CalendarNames, codec.PutString)
+	}
+	if v.TargetLocations != nil && e.Key("TargetLocations") {
+		codec.WriteList(e, v.TargetLocations, (*TargetLocation).EncodeJSON)
+	}
+	if v.ScheduleOffset != nil && e.Key("ScheduleOffset") {
+		e.Int(*v.ScheduleOffset)
+	}
+	if v.Duration != nil && e.Key("Duration") {
+		e.Int(*v.Duration)
+	}
+	if v.TargetMaps != nil && e.Key("TargetMaps") {
+		codec.WriteList(e, v.TargetMaps, func(v *map[string][]string, e *codec.Encoder) {
+			codec.WriteMap(e, *v, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
+		})
+	}
+	if v.Tags != nil && e.Key("Tags") {
+		codec.WriteList(e, v.Tags, (*Tag).EncodeJSON)
+	}
+	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
+		v.AlarmConfiguration.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *CreateAssociationOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationDescription":
+			v.AssociationDescription = new(AssociationDescription)
+			return v.AssociationDescription.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *CreateAssociationOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationDescription != nil && e.Key("AssociationDescription") {
+		v.AssociationDescription.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *CreateDocumentInput) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -1761,6 +2496,47 @@ func (v *DeleteActivationOutput) DecodeJSON(d *codec.Decoder) error {
 
 // EncodeJSON writes v to e.
 func (v *DeleteActivationOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DeleteAssociationInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "InstanceId":
+			return codec.ReadString(d, &v.InstanceId)
+		case "AssociationId":
+			return codec.ReadString(d, &v.AssociationId)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DeleteAssociationInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.InstanceId != nil && e.Key("InstanceId") {
+		e.String(*v.InstanceId)
+	}
+	if v.AssociationId != nil && e.Key("AssociationId") {
+		e.String(*v.AssociationId)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DeleteAssociationOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(string) error { return d.Skip() })
+}
+
+// EncodeJSON writes v to e.
+func (v *DeleteAssociationOutput) EncodeJSON(e *codec.Encoder) {
 	e.Begin()
 	e.End()
 }
@@ -2260,6 +3036,131 @@ func (v *DescribeActivationsOutput) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *DescribeAssociationExecutionTargetsInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationId":
+			return codec.ReadString(d, &v.AssociationId)
+		case "ExecutionId":
+			return codec.ReadString(d, &v.ExecutionId)
+		case "Filters":
+			return codec.ReadList(d, &v.Filters, (*AssociationExecutionTargetsFilter).DecodeJSON)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeAssociationExecutionTargetsInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationId != nil && e.Key("AssociationId") {
+		e.String(*v.AssociationId)
+	}
+	if v.ExecutionId != nil && e.Key("ExecutionId") {
+		e.String(*v.ExecutionId)
+	}
+	if v.Filters != nil && e.Key("Filters") {
+		codec.WriteList(e, v.Filters, (*AssociationExecutionTargetsFilter).EncodeJSON)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeAssociationExecutionTargetsOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationExecutionTargets":
+			return codec.ReadList(d, &v.AssociationExecutionTargets, (*AssociationExecutionTarget).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeAssociationExecutionTargetsOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationExecutionTargets != nil && e.Key("AssociationExecutionTargets") {
+		codec.WriteList(e, v.AssociationExecutionTargets, (*AssociationExecutionTarget).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeAssociationExecutionsInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationId":
+			return codec.ReadString(d, &v.AssociationId)
+		case "Filters":
+			return codec.ReadList(d, &v.Filters, (*AssociationExecutionFilter).DecodeJSON)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeAssociationExecutionsInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationId != nil && e.Key("AssociationId") {
+		e.String(*v.AssociationId)
+	}
+	if v.Filters != nil && e.Key("Filters") {
+		codec.WriteList(e, v.Filters, (*AssociationExecutionFilter).EncodeJSON)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeAssociationExecutionsOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationExecutions":
+			return codec.ReadList(d, &v.AssociationExecutions, (*AssociationExecution).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeAssociationExecutionsOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationExecutions != nil && e.Key("AssociationExecutions") {
+		codec.WriteList(e, v.AssociationExecutions, (*AssociationExecution).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *DescribeAssociationInput) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -2487,6 +3388,61 @@ func (v *DescribeDocumentPermissionOutput) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *DescribeEffectiveInstanceAssociationsInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "InstanceId":
+			return codec.ReadString(d, &v.InstanceId)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeEffectiveInstanceAssociationsInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.InstanceId != nil && e.Key("InstanceId") {
+		e.String(*v.InstanceId)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeEffectiveInstanceAssociationsOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Associations":
+			return codec.ReadList(d, &v.Associations, (*InstanceAssociation).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeEffectiveInstanceAssociationsOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Associations != nil && e.Key("Associations") {
+		codec.WriteList(e, v.Associations, (*InstanceAssociation).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *DescribeEffectivePatchesForPatchBaselineInput) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -2534,6 +3490,61 @@ func (v *DescribeEffectivePatchesForPatchBaselineOutput) EncodeJSON(e *codec.Enc
 	e.Begin()
 	if v.EffectivePatches != nil && e.Key("EffectivePatches") {
 		codec.WriteList(e, v.EffectivePatches, (*EffectivePatch).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeInstanceAssociationsStatusInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "InstanceId":
+			return codec.ReadString(d, &v.InstanceId)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeInstanceAssociationsStatusInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.InstanceId != nil && e.Key("InstanceId") {
+		e.String(*v.InstanceId)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *DescribeInstanceAssociationsStatusOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "InstanceAssociationStatusInfos":
+			return codec.ReadList(d, &v.InstanceAssociationStatusInfos, (*InstanceAssociationStatusInfo).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *DescribeInstanceAssociationsStatusOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.InstanceAssociationStatusInfos != nil && e.Key("InstanceAssociationStatusInfos") {
+		codec.WriteList(e, v.InstanceAssociationStatusInfos, (*InstanceAssociationStatusInfo).EncodeJSON)
 	}
 	if v.NextToken != nil && e.Key("NextToken") {
 		e.String(*v.NextToken)
@@ -4274,6 +5285,37 @@ func (v *EffectivePatch) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *FailedCreateAssociation) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Entry":
+			v.Entry = new(CreateAssociationBatchRequestEntry)
+			return v.Entry.DecodeJSON(d)
+		case "Message":
+			return codec.ReadString(d, &v.Message)
+		case "Fault":
+			return codec.ReadString(d, &v.Fault)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *FailedCreateAssociation) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Entry != nil && e.Key("Entry") {
+		v.Entry.EncodeJSON(e)
+	}
+	if v.Message != nil && e.Key("Message") {
+		e.String(*v.Message)
+	}
+	if v.Fault != nil && e.Key("Fault") {
+		e.String(*v.Fault)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *GetCommandInvocationInput) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -5735,6 +6777,41 @@ func (v *InstanceAggregatedAssociationOverview) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *InstanceAssociation) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationId":
+			return codec.ReadString(d, &v.AssociationId)
+		case "InstanceId":
+			return codec.ReadString(d, &v.InstanceId)
+		case "Content":
+			return codec.ReadString(d, &v.Content)
+		case "AssociationVersion":
+			return codec.ReadString(d, &v.AssociationVersion)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *InstanceAssociation) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationId != nil && e.Key("AssociationId") {
+		e.String(*v.AssociationId)
+	}
+	if v.InstanceId != nil && e.Key("InstanceId") {
+		e.String(*v.InstanceId)
+	}
+	if v.Content != nil && e.Key("Content") {
+		e.String(*v.Content)
+	}
+	if v.AssociationVersion != nil && e.Key("AssociationVersion") {
+		e.String(*v.AssociationVersion)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *InstanceAssociationExecutionResult) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -5815,6 +6892,84 @@ func (v *InstanceAssociationOutputUrl) EncodeJSON(e *codec.Encoder) {
 	e.Begin()
 	if v.S3OutputUrl != nil && e.Key("S3OutputUrl") {
 		v.S3OutputUrl.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *InstanceAssociationStatusInfo) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationId":
+			return codec.ReadString(d, &v.AssociationId)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "DocumentVersion":
+			return codec.ReadString(d, &v.DocumentVersion)
+		case "AssociationVersion":
+			return codec.ReadString(d, &v.AssociationVersion)
+		case "InstanceId":
+			return codec.ReadString(d, &v.InstanceId)
+		case "ExecutionDate":
+			t, err := d.Time()
+			v.ExecutionDate = t
+			return err
+		case "Status":
+			return codec.ReadString(d, &v.Status)
+		case "DetailedStatus":
+			return codec.ReadString(d, &v.DetailedStatus)
+		case "ExecutionSummary":
+			return codec.ReadString(d, &v.ExecutionSummary)
+		case "ErrorCode":
+			return codec.ReadString(d, &v.ErrorCode)
+		case "OutputUrl":
+			v.OutputUrl = new(InstanceAssociationOutputUrl)
+			return v.OutputUrl.DecodeJSON(d)
+		case "AssociationName":
+			return codec.ReadString(d, &v.AssociationName)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *InstanceAssociationStatusInfo) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationId != nil && e.Key("AssociationId") {
+		e.String(*v.AssociationId)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.DocumentVersion != nil && e.Key("DocumentVersion") {
+		e.String(*v.DocumentVersion)
+	}
+	if v.AssociationVersion != nil && e.Key("AssociationVersion") {
+		e.String(*v.AssociationVersion)
+	}
+	if v.InstanceId != nil && e.Key("InstanceId") {
+		e.String(*v.InstanceId)
+	}
+	if v.ExecutionDate != nil && e.Key("ExecutionDate") {
+		e.Time(v.ExecutionDate)
+	}
+	if v.Status != nil && e.Key("Status") {
+		e.String(*v.Status)
+	}
+	if v.DetailedStatus != nil && e.Key("DetailedStatus") {
+		e.String(*v.DetailedStatus)
+	}
+	if v.ExecutionSummary != nil && e.Key("ExecutionSummary") {
+		e.String(*v.ExecutionSummary)
+	}
+	if v.ErrorCode != nil && e.Key("ErrorCode") {
+		e.String(*v.ErrorCode)
+	}
+	if v.OutputUrl != nil && e.Key("OutputUrl") {
+		v.OutputUrl.EncodeJSON(e)
+	}
+	if v.AssociationName != nil && e.Key("AssociationName") {
+		e.String(*v.AssociationName)
 	}
 	e.End()
 }
@@ -6834,6 +7989,116 @@ func (v *InventoryResultItem) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.Content != nil && e.Key("Content") {
 		codec.WriteList(e, v.Content, func(v *map[string]string, e *codec.Encoder) { codec.WriteMap(e, *v, codec.PutString) })
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ListAssociationVersionsInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationId":
+			return codec.ReadString(d, &v.AssociationId)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ListAssociationVersionsInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationId != nil && e.Key("AssociationId") {
+		e.String(*v.AssociationId)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ListAssociationVersionsOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationVersions":
+			return codec.ReadList(d, &v.AssociationVersions, (*AssociationVersionInfo).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ListAssociationVersionsOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationVersions != nil && e.Key("AssociationVersions") {
+		codec.WriteList(e, v.AssociationVersions, (*AssociationVersionInfo).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ListAssociationsInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationFilterList":
+			return codec.ReadList(d, &v.AssociationFilterList, (*AssociationFilter).DecodeJSON)
+		case "MaxResults":
+			return codec.ReadInt(d, &v.MaxResults)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ListAssociationsInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationFilterList != nil && e.Key("AssociationFilterList") {
+		codec.WriteList(e, v.AssociationFilterList, (*AssociationFilter).EncodeJSON)
+	}
+	if v.MaxResults != nil && e.Key("MaxResults") {
+		e.Int(*v.MaxResults)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *ListAssociationsOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "Associations":
+			return codec.ReadList(d, &v.Associations, (*Association).DecodeJSON)
+		case "NextToken":
+			return codec.ReadString(d, &v.NextToken)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *ListAssociationsOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.Associations != nil && e.Key("Associations") {
+		codec.WriteList(e, v.Associations, (*Association).EncodeJSON)
+	}
+	if v.NextToken != nil && e.Key("NextToken") {
+		e.String(*v.NextToken)
 	}
 	e.End()
 }
@@ -8395,6 +9660,31 @@ func (v *NotificationConfig) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.NotificationType != nil && e.Key("NotificationType") {
 		e.String(*v.NotificationType)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *OutputSource) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "OutputSourceId":
+			return codec.ReadString(d, &v.OutputSourceId)
+		case "OutputSourceType":
+			return codec.ReadString(d, &v.OutputSourceType)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *OutputSource) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.OutputSourceId != nil && e.Key("OutputSourceId") {
+		e.String(*v.OutputSourceId)
+	}
+	if v.OutputSourceType != nil && e.Key("OutputSourceType") {
+		e.String(*v.OutputSourceType)
 	}
 	e.End()
 }
@@ -10279,6 +11569,37 @@ func (v *SeveritySummary) EncodeJSON(e *codec.Encoder) {
 }
 
 // DecodeJSON reads v from d.
+func (v *StartAssociationsOnceInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationIds":
+			return codec.ReadList(d, &v.AssociationIds, codec.ElemString)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *StartAssociationsOnceInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationIds != nil && e.Key("AssociationIds") {
+		codec.WriteList(e, v.AssociationIds, codec.PutString)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *StartAssociationsOnceOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(string) error { return d.Skip() })
+}
+
+// EncodeJSON writes v to e.
+func (v *StartAssociationsOnceOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	e.End()
+}
+
+// DecodeJSON reads v from d.
 func (v *Tag) DecodeJSON(d *codec.Decoder) error {
 	return d.Object(func(name string) error {
 		switch name {
@@ -10395,6 +11716,153 @@ func (v *TargetLocation) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.TargetsMaxErrors != nil && e.Key("TargetsMaxErrors") {
 		e.String(*v.TargetsMaxErrors)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *UpdateAssociationInput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationId":
+			return codec.ReadString(d, &v.AssociationId)
+		case "Parameters":
+			return codec.ReadMap(d, &v.Parameters, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
+		case "DocumentVersion":
+			return codec.ReadString(d, &v.DocumentVersion)
+		case "ScheduleExpression":
+			return codec.ReadString(d, &v.ScheduleExpression)
+		case "OutputLocation":
+			v.OutputLocation = new(InstanceAssociationOutputLocation)
+			return v.OutputLocation.DecodeJSON(d)
+		case "Name":
+			return codec.ReadString(d, &v.Name)
+		case "Targets":
+			return codec.ReadList(d, &v.Targets, (*Target).DecodeJSON)
+		case "AssociationName":
+			return codec.ReadString(d, &v.AssociationName)
+		case "AssociationVersion":
+			return codec.ReadString(d, &v.AssociationVersion)
+		case "AutomationTargetParameterName":
+			return codec.ReadString(d, &v.AutomationTargetParameterName)
+		case "MaxErrors":
+			return codec.ReadString(d, &v.MaxErrors)
+		case "MaxConcurrency":
+			return codec.ReadString(d, &v.MaxConcurrency)
+		case "ComplianceSeverity":
+			return codec.ReadString(d, &v.ComplianceSeverity)
+		case "SyncCompliance":
+			return codec.ReadString(d, &v.SyncCompliance)
+		case "ApplyOnlyAtCronInterval":
+			return codec.ReadBool(d, &v.ApplyOnlyAtCronInterval)
+		case "CalendarNames":
+			return codec.ReadList(d, &v.CalendarNames, codec.ElemString)
+		case "TargetLocations":
+			return codec.ReadList(d, &v.TargetLocations, (*TargetLocation).DecodeJSON)
+		case "ScheduleOffset":
+			return codec.ReadInt(d, &v.ScheduleOffset)
+		case "Duration":
+			return codec.ReadInt(d, &v.Duration)
+		case "TargetMaps":
+			return codec.ReadList(d, &v.TargetMaps, func(v *map[string][]string, d *codec.Decoder) error {
+				return codec.ReadMap(d, v, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
+			})
+		case "AlarmConfiguration":
+			v.AlarmConfiguration = new(AlarmConfiguration)
+			return v.AlarmConfiguration.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *UpdateAssociationInput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationId != nil && e.Key("AssociationId") {
+		e.String(*v.AssociationId)
+	}
+	if v.Parameters != nil && e.SensitiveKey("Parameters") {
+		codec.WriteMap(e, v.Parameters, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
+	}
+	if v.DocumentVersion != nil && e.Key("DocumentVersion") {
+		e.String(*v.DocumentVersion)
+	}
+	if v.ScheduleExpression != nil && e.Key("ScheduleExpression") {
+		e.String(*v.ScheduleExpression)
+	}
+	if v.OutputLocation != nil && e.Key("OutputLocation") {
+		v.OutputLocation.EncodeJSON(e)
+	}
+	if v.Name != nil && e.Key("Name") {
+		e.String(*v.Name)
+	}
+	if v.Targets != nil && e.Key("Targets") {
+		codec.WriteList(e, v.Targets, (*Target).EncodeJSON)
+	}
+	if v.AssociationName != nil && e.Key("AssociationName") {
+		e.String(*v.AssociationName)
+	}
+	if v.AssociationVersion != nil && e.Key("AssociationVersion") {
+		e.String(*v.AssociationVersion)
+	}
+	if v.AutomationTargetParameterName != nil && e.Key("AutomationTargetParameterName") {
+		e.String(*v.AutomationTargetParameterName)
+	}
+	if v.MaxErrors != nil && e.Key("MaxErrors") {
+		e.String(*v.MaxErrors)
+	}
+	if v.MaxConcurrency != nil && e.Key("MaxConcurrency") {
+		e.String(*v.MaxConcurrency)
+	}
+	if v.ComplianceSeverity != nil && e.Key("ComplianceSeverity") {
+		e.String(*v.ComplianceSeverity)
+	}
+	if v.SyncCompliance != nil && e.Key("SyncCompliance") {
+		e.String(*v.SyncCompliance)
+	}
+	if v.ApplyOnlyAtCronInterval != nil && e.Key("ApplyOnlyAtCronInterval") {
+		e.Bool(*v.ApplyOnlyAtCronInterval)
+	}
+	if v.CalendarNames != nil && e.Key("CalendarNames") {
+		codec.WriteList(e, v.CalendarNames, codec.PutString)
+	}
+	if v.TargetLocations != nil && e.Key("TargetLocations") {
+		codec.WriteList(e, v.TargetLocations, (*TargetLocation).EncodeJSON)
+	}
+	if v.ScheduleOffset != nil && e.Key("ScheduleOffset") {
+		e.Int(*v.ScheduleOffset)
+	}
+	if v.Duration != nil && e.Key("Duration") {
+		e.Int(*v.Duration)
+	}
+	if v.TargetMaps != nil && e.Key("TargetMaps") {
+		codec.WriteList(e, v.TargetMaps, func(v *map[string][]string, e *codec.Encoder) {
+			codec.WriteMap(e, *v, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
+		})
+	}
+	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
+		v.AlarmConfiguration.EncodeJSON(e)
+	}
+	e.End()
+}
+
+// DecodeJSON reads v from d.
+func (v *UpdateAssociationOutput) DecodeJSON(d *codec.Decoder) error {
+	return d.Object(func(name string) error {
+		switch name {
+		case "AssociationDescription":
+			v.AssociationDescription = new(AssociationDescription)
+			return v.AssociationDescription.DecodeJSON(d)
+		}
+		return d.Skip()
+	})
+}
+
+// EncodeJSON writes v to e.
+func (v *UpdateAssociationOutput) EncodeJSON(e *codec.Encoder) {
+	e.Begin()
+	if v.AssociationDescription != nil && e.Key("AssociationDescription") {
+		v.AssociationDescription.EncodeJSON(e)
 	}
 	e.End()
 }

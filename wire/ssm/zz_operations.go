@@ -16,11 +16,14 @@ type Handlers struct {
 	CancelCommand                                     func(context.Context, *CancelCommandInput) (*CancelCommandOutput, error)
 	CancelMaintenanceWindowExecution                  func(context.Context, *CancelMaintenanceWindowExecutionInput) (*CancelMaintenanceWindowExecutionOutput, error)
 	CreateActivation                                  func(context.Context, *CreateActivationInput) (*CreateActivationOutput, error)
+	CreateAssociation                                 func(context.Context, *CreateAssociationInput) (*CreateAssociationOutput, error)
+	CreateAssociationBatch                            func(context.Context, *CreateAssociationBatchInput) (*CreateAssociationBatchOutput, error)
 	CreateDocument                                    func(context.Context, *CreateDocumentInput) (*CreateDocumentOutput, error)
 	CreateMaintenanceWindow                           func(context.Context, *CreateMaintenanceWindowInput) (*CreateMaintenanceWindowOutput, error)
 	CreatePatchBaseline                               func(context.Context, *CreatePatchBaselineInput) (*CreatePatchBaselineOutput, error)
 	CreateResourceDataSync                            func(context.Context, *CreateResourceDataSyncInput) (*CreateResourceDataSyncOutput, error)
 	DeleteActivation                                  func(context.Context, *DeleteActivationInput) (*DeleteActivationOutput, error)
+	DeleteAssociation                                 func(context.Context, *DeleteAssociationInput) (*DeleteAssociationOutput, error)
 	DeleteDocument                                    func(context.Context, *DeleteDocumentInput) (*DeleteDocumentOutput, error)
 	DeleteInventory                                   func(context.Context, *DeleteInventoryInput) (*DeleteInventoryOutput, error)
 	DeleteMaintenanceWindow                           func(context.Context, *DeleteMaintenanceWindowInput) (*DeleteMaintenanceWindowOutput, error)
@@ -32,10 +35,14 @@ type Handlers struct {
 	DeregisterTaskFromMaintenanceWindow               func(context.Context, *DeregisterTaskFromMaintenanceWindowInput) (*DeregisterTaskFromMaintenanceWindowOutput, error)
 	DescribeActivations                               func(context.Context, *DescribeActivationsInput) (*DescribeActivationsOutput, error)
 	DescribeAssociation                               func(context.Context, *DescribeAssociationInput) (*DescribeAssociationOutput, error)
+	DescribeAssociationExecutionTargets               func(context.Context, *DescribeAssociationExecutionTargetsInput) (*DescribeAssociationExecutionTargetsOutput, error)
+	DescribeAssociationExecutions                     func(context.Context, *DescribeAssociationExecutionsInput) (*DescribeAssociationExecutionsOutput, error)
 	DescribeAvailablePatches                          func(context.Context, *DescribeAvailablePatchesInput) (*DescribeAvailablePatchesOutput, error)
 	DescribeDocument                                  func(context.Context, *DescribeDocumentInput) (*DescribeDocumentOutput, error)
 	DescribeDocumentPermission                        func(context.Context, *DescribeDocumentPermissionInput) (*DescribeDocumentPermissionOutput, error)
+	DescribeEffectiveInstanceAssociations             func(context.Context, *DescribeEffectiveInstanceAssociationsInput) (*DescribeEffectiveInstanceAssociationsOutput, error)
 	DescribeEffectivePatchesForPatchBaseline          func(context.Context, *DescribeEffectivePatchesForPatchBaselineInput) (*DescribeEffectivePatchesForPatchBaselineOutput, error)
+	DescribeInstanceAssociationsStatus                func(context.Context, *DescribeInstanceAssociationsStatusInput) (*DescribeInstanceAssociationsStatusOutput, error)
 	DescribeInstanceInformation                       func(context.Context, *DescribeInstanceInformationInput) (*DescribeInstanceInformationOutput, error)
 	DescribeInstancePatchStates                       func(context.Context, *DescribeInstancePatchStatesInput) (*DescribeInstancePatchStatesOutput, error)
 	DescribeInstancePatchStatesForPatchGroup          func(context.Context, *DescribeInstancePatchStatesForPatchGroupInput) (*DescribeInstancePatchStatesForPatchGroupOutput, error)
@@ -72,6 +79,8 @@ type Handlers struct {
 	GetPatchBaseline                                  func(context.Context, *GetPatchBaselineInput) (*GetPatchBaselineOutput, error)
 	GetPatchBaselineForPatchGroup                     func(context.Context, *GetPatchBaselineForPatchGroupInput) (*GetPatchBaselineForPatchGroupOutput, error)
 	GetServiceSetting                                 func(context.Context, *GetServiceSettingInput) (*GetServiceSettingOutput, error)
+	ListAssociationVersions                           func(context.Context, *ListAssociationVersionsInput) (*ListAssociationVersionsOutput, error)
+	ListAssociations                                  func(context.Context, *ListAssociationsInput) (*ListAssociationsOutput, error)
 	ListCommandInvocations                            func(context.Context, *ListCommandInvocationsInput) (*ListCommandInvocationsOutput, error)
 	ListCommands                                      func(context.Context, *ListCommandsInput) (*ListCommandsOutput, error)
 	ListComplianceItems                               func(context.Context, *ListComplianceItemsInput) (*ListComplianceItemsOutput, error)
@@ -97,6 +106,8 @@ type Handlers struct {
 	RequestManagedInstanceRoleToken                   func(context.Context, *RequestManagedInstanceRoleTokenInput) (*RequestManagedInstanceRoleTokenOutput, error)
 	ResetServiceSetting                               func(context.Context, *ResetServiceSettingInput) (*ResetServiceSettingOutput, error)
 	SendCommand                                       func(context.Context, *SendCommandInput) (*SendCommandOutput, error)
+	StartAssociationsOnce                             func(context.Context, *StartAssociationsOnceInput) (*StartAssociationsOnceOutput, error)
+	UpdateAssociation                                 func(context.Context, *UpdateAssociationInput) (*UpdateAssociationOutput, error)
 	UpdateAssociationStatus                           func(context.Context, *UpdateAssociationStatusInput) (*UpdateAssociationStatusOutput, error)
 	UpdateDocument                                    func(context.Context, *UpdateDocumentInput) (*UpdateDocumentOutput, error)
 	UpdateDocumentDefaultVersion                      func(context.Context, *UpdateDocumentDefaultVersionInput) (*UpdateDocumentDefaultVersionOutput, error)
@@ -128,6 +139,12 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.CreateActivation != nil {
 		ops = append(ops, codec.Bind(opCreateActivation(), h.CreateActivation))
 	}
+	if h.CreateAssociation != nil {
+		ops = append(ops, codec.Bind(opCreateAssociation(), h.CreateAssociation))
+	}
+	if h.CreateAssociationBatch != nil {
+		ops = append(ops, codec.Bind(opCreateAssociationBatch(), h.CreateAssociationBatch))
+	}
 	if h.CreateDocument != nil {
 		ops = append(ops, codec.Bind(opCreateDocument(), h.CreateDocument))
 	}
@@ -142,6 +159,9 @@ func (h *Handlers) Operations() []codec.Operation {
 	}
 	if h.DeleteActivation != nil {
 		ops = append(ops, codec.Bind(opDeleteActivation(), h.DeleteActivation))
+	}
+	if h.DeleteAssociation != nil {
+		ops = append(ops, codec.Bind(opDeleteAssociation(), h.DeleteAssociation))
 	}
 	if h.DeleteDocument != nil {
 		ops = append(ops, codec.Bind(opDeleteDocument(), h.DeleteDocument))
@@ -176,6 +196,12 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.DescribeAssociation != nil {
 		ops = append(ops, codec.Bind(opDescribeAssociation(), h.DescribeAssociation))
 	}
+	if h.DescribeAssociationExecutionTargets != nil {
+		ops = append(ops, codec.Bind(opDescribeAssociationExecutionTargets(), h.DescribeAssociationExecutionTargets))
+	}
+	if h.DescribeAssociationExecutions != nil {
+		ops = append(ops, codec.Bind(opDescribeAssociationExecutions(), h.DescribeAssociationExecutions))
+	}
 	if h.DescribeAvailablePatches != nil {
 		ops = append(ops, codec.Bind(opDescribeAvailablePatches(), h.DescribeAvailablePatches))
 	}
@@ -185,8 +211,14 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.DescribeDocumentPermission != nil {
 		ops = append(ops, codec.Bind(opDescribeDocumentPermission(), h.DescribeDocumentPermission))
 	}
+	if h.DescribeEffectiveInstanceAssociations != nil {
+		ops = append(ops, codec.Bind(opDescribeEffectiveInstanceAssociations(), h.DescribeEffectiveInstanceAssociations))
+	}
 	if h.DescribeEffectivePatchesForPatchBaseline != nil {
 		ops = append(ops, codec.Bind(opDescribeEffectivePatchesForPatchBaseline(), h.DescribeEffectivePatchesForPatchBaseline))
+	}
+	if h.DescribeInstanceAssociationsStatus != nil {
+		ops = append(ops, codec.Bind(opDescribeInstanceAssociationsStatus(), h.DescribeInstanceAssociationsStatus))
 	}
 	if h.DescribeInstanceInformation != nil {
 		ops = append(ops, codec.Bind(opDescribeInstanceInformation(), h.DescribeInstanceInformation))
@@ -296,6 +328,12 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.GetServiceSetting != nil {
 		ops = append(ops, codec.Bind(opGetServiceSetting(), h.GetServiceSetting))
 	}
+	if h.ListAssociationVersions != nil {
+		ops = append(ops, codec.Bind(opListAssociationVersions(), h.ListAssociationVersions))
+	}
+	if h.ListAssociations != nil {
+		ops = append(ops, codec.Bind(opListAssociations(), h.ListAssociations))
+	}
 	if h.ListCommandInvocations != nil {
 		ops = append(ops, codec.Bind(opListCommandInvocations(), h.ListCommandInvocations))
 	}
@@ -371,6 +409,12 @@ func (h *Handlers) Operations() []codec.Operation {
 	if h.SendCommand != nil {
 		ops = append(ops, codec.Bind(opSendCommand(), h.SendCommand))
 	}
+	if h.StartAssociationsOnce != nil {
+		ops = append(ops, codec.Bind(opStartAssociationsOnce(), h.StartAssociationsOnce))
+	}
+	if h.UpdateAssociation != nil {
+		ops = append(ops, codec.Bind(opUpdateAssociation(), h.UpdateAssociation))
+	}
 	if h.UpdateAssociationStatus != nil {
 		ops = append(ops, codec.Bind(opUpdateAssociationStatus(), h.UpdateAssociationStatus))
 	}
@@ -423,11 +467,14 @@ func Table() []codec.Operation {
 		opCancelCommand(),
 		opCancelMaintenanceWindowExecution(),
 		opCreateActivation(),
+		opCreateAssociation(),
+		opCreateAssociationBatch(),
 		opCreateDocument(),
 		opCreateMaintenanceWindow(),
 		opCreatePatchBaseline(),
 		opCreateResourceDataSync(),
 		opDeleteActivation(),
+		opDeleteAssociation(),
 		opDeleteDocument(),
 		opDeleteInventory(),
 		opDeleteMaintenanceWindow(),
@@ -439,10 +486,14 @@ func Table() []codec.Operation {
 		opDeregisterTaskFromMaintenanceWindow(),
 		opDescribeActivations(),
 		opDescribeAssociation(),
+		opDescribeAssociationExecutionTargets(),
+		opDescribeAssociationExecutions(),
 		opDescribeAvailablePatches(),
 		opDescribeDocument(),
 		opDescribeDocumentPermission(),
+		opDescribeEffectiveInstanceAssociations(),
 		opDescribeEffectivePatchesForPatchBaseline(),
+		opDescribeInstanceAssociationsStatus(),
 		opDescribeInstanceInformation(),
 		opDescribeInstancePatchStates(),
 		opDescribeInstancePatchStatesForPatchGroup(),
@@ -479,6 +530,8 @@ func Table() []codec.Operation {
 		opGetPatchBaseline(),
 		opGetPatchBaselineForPatchGroup(),
 		opGetServiceSetting(),
+		opListAssociationVersions(),
+		opListAssociations(),
 		opListCommandInvocations(),
 		opListCommands(),
 		opListComplianceItems(),
@@ -504,6 +557,8 @@ func Table() []codec.Operation {
 		opRequestManagedInstanceRoleToken(),
 		opResetServiceSetting(),
 		opSendCommand(),
+		opStartAssociationsOnce(),
+		opUpdateAssociation(),
 		opUpdateAssociationStatus(),
 		opUpdateDocument(),
 		opUpdateDocumentDefaultVersion(),
@@ -597,6 +652,44 @@ func opCreateActivation() codec.Operation {
 	}
 }
 
+func opCreateAssociation() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "CreateAssociation", Action: "ssm:CreateAssociation", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Sensitive: []string{"Parameters"},
+		Errors:    []string{"AssociationAlreadyExists", "AssociationLimitExceeded", "InternalServerError", "InvalidDocument", "InvalidDocumentVersion", "InvalidInstanceId", "InvalidOutputLocation", "InvalidParameters", "InvalidSchedule", "InvalidTag", "InvalidTarget", "InvalidTargetMaps", "UnsupportedPlatformType"},
+		NewInput:  func() codec.Shape { return new(CreateAssociationInput) },
+		NewOutput: func() codec.Decodable { return new(CreateAssociationOutput) },
+		NodeIDs: func(in codec.Shape) []string {
+			v := in.(*CreateAssociationInput)
+			var ids []string
+			ids = codec.AppendID(ids, v.InstanceId)
+			return ids
+		},
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*CreateAssociationInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "managed-instance", v.InstanceId, account, region)
+			return arns
+		},
+	}
+}
+
+func opCreateAssociationBatch() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "CreateAssociationBatch", Action: "ssm:CreateAssociationBatch", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Sensitive: []string{"Entries.Parameters"},
+		Errors:    []string{"AssociationLimitExceeded", "DuplicateInstanceId", "InternalServerError", "InvalidDocument", "InvalidDocumentVersion", "InvalidInstanceId", "InvalidOutputLocation", "InvalidParameters", "InvalidSchedule", "InvalidTarget", "InvalidTargetMaps", "UnsupportedPlatformType"},
+		NewInput:  func() codec.Shape { return new(CreateAssociationBatchInput) },
+		NewOutput: func() codec.Decodable { return new(CreateAssociationBatchOutput) },
+	}
+}
+
 func opCreateDocument() codec.Operation {
 	return codec.Operation{
 		Service: "ssm", Name: "CreateDocument", Action: "ssm:CreateDocument", Version: "2014-11-06",
@@ -664,6 +757,31 @@ func opDeleteActivation() codec.Operation {
 		Errors:    []string{"InternalServerError", "InvalidActivation", "InvalidActivationId", "TooManyUpdates"},
 		NewInput:  func() codec.Shape { return new(DeleteActivationInput) },
 		NewOutput: func() codec.Decodable { return new(DeleteActivationOutput) },
+	}
+}
+
+func opDeleteAssociation() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DeleteAssociation", Action: "ssm:DeleteAssociation", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"AssociationDoesNotExist", "InternalServerError", "InvalidDocument", "InvalidInstanceId", "TooManyUpdates"},
+		NewInput:  func() codec.Shape { return new(DeleteAssociationInput) },
+		NewOutput: func() codec.Decodable { return new(DeleteAssociationOutput) },
+		NodeIDs: func(in codec.Shape) []string {
+			v := in.(*DeleteAssociationInput)
+			var ids []string
+			ids = codec.AppendID(ids, v.InstanceId)
+			return ids
+		},
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DeleteAssociationInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "managed-instance", v.InstanceId, account, region)
+			arns = codec.ResourceARN(arns, "association", v.AssociationId, account, region)
+			return arns
+		},
 	}
 }
 
@@ -862,6 +980,44 @@ func opDescribeAssociation() codec.Operation {
 	}
 }
 
+func opDescribeAssociationExecutionTargets() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeAssociationExecutionTargets", Action: "ssm:DescribeAssociationExecutionTargets", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 1, MaxResults: 50,
+		Errors:    []string{"AssociationDoesNotExist", "AssociationExecutionDoesNotExist", "InternalServerError", "InvalidNextToken"},
+		NewInput:  func() codec.Shape { return new(DescribeAssociationExecutionTargetsInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeAssociationExecutionTargetsOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DescribeAssociationExecutionTargetsInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "association", v.AssociationId, account, region)
+			return arns
+		},
+	}
+}
+
+func opDescribeAssociationExecutions() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeAssociationExecutions", Action: "ssm:DescribeAssociationExecutions", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 1, MaxResults: 50,
+		Errors:    []string{"AssociationDoesNotExist", "InternalServerError", "InvalidNextToken"},
+		NewInput:  func() codec.Shape { return new(DescribeAssociationExecutionsInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeAssociationExecutionsOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DescribeAssociationExecutionsInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "association", v.AssociationId, account, region)
+			return arns
+		},
+	}
+}
+
 func opDescribeAvailablePatches() codec.Operation {
 	return codec.Operation{
 		Service: "ssm", Name: "DescribeAvailablePatches", Action: "ssm:DescribeAvailablePatches", Version: "2014-11-06",
@@ -912,6 +1068,31 @@ func opDescribeDocumentPermission() codec.Operation {
 	}
 }
 
+func opDescribeEffectiveInstanceAssociations() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeEffectiveInstanceAssociations", Action: "ssm:DescribeEffectiveInstanceAssociations", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 1, MaxResults: 5,
+		Errors:    []string{"InternalServerError", "InvalidInstanceId", "InvalidNextToken"},
+		NewInput:  func() codec.Shape { return new(DescribeEffectiveInstanceAssociationsInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeEffectiveInstanceAssociationsOutput) },
+		NodeIDs: func(in codec.Shape) []string {
+			v := in.(*DescribeEffectiveInstanceAssociationsInput)
+			var ids []string
+			ids = codec.AppendID(ids, v.InstanceId)
+			return ids
+		},
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DescribeEffectiveInstanceAssociationsInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "managed-instance", v.InstanceId, account, region)
+			return arns
+		},
+	}
+}
+
 func opDescribeEffectivePatchesForPatchBaseline() codec.Operation {
 	return codec.Operation{
 		Service: "ssm", Name: "DescribeEffectivePatchesForPatchBaseline", Action: "ssm:DescribeEffectivePatchesForPatchBaseline", Version: "2014-11-06",
@@ -926,6 +1107,31 @@ func opDescribeEffectivePatchesForPatchBaseline() codec.Operation {
 			v := in.(*DescribeEffectivePatchesForPatchBaselineInput)
 			var arns []string
 			arns = codec.ResourceARN(arns, "patchbaseline", v.BaselineId, account, region)
+			return arns
+		},
+	}
+}
+
+func opDescribeInstanceAssociationsStatus() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "DescribeInstanceAssociationsStatus", Action: "ssm:DescribeInstanceAssociationsStatus", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 1, MaxResults: 50,
+		Errors:    []string{"InternalServerError", "InvalidInstanceId", "InvalidNextToken"},
+		NewInput:  func() codec.Shape { return new(DescribeInstanceAssociationsStatusInput) },
+		NewOutput: func() codec.Decodable { return new(DescribeInstanceAssociationsStatusOutput) },
+		NodeIDs: func(in codec.Shape) []string {
+			v := in.(*DescribeInstanceAssociationsStatusInput)
+			var ids []string
+			ids = codec.AppendID(ids, v.InstanceId)
+			return ids
+		},
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*DescribeInstanceAssociationsStatusInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "managed-instance", v.InstanceId, account, region)
 			return arns
 		},
 	}
@@ -1507,6 +1713,38 @@ func opGetServiceSetting() codec.Operation {
 	}
 }
 
+func opListAssociationVersions() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "ListAssociationVersions", Action: "ssm:ListAssociationVersions", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 1, MaxResults: 50,
+		Errors:    []string{"AssociationDoesNotExist", "InternalServerError", "InvalidNextToken"},
+		NewInput:  func() codec.Shape { return new(ListAssociationVersionsInput) },
+		NewOutput: func() codec.Decodable { return new(ListAssociationVersionsOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*ListAssociationVersionsInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "association", v.AssociationId, account, region)
+			return arns
+		},
+	}
+}
+
+func opListAssociations() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "ListAssociations", Action: "ssm:ListAssociations", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: true, NodeOwn: true, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Paginated: true, MinResults: 1, MaxResults: 50,
+		Errors:    []string{"InternalServerError", "InvalidNextToken"},
+		NewInput:  func() codec.Shape { return new(ListAssociationsInput) },
+		NewOutput: func() codec.Decodable { return new(ListAssociationsOutput) },
+	}
+}
+
 func opListCommandInvocations() codec.Operation {
 	return codec.Operation{
 		Service: "ssm", Name: "ListCommandInvocations", Action: "ssm:ListCommandInvocations", Version: "2014-11-06",
@@ -1982,6 +2220,37 @@ func opSendCommand() codec.Operation {
 				arns = codec.ResourceARN(arns, "managed-instance", &v.InstanceIds[i], account, region)
 			}
 			arns = codec.ResourceARN(arns, "document", v.DocumentName, account, region)
+			return arns
+		},
+	}
+}
+
+func opStartAssociationsOnce() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "StartAssociationsOnce", Action: "ssm:StartAssociationsOnce", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Errors:    []string{"AssociationDoesNotExist", "InvalidAssociation"},
+		NewInput:  func() codec.Shape { return new(StartAssociationsOnceInput) },
+		NewOutput: func() codec.Decodable { return new(StartAssociationsOnceOutput) },
+	}
+}
+
+func opUpdateAssociation() codec.Operation {
+	return codec.Operation{
+		Service: "ssm", Name: "UpdateAssociation", Action: "ssm:UpdateAssociation", Version: "2014-11-06",
+		Protocol: codec.JSON11, TargetPrefix: "AmazonSSM",
+		ReadOnly: false, NodeOwn: false, Quiet: false, BodyLimit: 262144,
+		Auth:      codec.SigV4,
+		Sensitive: []string{"Parameters"},
+		Errors:    []string{"AssociationDoesNotExist", "AssociationVersionLimitExceeded", "InternalServerError", "InvalidAssociationVersion", "InvalidDocument", "InvalidDocumentVersion", "InvalidOutputLocation", "InvalidParameters", "InvalidSchedule", "InvalidTarget", "InvalidTargetMaps", "InvalidUpdate", "TooManyUpdates"},
+		NewInput:  func() codec.Shape { return new(UpdateAssociationInput) },
+		NewOutput: func() codec.Decodable { return new(UpdateAssociationOutput) },
+		Resources: func(in codec.Shape, account, region string) []string {
+			v := in.(*UpdateAssociationInput)
+			var arns []string
+			arns = codec.ResourceARN(arns, "association", v.AssociationId, account, region)
 			return arns
 		},
 	}

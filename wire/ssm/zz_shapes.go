@@ -51,6 +51,23 @@ type AlarmStateInformation struct {
 	State *string `json:"State,omitzero"`
 }
 
+// Association is a structure of the ssm API.
+type Association struct {
+	Name               *string               `json:"Name,omitzero"`
+	InstanceId         *string               `json:"InstanceId,omitzero"`
+	AssociationId      *string               `json:"AssociationId,omitzero"`
+	AssociationVersion *string               `json:"AssociationVersion,omitzero"`
+	DocumentVersion    *string               `json:"DocumentVersion,omitzero"`
+	Targets            []Target              `json:"Targets,omitzero"`
+	LastExecutionDate  *codec.Time           `json:"LastExecutionDate,omitzero"`
+	Overview           *AssociationOverview  `json:"Overview,omitzero"`
+	ScheduleExpression *string               `json:"ScheduleExpression,omitzero"`
+	AssociationName    *string               `json:"AssociationName,omitzero"`
+	ScheduleOffset     *int64                `json:"ScheduleOffset,omitzero"`
+	Duration           *int64                `json:"Duration,omitzero"`
+	TargetMaps         []map[string][]string `json:"TargetMaps,omitzero"`
+}
+
 // AssociationDescription is a structure of the ssm API.
 type AssociationDescription struct {
 	Name                          *string                            `json:"Name,omitzero"`
@@ -85,6 +102,52 @@ type AssociationDescription struct {
 	AssociationDispatchAssumeRole *string                            `json:"AssociationDispatchAssumeRole,omitzero"`
 }
 
+// AssociationExecution is a structure of the ssm API.
+type AssociationExecution struct {
+	AssociationId         *string                 `json:"AssociationId,omitzero"`
+	AssociationVersion    *string                 `json:"AssociationVersion,omitzero"`
+	ExecutionId           *string                 `json:"ExecutionId,omitzero"`
+	Status                *string                 `json:"Status,omitzero"`
+	DetailedStatus        *string                 `json:"DetailedStatus,omitzero"`
+	CreatedTime           *codec.Time             `json:"CreatedTime,omitzero"`
+	LastExecutionDate     *codec.Time             `json:"LastExecutionDate,omitzero"`
+	ResourceCountByStatus *string                 `json:"ResourceCountByStatus,omitzero"`
+	AlarmConfiguration    *AlarmConfiguration     `json:"AlarmConfiguration,omitzero"`
+	TriggeredAlarms       []AlarmStateInformation `json:"TriggeredAlarms,omitzero"`
+}
+
+// AssociationExecutionFilter is a structure of the ssm API.
+type AssociationExecutionFilter struct {
+	Key   *string `json:"Key,omitzero"`
+	Value *string `json:"Value,omitzero"`
+	Type  *string `json:"Type,omitzero"`
+}
+
+// AssociationExecutionTarget is a structure of the ssm API.
+type AssociationExecutionTarget struct {
+	AssociationId      *string       `json:"AssociationId,omitzero"`
+	AssociationVersion *string       `json:"AssociationVersion,omitzero"`
+	ExecutionId        *string       `json:"ExecutionId,omitzero"`
+	ResourceId         *string       `json:"ResourceId,omitzero"`
+	ResourceType       *string       `json:"ResourceType,omitzero"`
+	Status             *string       `json:"Status,omitzero"`
+	DetailedStatus     *string       `json:"DetailedStatus,omitzero"`
+	LastExecutionDate  *codec.Time   `json:"LastExecutionDate,omitzero"`
+	OutputSource       *OutputSource `json:"OutputSource,omitzero"`
+}
+
+// AssociationExecutionTargetsFilter is a structure of the ssm API.
+type AssociationExecutionTargetsFilter struct {
+	Key   *string `json:"Key,omitzero"`
+	Value *string `json:"Value,omitzero"`
+}
+
+// AssociationFilter is a structure of the ssm API.
+type AssociationFilter struct {
+	Key   *string `json:"key,omitzero"`
+	Value *string `json:"value,omitzero"`
+}
+
 // AssociationOverview is a structure of the ssm API.
 type AssociationOverview struct {
 	Status                           *string          `json:"Status,omitzero"`
@@ -98,6 +161,30 @@ type AssociationStatus struct {
 	Name           *string     `json:"Name,omitzero"`
 	Message        *string     `json:"Message,omitzero"`
 	AdditionalInfo *string     `json:"AdditionalInfo,omitzero"`
+}
+
+// AssociationVersionInfo is a structure of the ssm API.
+type AssociationVersionInfo struct {
+	AssociationId           *string                            `json:"AssociationId,omitzero"`
+	AssociationVersion      *string                            `json:"AssociationVersion,omitzero"`
+	CreatedDate             *codec.Time                        `json:"CreatedDate,omitzero"`
+	Name                    *string                            `json:"Name,omitzero"`
+	DocumentVersion         *string                            `json:"DocumentVersion,omitzero"`
+	Parameters              map[string][]string                `json:"Parameters,omitzero"`
+	Targets                 []Target                           `json:"Targets,omitzero"`
+	ScheduleExpression      *string                            `json:"ScheduleExpression,omitzero"`
+	OutputLocation          *InstanceAssociationOutputLocation `json:"OutputLocation,omitzero"`
+	AssociationName         *string                            `json:"AssociationName,omitzero"`
+	MaxErrors               *string                            `json:"MaxErrors,omitzero"`
+	MaxConcurrency          *string                            `json:"MaxConcurrency,omitzero"`
+	ComplianceSeverity      *string                            `json:"ComplianceSeverity,omitzero"`
+	SyncCompliance          *string                            `json:"SyncCompliance,omitzero"`
+	ApplyOnlyAtCronInterval *bool                              `json:"ApplyOnlyAtCronInterval,omitzero"`
+	CalendarNames           []string                           `json:"CalendarNames,omitzero"`
+	TargetLocations         []TargetLocation                   `json:"TargetLocations,omitzero"`
+	ScheduleOffset          *int64                             `json:"ScheduleOffset,omitzero"`
+	Duration                *int64                             `json:"Duration,omitzero"`
+	TargetMaps              []map[string][]string              `json:"TargetMaps,omitzero"`
 }
 
 // AttachmentContent is a structure of the ssm API.
@@ -305,6 +392,71 @@ type CreateActivationOutput struct {
 	ActivationCode *string `json:"ActivationCode,omitzero"`
 }
 
+// CreateAssociationBatchInput is the input of CreateAssociationBatch.
+type CreateAssociationBatchInput struct {
+	Entries []CreateAssociationBatchRequestEntry `json:"Entries,omitzero"`
+}
+
+// CreateAssociationBatchOutput is the output of CreateAssociationBatch.
+type CreateAssociationBatchOutput struct {
+	Successful []AssociationDescription  `json:"Successful,omitzero"`
+	Failed     []FailedCreateAssociation `json:"Failed,omitzero"`
+}
+
+// CreateAssociationBatchRequestEntry is a structure of the ssm API.
+type CreateAssociationBatchRequestEntry struct {
+	Name                          *string                            `json:"Name,omitzero"`
+	InstanceId                    *string                            `json:"InstanceId,omitzero"`
+	Parameters                    map[string][]string                `json:"Parameters,omitzero"`
+	AutomationTargetParameterName *string                            `json:"AutomationTargetParameterName,omitzero"`
+	DocumentVersion               *string                            `json:"DocumentVersion,omitzero"`
+	Targets                       []Target                           `json:"Targets,omitzero"`
+	ScheduleExpression            *string                            `json:"ScheduleExpression,omitzero"`
+	OutputLocation                *InstanceAssociationOutputLocation `json:"OutputLocation,omitzero"`
+	AssociationName               *string                            `json:"AssociationName,omitzero"`
+	MaxErrors                     *string                            `json:"MaxErrors,omitzero"`
+	MaxConcurrency                *string                            `json:"MaxConcurrency,omitzero"`
+	ComplianceSeverity            *string                            `json:"ComplianceSeverity,omitzero"`
+	SyncCompliance                *string                            `json:"SyncCompliance,omitzero"`
+	ApplyOnlyAtCronInterval       *bool                              `json:"ApplyOnlyAtCronInterval,omitzero"`
+	CalendarNames                 []string                           `json:"CalendarNames,omitzero"`
+	TargetLocations               []TargetLocation                   `json:"TargetLocations,omitzero"`
+	ScheduleOffset                *int64                             `json:"ScheduleOffset,omitzero"`
+	Duration                      *int64                             `json:"Duration,omitzero"`
+	TargetMaps                    []map[string][]string              `json:"TargetMaps,omitzero"`
+	AlarmConfiguration            *AlarmConfiguration                `json:"AlarmConfiguration,omitzero"`
+}
+
+// CreateAssociationInput is the input of CreateAssociation.
+type CreateAssociationInput struct {
+	Name                          *string                            `json:"Name,omitzero"`
+	DocumentVersion               *string                            `json:"DocumentVersion,omitzero"`
+	InstanceId                    *string                            `json:"InstanceId,omitzero"`
+	Parameters                    map[string][]string                `json:"Parameters,omitzero"`
+	Targets                       []Target                           `json:"Targets,omitzero"`
+	ScheduleExpression            *string                            `json:"ScheduleExpression,omitzero"`
+	OutputLocation                *InstanceAssociationOutputLocation `json:"OutputLocation,omitzero"`
+	AssociationName               *string                            `json:"AssociationName,omitzero"`
+	AutomationTargetParameterName *string                            `json:"AutomationTargetParameterName,omitzero"`
+	MaxErrors                     *string                            `json:"MaxErrors,omitzero"`
+	MaxConcurrency                *string                            `json:"MaxConcurrency,omitzero"`
+	ComplianceSeverity            *string                            `json:"ComplianceSeverity,omitzero"`
+	SyncCompliance                *string                            `json:"SyncCompliance,omitzero"`
+	ApplyOnlyAtCronInterval       *bool                              `json:"ApplyOnlyAtCronInterval,omitzero"`
+	CalendarNames                 []string                           `json:"CalendarNames,omitzero"`
+	TargetLocations               []TargetLocation                   `json:"TargetLocations,omitzero"`
+	ScheduleOffset                *int64                             `json:"ScheduleOffset,omitzero"`
+	Duration                      *int64                             `json:"Duration,omitzero"`
+	TargetMaps                    []map[string][]string              `json:"TargetMaps,omitzero"`
+	Tags                          []Tag                              `json:"Tags,omitzero"`
+	AlarmConfiguration            *AlarmConfiguration                `json:"AlarmConfiguration,omitzero"`
+}
+
+// CreateAssociationOutput is the output of CreateAssociation.
+type CreateAssociationOutput struct {
+	AssociationDescription *AssociationDescription `json:"AssociationDescription,omitzero"`
+}
+
 // CreateDocumentInput is the input of CreateDocument.
 type CreateDocumentInput struct {
 	Content        *string             `json:"Content,omitzero"`
@@ -386,6 +538,16 @@ type DeleteActivationInput struct {
 
 // DeleteActivationOutput is the output of DeleteActivation.
 type DeleteActivationOutput struct{}
+
+// DeleteAssociationInput is the input of DeleteAssociation.
+type DeleteAssociationInput struct {
+	Name          *string `json:"Name,omitzero"`
+	InstanceId    *string `json:"InstanceId,omitzero"`
+	AssociationId *string `json:"AssociationId,omitzero"`
+}
+
+// DeleteAssociationOutput is the output of DeleteAssociation.
+type DeleteAssociationOutput struct{}
 
 // DeleteDocumentInput is the input of DeleteDocument.
 type DeleteDocumentInput struct {
@@ -506,6 +668,35 @@ type DescribeActivationsOutput struct {
 	NextToken      *string      `json:"NextToken,omitzero"`
 }
 
+// DescribeAssociationExecutionTargetsInput is the input of DescribeAssociationExecutionTargets.
+type DescribeAssociationExecutionTargetsInput struct {
+	AssociationId *string                             `json:"AssociationId,omitzero"`
+	ExecutionId   *string                             `json:"ExecutionId,omitzero"`
+	Filters       []AssociationExecutionTargetsFilter `json:"Filters,omitzero"`
+	MaxResults    *int64                              `json:"MaxResults,omitzero"`
+	NextToken     *string                             `json:"NextToken,omitzero"`
+}
+
+// DescribeAssociationExecutionTargetsOutput is the output of DescribeAssociationExecutionTargets.
+type DescribeAssociationExecutionTargetsOutput struct {
+	AssociationExecutionTargets []AssociationExecutionTarget `json:"AssociationExecutionTargets,omitzero"`
+	NextToken                   *string                      `json:"NextToken,omitzero"`
+}
+
+// DescribeAssociationExecutionsInput is the input of DescribeAssociationExecutions.
+type DescribeAssociationExecutionsInput struct {
+	AssociationId *string                      `json:"AssociationId,omitzero"`
+	Filters       []AssociationExecutionFilter `json:"Filters,omitzero"`
+	MaxResults    *int64                       `json:"MaxResults,omitzero"`
+	NextToken     *string                      `json:"NextToken,omitzero"`
+}
+
+// DescribeAssociationExecutionsOutput is the output of DescribeAssociationExecutions.
+type DescribeAssociationExecutionsOutput struct {
+	AssociationExecutions []AssociationExecution `json:"AssociationExecutions,omitzero"`
+	NextToken             *string                `json:"NextToken,omitzero"`
+}
+
 // DescribeAssociationInput is the input of DescribeAssociation.
 type DescribeAssociationInput struct {
 	Name               *string `json:"Name,omitzero"`
@@ -559,6 +750,19 @@ type DescribeDocumentPermissionOutput struct {
 	NextToken              *string              `json:"NextToken,omitzero"`
 }
 
+// DescribeEffectiveInstanceAssociationsInput is the input of DescribeEffectiveInstanceAssociations.
+type DescribeEffectiveInstanceAssociationsInput struct {
+	InstanceId *string `json:"InstanceId,omitzero"`
+	MaxResults *int64  `json:"MaxResults,omitzero"`
+	NextToken  *string `json:"NextToken,omitzero"`
+}
+
+// DescribeEffectiveInstanceAssociationsOutput is the output of DescribeEffectiveInstanceAssociations.
+type DescribeEffectiveInstanceAssociationsOutput struct {
+	Associations []InstanceAssociation `json:"Associations,omitzero"`
+	NextToken    *string               `json:"NextToken,omitzero"`
+}
+
 // DescribeEffectivePatchesForPatchBaselineInput is the input of DescribeEffectivePatchesForPatchBaseline.
 type DescribeEffectivePatchesForPatchBaselineInput struct {
 	BaselineId *string `json:"BaselineId,omitzero"`
@@ -570,6 +774,19 @@ type DescribeEffectivePatchesForPatchBaselineInput struct {
 type DescribeEffectivePatchesForPatchBaselineOutput struct {
 	EffectivePatches []EffectivePatch `json:"EffectivePatches,omitzero"`
 	NextToken        *string          `json:"NextToken,omitzero"`
+}
+
+// DescribeInstanceAssociationsStatusInput is the input of DescribeInstanceAssociationsStatus.
+type DescribeInstanceAssociationsStatusInput struct {
+	InstanceId *string `json:"InstanceId,omitzero"`
+	MaxResults *int64  `json:"MaxResults,omitzero"`
+	NextToken  *string `json:"NextToken,omitzero"`
+}
+
+// DescribeInstanceAssociationsStatusOutput is the output of DescribeInstanceAssociationsStatus.
+type DescribeInstanceAssociationsStatusOutput struct {
+	InstanceAssociationStatusInfos []InstanceAssociationStatusInfo `json:"InstanceAssociationStatusInfos,omitzero"`
+	NextToken                      *string                         `json:"NextToken,omitzero"`
 }
 
 // DescribeInstanceInformationInput is the input of DescribeInstanceInformation.
@@ -965,6 +1182,13 @@ type EffectivePatch struct {
 	PatchStatus *PatchStatus `json:"PatchStatus,omitzero"`
 }
 
+// FailedCreateAssociation is a structure of the ssm API.
+type FailedCreateAssociation struct {
+	Entry   *CreateAssociationBatchRequestEntry `json:"Entry,omitzero"`
+	Message *string                             `json:"Message,omitzero"`
+	Fault   *string                             `json:"Fault,omitzero"`
+}
+
 // GetCommandInvocationInput is the input of GetCommandInvocation.
 type GetCommandInvocationInput struct {
 	CommandId  *string `json:"CommandId,omitzero"`
@@ -1287,6 +1511,14 @@ type InstanceAggregatedAssociationOverview struct {
 	InstanceAssociationStatusAggregatedCount map[string]int64 `json:"InstanceAssociationStatusAggregatedCount,omitzero"`
 }
 
+// InstanceAssociation is a structure of the ssm API.
+type InstanceAssociation struct {
+	AssociationId      *string `json:"AssociationId,omitzero"`
+	InstanceId         *string `json:"InstanceId,omitzero"`
+	Content            *string `json:"Content,omitzero"`
+	AssociationVersion *string `json:"AssociationVersion,omitzero"`
+}
+
 // InstanceAssociationExecutionResult is a structure of the ssm API.
 type InstanceAssociationExecutionResult struct {
 	ErrorCode        *string                       `json:"ErrorCode,omitzero"`
@@ -1304,6 +1536,22 @@ type InstanceAssociationOutputLocation struct {
 // InstanceAssociationOutputUrl is a structure of the ssm API.
 type InstanceAssociationOutputUrl struct {
 	S3OutputUrl *S3OutputUrl `json:"S3OutputUrl,omitzero"`
+}
+
+// InstanceAssociationStatusInfo is a structure of the ssm API.
+type InstanceAssociationStatusInfo struct {
+	AssociationId      *string                       `json:"AssociationId,omitzero"`
+	Name               *string                       `json:"Name,omitzero"`
+	DocumentVersion    *string                       `json:"DocumentVersion,omitzero"`
+	AssociationVersion *string                       `json:"AssociationVersion,omitzero"`
+	InstanceId         *string                       `json:"InstanceId,omitzero"`
+	ExecutionDate      *codec.Time                   `json:"ExecutionDate,omitzero"`
+	Status             *string                       `json:"Status,omitzero"`
+	DetailedStatus     *string                       `json:"DetailedStatus,omitzero"`
+	ExecutionSummary   *string                       `json:"ExecutionSummary,omitzero"`
+	ErrorCode          *string                       `json:"ErrorCode,omitzero"`
+	OutputUrl          *InstanceAssociationOutputUrl `json:"OutputUrl,omitzero"`
+	AssociationName    *string                       `json:"AssociationName,omitzero"`
 }
 
 // InstanceAssociationSummary is a structure of the ssm API.
@@ -1521,6 +1769,32 @@ type InventoryResultItem struct {
 	CaptureTime   *string             `json:"CaptureTime,omitzero"`
 	ContentHash   *string             `json:"ContentHash,omitzero"`
 	Content       []map[string]string `json:"Content,omitzero"`
+}
+
+// ListAssociationVersionsInput is the input of ListAssociationVersions.
+type ListAssociationVersionsInput struct {
+	AssociationId *string `json:"AssociationId,omitzero"`
+	MaxResults    *int64  `json:"MaxResults,omitzero"`
+	NextToken     *string `json:"NextToken,omitzero"`
+}
+
+// ListAssociationVersionsOutput is the output of ListAssociationVersions.
+type ListAssociationVersionsOutput struct {
+	AssociationVersions []AssociationVersionInfo `json:"AssociationVersions,omitzero"`
+	NextToken           *string                  `json:"NextToken,omitzero"`
+}
+
+// ListAssociationsInput is the input of ListAssociations.
+type ListAssociationsInput struct {
+	AssociationFilterList []AssociationFilter `json:"AssociationFilterList,omitzero"`
+	MaxResults            *int64              `json:"MaxResults,omitzero"`
+	NextToken             *string             `json:"NextToken,omitzero"`
+}
+
+// ListAssociationsOutput is the output of ListAssociations.
+type ListAssociationsOutput struct {
+	Associations []Association `json:"Associations,omitzero"`
+	NextToken    *string       `json:"NextToken,omitzero"`
 }
 
 // ListCommandInvocationsInput is the input of ListCommandInvocations.
@@ -1871,6 +2145,12 @@ type NotificationConfig struct {
 	NotificationArn    *string  `json:"NotificationArn,omitzero"`
 	NotificationEvents []string `json:"NotificationEvents,omitzero"`
 	NotificationType   *string  `json:"NotificationType,omitzero"`
+}
+
+// OutputSource is a structure of the ssm API.
+type OutputSource struct {
+	OutputSourceId   *string `json:"OutputSourceId,omitzero"`
+	OutputSourceType *string `json:"OutputSourceType,omitzero"`
 }
 
 // Parameter is a structure of the ssm API.
@@ -2292,6 +2572,14 @@ type SeveritySummary struct {
 	UnspecifiedCount   *int64 `json:"UnspecifiedCount,omitzero"`
 }
 
+// StartAssociationsOnceInput is the input of StartAssociationsOnce.
+type StartAssociationsOnceInput struct {
+	AssociationIds []string `json:"AssociationIds,omitzero"`
+}
+
+// StartAssociationsOnceOutput is the output of StartAssociationsOnce.
+type StartAssociationsOnceOutput struct{}
+
 // Tag is a structure of the ssm API.
 type Tag struct {
 	Key   *string `json:"Key,omitzero"`
@@ -2317,6 +2605,36 @@ type TargetLocation struct {
 	Targets                          []Target            `json:"Targets,omitzero"`
 	TargetsMaxConcurrency            *string             `json:"TargetsMaxConcurrency,omitzero"`
 	TargetsMaxErrors                 *string             `json:"TargetsMaxErrors,omitzero"`
+}
+
+// UpdateAssociationInput is the input of UpdateAssociation.
+type UpdateAssociationInput struct {
+	AssociationId                 *string                            `json:"AssociationId,omitzero"`
+	Parameters                    map[string][]string                `json:"Parameters,omitzero"`
+	DocumentVersion               *string                            `json:"DocumentVersion,omitzero"`
+	ScheduleExpression            *string                            `json:"ScheduleExpression,omitzero"`
+	OutputLocation                *InstanceAssociationOutputLocation `json:"OutputLocation,omitzero"`
+	Name                          *string                            `json:"Name,omitzero"`
+	Targets                       []Target                           `json:"Targets,omitzero"`
+	AssociationName               *string                            `json:"AssociationName,omitzero"`
+	AssociationVersion            *string                            `json:"AssociationVersion,omitzero"`
+	AutomationTargetParameterName *string                            `json:"AutomationTargetParameterName,omitzero"`
+	MaxErrors                     *string                            `json:"MaxErrors,omitzero"`
+	MaxConcurrency                *string                            `json:"MaxConcurrency,omitzero"`
+	ComplianceSeverity            *string                            `json:"ComplianceSeverity,omitzero"`
+	SyncCompliance                *string                            `json:"SyncCompliance,omitzero"`
+	ApplyOnlyAtCronInterval       *bool                              `json:"ApplyOnlyAtCronInterval,omitzero"`
+	CalendarNames                 []string                           `json:"CalendarNames,omitzero"`
+	TargetLocations               []TargetLocation                   `json:"TargetLocations,omitzero"`
+	ScheduleOffset                *int64                             `json:"ScheduleOffset,omitzero"`
+	Duration                      *int64                             `json:"Duration,omitzero"`
+	TargetMaps                    []map[string][]string              `json:"TargetMaps,omitzero"`
+	AlarmConfiguration            *AlarmConfiguration                `json:"AlarmConfiguration,omitzero"`
+}
+
+// UpdateAssociationOutput is the output of UpdateAssociation.
+type UpdateAssociationOutput struct {
+	AssociationDescription *AssociationDescription `json:"AssociationDescription,omitzero"`
 }
 
 // UpdateAssociationStatusInput is the input of UpdateAssociationStatus.

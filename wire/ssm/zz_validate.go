@@ -10,138 +10,149 @@ var (
 	c1   = codec.Constraint{HasMax: true, Max: 1000}
 	c2   = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
 	c3   = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1}
-	c4   = codec.Constraint{Enum: []string{"Pending", "Success", "Failed"}}
-	c5   = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024}
-	c6   = codec.Constraint{HasMax: true, Max: 1024}
-	c7   = codec.Constraint{Enum: []string{"SourceUrl", "S3FileUrl", "AttachmentReference"}}
-	c8   = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,128}$"}}
-	c9   = codec.Constraint{Enum: []string{"WINDOWS", "AMAZON_LINUX", "AMAZON_LINUX_2", "AMAZON_LINUX_2022", "UBUNTU", "REDHAT_ENTERPRISE_LINUX", "SUSE", "CENTOS", "ORACLE_LINUX", "DEBIAN", "MACOS", "RASPBIAN", "ROCKY_LINUX", "ALMA_LINUX", "AMAZON_LINUX_2023"}}
-	c10  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 50}
-	c11  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100}
-	c12  = codec.Constraint{Enum: []string{"CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNSPECIFIED"}}
-	c13  = codec.Constraint{Enum: []string{"ALLOW_AS_DEPENDENCY", "BLOCK"}}
-	c14  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 20}
-	c15  = codec.Constraint{Enum: []string{"COMPLIANT", "NON_COMPLIANT"}}
-	c16  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36}
-	c17  = codec.Constraint{Pattern: &codec.Pattern{Text: "(^i-(\\w{8}|\\w{17})$)|(^mi-\\w{17}$)"}}
-	c18  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36, Pattern: &codec.Pattern{Text: "^[0-9a-fA-F]{8}\\-[0-9a-fA-F]{4}\\-[0-9a-fA-F]{4}\\-[0-9a-fA-F]{4}\\-[0-9a-fA-F]{12}$"}}
-	c19  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 512}
-	c20  = codec.Constraint{Enum: []string{"InvokedAfter", "InvokedBefore", "Status", "ExecutionStage", "DocumentName"}}
-	c21  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128}
-	c22  = codec.Constraint{HasMax: true, Max: 100}
-	c23  = codec.Constraint{HasMax: true, Max: 50}
-	c24  = codec.Constraint{HasMax: true, Max: 500}
-	c25  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 64}
-	c26  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 4096}
-	c27  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 200}
-	c28  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 20}
-	c29  = codec.Constraint{Enum: []string{"EQUAL", "NOT_EQUAL", "BEGIN_WITH", "LESS_THAN", "GREATER_THAN"}}
-	c30  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 256}
-	c31  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 256, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
-	c32  = codec.Constraint{HasMax: true, Max: 64}
-	c33  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1000}
-	c34  = codec.Constraint{HasMin: true, Min: 1}
-	c35  = codec.Constraint{HasMax: true, Max: 1024, Pattern: &codec.Pattern{Text: "^[\\w\\.\\-\\:\\/ ]*$"}}
-	c36  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{1,128}$"}}
-	c37  = codec.Constraint{Enum: []string{"Command", "Policy", "Automation", "Session", "Package", "ApplicationConfiguration", "ApplicationConfigurationSchema", "DeploymentStrategy", "ChangeCalendar", "Automation.ChangeTemplate", "ProblemAnalysis", "ProblemAnalysisTemplate", "CloudFormation", "ConformancePackTemplate", "QuickSetup"}}
-	c38  = codec.Constraint{Enum: []string{"YAML", "JSON", "TEXT"}}
-	c39  = codec.Constraint{HasMax: true, Max: 200, Pattern: &codec.Pattern{Text: "^\\/[\\w\\.\\-\\:\\/]*$"}}
-	c40  = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,128}$"}}
-	c41  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Sensitive: true}
-	c42  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 256}
-	c43  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 6}
-	c44  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 24}
-	c45  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 23}
-	c46  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}}
-	c47  = codec.Constraint{Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|^[1-9][0-9]*$)"}}
-	c48  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "^(AWS|Custom):.*$"}}
-	c49  = codec.Constraint{Enum: []string{"DisableSchema", "DeleteSchema"}, EnumCode: "InvalidOptionException"}
-	c50  = codec.Constraint{Pattern: &codec.Pattern{Text: "[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}"}}
-	c51  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 20, Pattern: &codec.Pattern{Text: "^mw-[0-9a-f]{17}$"}}
-	c52  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-:/]{20,128}$"}}
-	c53  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 124, Pattern: &codec.Pattern{Text: "(^mi-[0-9a-f]{17}$)|(^eks_c:[0-9A-Za-z][A-Za-z0-9\\-_]{0,99}_\\w{17}$)"}}
-	c54  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 256, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
-	c55  = codec.Constraint{Enum: []string{"ActivationIds", "DefaultInstanceName", "IamRole"}}
-	c56  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 50}
-	c57  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.:/]{3,128}$"}}
-	c58  = codec.Constraint{Pattern: &codec.Pattern{Text: "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"}}
-	c59  = codec.Constraint{Pattern: &codec.Pattern{Text: "([$]LATEST)|([1-9][0-9]*)"}}
-	c60  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 5}
-	c61  = codec.Constraint{Enum: []string{"Share"}, EnumCode: "InvalidPermissionType"}
-	c62  = codec.Constraint{HasMin: true, Min: 0}
-	c63  = codec.Constraint{HasMin: true, Min: 5, HasMax: true, Max: 50}
-	c64  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 4}
-	c65  = codec.Constraint{HasMin: true, Min: 10, HasMax: true, Max: 100}
-	c66  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 40}
-	c67  = codec.Constraint{HasMin: true, Min: 5, HasMax: true, Max: 1000}
-	c68  = codec.Constraint{Enum: []string{"INSTANCE", "RESOURCE_GROUP"}}
-	c69  = codec.Constraint{Enum: []string{"PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "MSRC_SEVERITY", "PRIORITY", "SEVERITY"}}
-	c70  = codec.Constraint{Enum: []string{"OS", "APPLICATION"}}
-	c71  = codec.Constraint{Enum: []string{"Name", "Owner", "PlatformTypes", "DocumentType"}}
-	c72  = codec.Constraint{HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{1,128}$"}}
-	c73  = codec.Constraint{Enum: []string{"Comment"}}
-	c74  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
-	c75  = codec.Constraint{Enum: []string{"SendForReview", "UpdateReview", "Approve", "Reject"}}
-	c76  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 1}
-	c77  = codec.Constraint{HasMin: true, Min: 4}
-	c78  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 400}
-	c79  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36, Pattern: &codec.Pattern{Text: "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"}}
-	c80  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 5}
-	c81  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 10}
-	c82  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 100}
-	c83  = codec.Constraint{HasMin: true, Min: 50, HasMax: true, Max: 200}
-	c84  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048}
-	c85  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
-	c86  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "LessThan", "GreaterThan"}}
-	c87  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "DocumentName", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
-	c88  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100000, Pattern: &codec.Pattern{Text: "^.{1,100000}$"}}
-	c89  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan"}}
-	c90  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 15}
-	c91  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan", "Exists"}}
-	c92  = codec.Constraint{Pattern: &codec.Pattern{Text: "^([0-9]{1,6})(\\.[0-9]{1,6})$"}}
-	c93  = codec.Constraint{Pattern: &codec.Pattern{Text: "^(20)[0-9][0-9]-(0[1-9]|1[012])-([12][0-9]|3[01]|0[1-9])(T)(2[0-3]|[0-1][0-9])(:[0-5][0-9])(:[0-5][0-9])(Z)$"}}
-	c94  = codec.Constraint{HasMax: true, Max: 256}
-	c95  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10000}
-	c96  = codec.Constraint{Enum: []string{"DocumentReviews"}}
-	c97  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 6}
-	c98  = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 63}
-	c99  = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 20}
-	c100 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 8000}
-	c101 = codec.Constraint{HasMax: true, Max: 4096, Sensitive: true}
-	c102 = codec.Constraint{Enum: []string{"Sha256", "Sha1"}}
-	c103 = codec.Constraint{HasMin: true, Min: 30, HasMax: true, Max: 2592000}
-	c104 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 80}
-	c105 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255, Sensitive: true}
-	c106 = codec.Constraint{HasMax: true, Max: 20}
-	c107 = codec.Constraint{Pattern: &codec.Pattern{Text: "(?i)all|[0-9]{12}"}}
-	c108 = codec.Constraint{HasMax: true, Max: 8, Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|[$]ALL)"}}
-	c109 = codec.Constraint{Enum: []string{"All", "InProgress", "Success", "TimedOut", "Cancelled", "Failed"}}
-	c110 = codec.Constraint{Enum: []string{"Command", "Invocation"}}
-	c111 = codec.Constraint{Enum: []string{"ARCH", "ADVISORY_ID", "BUGZILLA_ID", "PATCH_SET", "PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "CVE_ID", "EPOCH", "MSRC_SEVERITY", "NAME", "PATCH_ID", "SECTION", "PRIORITY", "REPOSITORY", "RELEASE", "SEVERITY", "SECURITY", "VERSION"}}
-	c112 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 360}
-	c113 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10}
-	c114 = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,50}$"}}
-	c115 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Sensitive: true}
-	c116 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "[A-Za-z0-9_\\-]\\w+|Custom:[a-zA-Z0-9_\\-]\\w+"}}
-	c117 = codec.Constraint{Enum: []string{"COMPLETE", "PARTIAL"}}
-	c118 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 30}
-	c119 = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 250, Sensitive: true}
-	c120 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 4096}
-	c121 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1600}
-	c122 = codec.Constraint{Enum: []string{"RUN_COMMAND", "AUTOMATION", "STEP_FUNCTIONS", "LAMBDA"}}
-	c123 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[1-9][0-9]%|[1-9]%|100%)$"}}
-	c124 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[0]|[1-9][0-9]%|[0-9]%|100%)$"}}
-	c125 = codec.Constraint{Enum: []string{"CONTINUE_TASK", "CANCEL_TASK"}}
-	c126 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
-	c127 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
-	c128 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
-	c129 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}$"}}
-	c130 = codec.Constraint{Enum: []string{"JsonSerDe"}}
-	c131 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 512, Pattern: &codec.Pattern{Text: "arn:.*"}}
-	c132 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 163, Pattern: &codec.Pattern{Text: "^[\\p{L}\\p{Z}\\p{N}_.:/=\\-@]*$|resource-groups:ResourceTypeFilters|resource-groups:Name"}}
-	c133 = codec.Constraint{Pattern: &codec.Pattern{Text: "(^[1-9][0-9]*$)"}}
-	c134 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255}
-	c135 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 46, Sensitive: true}
+	c4   = codec.Constraint{Enum: []string{"ExecutionId", "Status", "CreatedTime"}}
+	c5   = codec.Constraint{HasMin: true, Min: 1}
+	c6   = codec.Constraint{Enum: []string{"EQUAL", "LESS_THAN", "GREATER_THAN"}}
+	c7   = codec.Constraint{Enum: []string{"Status", "ResourceId", "ResourceType"}}
+	c8   = codec.Constraint{Enum: []string{"InstanceId", "Name", "AssociationId", "AssociationStatusName", "LastExecutedBefore", "LastExecutedAfter", "AssociationName", "ResourceGroupName"}}
+	c9   = codec.Constraint{Enum: []string{"Pending", "Success", "Failed"}}
+	c10  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024}
+	c11  = codec.Constraint{HasMax: true, Max: 1024}
+	c12  = codec.Constraint{Enum: []string{"SourceUrl", "S3FileUrl", "AttachmentReference"}}
+	c13  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,128}$"}}
+	c14  = codec.Constraint{Enum: []string{"WINDOWS", "AMAZON_LINUX", "AMAZON_LINUX_2", "AMAZON_LINUX_2022", "UBUNTU", "REDHAT_ENTERPRISE_LINUX", "SUSE", "CENTOS", "ORACLE_LINUX", "DEBIAN", "MACOS", "RASPBIAN", "ROCKY_LINUX", "ALMA_LINUX", "AMAZON_LINUX_2023"}}
+	c15  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 50}
+	c16  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100}
+	c17  = codec.Constraint{Enum: []string{"CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNSPECIFIED"}}
+	c18  = codec.Constraint{Enum: []string{"ALLOW_AS_DEPENDENCY", "BLOCK"}}
+	c19  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 20}
+	c20  = codec.Constraint{Enum: []string{"COMPLIANT", "NON_COMPLIANT"}}
+	c21  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36}
+	c22  = codec.Constraint{Pattern: &codec.Pattern{Text: "(^i-(\\w{8}|\\w{17})$)|(^mi-\\w{17}$)"}}
+	c23  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36, Pattern: &codec.Pattern{Text: "^[0-9a-fA-F]{8}\\-[0-9a-fA-F]{4}\\-[0-9a-fA-F]{4}\\-[0-9a-fA-F]{4}\\-[0-9a-fA-F]{12}$"}}
+	c24  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 512}
+	c25  = codec.Constraint{Enum: []string{"InvokedAfter", "InvokedBefore", "Status", "ExecutionStage", "DocumentName"}}
+	c26  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128}
+	c27  = codec.Constraint{HasMax: true, Max: 100}
+	c28  = codec.Constraint{HasMax: true, Max: 50}
+	c29  = codec.Constraint{HasMax: true, Max: 500}
+	c30  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 64}
+	c31  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 4096}
+	c32  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 200}
+	c33  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 20}
+	c34  = codec.Constraint{Enum: []string{"EQUAL", "NOT_EQUAL", "BEGIN_WITH", "LESS_THAN", "GREATER_THAN"}}
+	c35  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 256}
+	c36  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 256, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
+	c37  = codec.Constraint{HasMax: true, Max: 64}
+	c38  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1000}
+	c39  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.:/]{3,128}$"}}
+	c40  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 50}
+	c41  = codec.Constraint{Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|^[1-9][0-9]*$)"}}
+	c42  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 5}
+	c43  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 256}
+	c44  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[0]|[1-9][0-9]%|[0-9]%|100%)$"}}
+	c45  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[1-9][0-9]%|[1-9]%|100%)$"}}
+	c46  = codec.Constraint{Enum: []string{"CRITICAL", "HIGH", "MEDIUM", "LOW", "UNSPECIFIED"}}
+	c47  = codec.Constraint{Enum: []string{"AUTO", "MANUAL"}}
+	c48  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 6}
+	c49  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 24}
+	c50  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 300}
+	c51  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 25}
+	c52  = codec.Constraint{HasMax: true, Max: 1024, Pattern: &codec.Pattern{Text: "^[\\w\\.\\-\\:\\/ ]*$"}}
+	c53  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{1,128}$"}}
+	c54  = codec.Constraint{Enum: []string{"Command", "Policy", "Automation", "Session", "Package", "ApplicationConfiguration", "ApplicationConfigurationSchema", "DeploymentStrategy", "ChangeCalendar", "Automation.ChangeTemplate", "ProblemAnalysis", "ProblemAnalysisTemplate", "CloudFormation", "ConformancePackTemplate", "QuickSetup"}}
+	c55  = codec.Constraint{Enum: []string{"YAML", "JSON", "TEXT"}}
+	c56  = codec.Constraint{HasMax: true, Max: 200, Pattern: &codec.Pattern{Text: "^\\/[\\w\\.\\-\\:\\/]*$"}}
+	c57  = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,128}$"}}
+	c58  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Sensitive: true}
+	c59  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 23}
+	c60  = codec.Constraint{Pattern: &codec.Pattern{Text: "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}}
+	c61  = codec.Constraint{Pattern: &codec.Pattern{Text: "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"}}
+	c62  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "^(AWS|Custom):.*$"}}
+	c63  = codec.Constraint{Enum: []string{"DisableSchema", "DeleteSchema"}, EnumCode: "InvalidOptionException"}
+	c64  = codec.Constraint{Pattern: &codec.Pattern{Text: "[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}"}}
+	c65  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 20, Pattern: &codec.Pattern{Text: "^mw-[0-9a-f]{17}$"}}
+	c66  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-:/]{20,128}$"}}
+	c67  = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 124, Pattern: &codec.Pattern{Text: "(^mi-[0-9a-f]{17}$)|(^eks_c:[0-9A-Za-z][A-Za-z0-9\\-_]{0,99}_\\w{17}$)"}}
+	c68  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 256, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
+	c69  = codec.Constraint{Enum: []string{"ActivationIds", "DefaultInstanceName", "IamRole"}}
+	c70  = codec.Constraint{Pattern: &codec.Pattern{Text: "([$]LATEST)|([1-9][0-9]*)"}}
+	c71  = codec.Constraint{Enum: []string{"Share"}, EnumCode: "InvalidPermissionType"}
+	c72  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 5}
+	c73  = codec.Constraint{HasMin: true, Min: 0}
+	c74  = codec.Constraint{HasMin: true, Min: 5, HasMax: true, Max: 50}
+	c75  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 4}
+	c76  = codec.Constraint{HasMin: true, Min: 10, HasMax: true, Max: 100}
+	c77  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 40}
+	c78  = codec.Constraint{HasMin: true, Min: 5, HasMax: true, Max: 1000}
+	c79  = codec.Constraint{Enum: []string{"INSTANCE", "RESOURCE_GROUP"}}
+	c80  = codec.Constraint{Enum: []string{"PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "MSRC_SEVERITY", "PRIORITY", "SEVERITY"}}
+	c81  = codec.Constraint{Enum: []string{"OS", "APPLICATION"}}
+	c82  = codec.Constraint{Enum: []string{"Name", "Owner", "PlatformTypes", "DocumentType"}}
+	c83  = codec.Constraint{HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{1,128}$"}}
+	c84  = codec.Constraint{Enum: []string{"Comment"}}
+	c85  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
+	c86  = codec.Constraint{Enum: []string{"SendForReview", "UpdateReview", "Approve", "Reject"}}
+	c87  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 1}
+	c88  = codec.Constraint{HasMin: true, Min: 4}
+	c89  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 400}
+	c90  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36, Pattern: &codec.Pattern{Text: "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"}}
+	c91  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 10}
+	c92  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 100}
+	c93  = codec.Constraint{HasMin: true, Min: 50, HasMax: true, Max: 200}
+	c94  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048}
+	c95  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
+	c96  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "LessThan", "GreaterThan"}}
+	c97  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "DocumentName", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
+	c98  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100000, Pattern: &codec.Pattern{Text: "^.{1,100000}$"}}
+	c99  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan"}}
+	c100 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 15}
+	c101 = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan", "Exists"}}
+	c102 = codec.Constraint{Pattern: &codec.Pattern{Text: "^([0-9]{1,6})(\\.[0-9]{1,6})$"}}
+	c103 = codec.Constraint{Pattern: &codec.Pattern{Text: "^(20)[0-9][0-9]-(0[1-9]|1[012])-([12][0-9]|3[01]|0[1-9])(T)(2[0-3]|[0-1][0-9])(:[0-5][0-9])(:[0-5][0-9])(Z)$"}}
+	c104 = codec.Constraint{HasMax: true, Max: 256}
+	c105 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10000}
+	c106 = codec.Constraint{Enum: []string{"DocumentReviews"}}
+	c107 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 6}
+	c108 = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 63}
+	c109 = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 20}
+	c110 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 8000}
+	c111 = codec.Constraint{HasMax: true, Max: 4096, Sensitive: true}
+	c112 = codec.Constraint{Enum: []string{"Sha256", "Sha1"}}
+	c113 = codec.Constraint{HasMin: true, Min: 30, HasMax: true, Max: 2592000}
+	c114 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 80}
+	c115 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255, Sensitive: true}
+	c116 = codec.Constraint{HasMax: true, Max: 20}
+	c117 = codec.Constraint{Pattern: &codec.Pattern{Text: "(?i)all|[0-9]{12}"}}
+	c118 = codec.Constraint{HasMax: true, Max: 8, Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|[$]ALL)"}}
+	c119 = codec.Constraint{Enum: []string{"All", "InProgress", "Success", "TimedOut", "Cancelled", "Failed"}}
+	c120 = codec.Constraint{Enum: []string{"Command", "Invocation"}}
+	c121 = codec.Constraint{Enum: []string{"ARCH", "ADVISORY_ID", "BUGZILLA_ID", "PATCH_SET", "PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "CVE_ID", "EPOCH", "MSRC_SEVERITY", "NAME", "PATCH_ID", "SECTION", "PRIORITY", "REPOSITORY", "RELEASE", "SEVERITY", "SECURITY", "VERSION"}}
+	c122 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 360}
+	c123 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10}
+	c124 = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,50}$"}}
+	c125 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Sensitive: true}
+	c126 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "[A-Za-z0-9_\\-]\\w+|Custom:[a-zA-Z0-9_\\-]\\w+"}}
+	c127 = codec.Constraint{Enum: []string{"COMPLETE", "PARTIAL"}}
+	c128 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 30}
+	c129 = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 250, Sensitive: true}
+	c130 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 4096}
+	c131 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1600}
+	c132 = codec.Constraint{Enum: []string{"RUN_COMMAND", "AUTOMATION", "STEP_FUNCTIONS", "LAMBDA"}}
+	c133 = codec.Constraint{Enum: []string{"CONTINUE_TASK", "CANCEL_TASK"}}
+	c134 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
+	c135 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
+	c136 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
+	c137 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}$"}}
+	c138 = codec.Constraint{Enum: []string{"JsonSerDe"}}
+	c139 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 512, Pattern: &codec.Pattern{Text: "arn:.*"}}
+	c140 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 163, Pattern: &codec.Pattern{Text: "^[\\p{L}\\p{Z}\\p{N}_.:/=\\-@]*$|resource-groups:ResourceTypeFilters|resource-groups:Name"}}
+	c141 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 64, Pattern: &codec.Pattern{Text: "[\\w+=,.@/-]+"}}
+	c142 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 5000}
+	c143 = codec.Constraint{Pattern: &codec.Pattern{Text: "^(ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}$)|^(r-[a-z0-9]{4,32}$)|(\\d{12})$"}}
+	c144 = codec.Constraint{Pattern: &codec.Pattern{Text: "(^[1-9][0-9]*$)"}}
+	c145 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255}
+	c146 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 46, Sensitive: true}
 )
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
@@ -191,6 +202,50 @@ func (v *AlarmConfiguration) validate(e *codec.Violations, at *codec.Path) {
 	}
 }
 
+func (v *AssociationExecutionFilter) validate(e *codec.Violations, at *codec.Path) {
+	if v.Key == nil {
+		e.Null(at, "key")
+	} else {
+		e.String(at, "key", *v.Key, &c4)
+	}
+	if v.Value == nil {
+		e.Null(at, "value")
+	} else {
+		e.String(at, "value", *v.Value, &c5)
+	}
+	if v.Type == nil {
+		e.Null(at, "type")
+	} else {
+		e.String(at, "type", *v.Type, &c6)
+	}
+}
+
+func (v *AssociationExecutionTargetsFilter) validate(e *codec.Violations, at *codec.Path) {
+	if v.Key == nil {
+		e.Null(at, "key")
+	} else {
+		e.String(at, "key", *v.Key, &c7)
+	}
+	if v.Value == nil {
+		e.Null(at, "value")
+	} else {
+		e.String(at, "value", *v.Value, &c5)
+	}
+}
+
+func (v *AssociationFilter) validate(e *codec.Violations, at *codec.Path) {
+	if v.Key == nil {
+		e.Null(at, "key")
+	} else {
+		e.String(at, "key", *v.Key, &c8)
+	}
+	if v.Value == nil {
+		e.Null(at, "value")
+	} else {
+		e.String(at, "value", *v.Value, &c5)
+	}
+}
+
 func (v *AssociationStatus) validate(e *codec.Violations, at *codec.Path) {
 	if v.Date == nil {
 		e.Null(at, "date")
@@ -198,33 +253,33 @@ func (v *AssociationStatus) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c4)
+		e.String(at, "name", *v.Name, &c9)
 	}
 	if v.Message == nil {
 		e.Null(at, "message")
 	} else {
-		e.String(at, "message", *v.Message, &c5)
+		e.String(at, "message", *v.Message, &c10)
 	}
 	if v.AdditionalInfo != nil {
-		e.String(at, "additionalInfo", *v.AdditionalInfo, &c6)
+		e.String(at, "additionalInfo", *v.AdditionalInfo, &c11)
 	}
 }
 
 func (v *AttachmentsSource) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c7)
+		e.String(at, "key", *v.Key, &c12)
 	}
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, &c3, &c5)
+		e.Strings(at, "values", v.Values, &c3, &c10)
 	}
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c8)
+		e.String(at, "name", *v.Name, &c13)
 	}
 }
 
 func (v *BaselineOverride) validate(e *codec.Violations, at *codec.Path) {
 	if v.OperatingSystem != nil {
-		e.String(at, "operatingSystem", *v.OperatingSystem, &c9)
+		e.String(at, "operatingSystem", *v.OperatingSystem, &c14)
 	}
 	if v.GlobalFilters != nil {
 		v.GlobalFilters.validate(e, at.Member("globalFilters"))
@@ -233,26 +288,26 @@ func (v *BaselineOverride) validate(e *codec.Violations, at *codec.Path) {
 		v.ApprovalRules.validate(e, at.Member("approvalRules"))
 	}
 	if v.ApprovedPatches != nil {
-		e.Strings(at, "approvedPatches", v.ApprovedPatches, &c10, &c11)
+		e.Strings(at, "approvedPatches", v.ApprovedPatches, &c15, &c16)
 	}
 	if v.ApprovedPatchesComplianceLevel != nil {
-		e.String(at, "approvedPatchesComplianceLevel", *v.ApprovedPatchesComplianceLevel, &c12)
+		e.String(at, "approvedPatchesComplianceLevel", *v.ApprovedPatchesComplianceLevel, &c17)
 	}
 	if v.RejectedPatches != nil {
-		e.Strings(at, "rejectedPatches", v.RejectedPatches, &c10, &c11)
+		e.Strings(at, "rejectedPatches", v.RejectedPatches, &c15, &c16)
 	}
 	if v.RejectedPatchesAction != nil {
-		e.String(at, "rejectedPatchesAction", *v.RejectedPatchesAction, &c13)
+		e.String(at, "rejectedPatchesAction", *v.RejectedPatchesAction, &c18)
 	}
 	if v.Sources != nil {
-		e.Len(at, "sources", len(v.Sources), &c14)
+		e.Len(at, "sources", len(v.Sources), &c19)
 		for i0 := range v.Sources {
 			p0 := at.Elem("sources", i0)
 			v.Sources[i0].validate(e, p0)
 		}
 	}
 	if v.AvailableSecurityUpdatesComplianceStatus != nil {
-		e.String(at, "availableSecurityUpdatesComplianceStatus", *v.AvailableSecurityUpdatesComplianceStatus, &c15)
+		e.String(at, "availableSecurityUpdatesComplianceStatus", *v.AvailableSecurityUpdatesComplianceStatus, &c20)
 	}
 }
 
@@ -267,10 +322,10 @@ func (v *CancelCommandInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.CommandId == nil {
 		e.Null(at, "commandId")
 	} else {
-		e.String(at, "commandId", *v.CommandId, &c16)
+		e.String(at, "commandId", *v.CommandId, &c21)
 	}
 	if v.InstanceIds != nil {
-		e.Strings(at, "instanceIds", v.InstanceIds, &c10, &c17)
+		e.Strings(at, "instanceIds", v.InstanceIds, &c15, &c22)
 	}
 }
 
@@ -285,13 +340,13 @@ func (v *CancelMaintenanceWindowExecutionInput) validate(e *codec.Violations, at
 	if v.WindowExecutionId == nil {
 		e.Null(at, "windowExecutionId")
 	} else {
-		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c23)
 	}
 }
 
 func (v *CloudWatchOutputConfig) validate(e *codec.Violations, at *codec.Path) {
 	if v.CloudWatchLogGroupName != nil {
-		e.String(at, "cloudWatchLogGroupName", *v.CloudWatchLogGroupName, &c19)
+		e.String(at, "cloudWatchLogGroupName", *v.CloudWatchLogGroupName, &c24)
 	}
 }
 
@@ -299,12 +354,12 @@ func (v *CommandFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c20)
+		e.String(at, "key", *v.Key, &c25)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
 	} else {
-		e.String(at, "value", *v.Value, &c21)
+		e.String(at, "value", *v.Value, &c26)
 	}
 }
 
@@ -313,51 +368,51 @@ func (v *ComplianceExecutionSummary) validate(e *codec.Violations, at *codec.Pat
 		e.Null(at, "executionTime")
 	}
 	if v.ExecutionId != nil {
-		e.String(at, "executionId", *v.ExecutionId, &c22)
+		e.String(at, "executionId", *v.ExecutionId, &c27)
 	}
 	if v.ExecutionType != nil {
-		e.String(at, "executionType", *v.ExecutionType, &c23)
+		e.String(at, "executionType", *v.ExecutionType, &c28)
 	}
 }
 
 func (v *ComplianceItemEntry) validate(e *codec.Violations, at *codec.Path) {
 	if v.Title != nil {
-		e.String(at, "title", *v.Title, &c24)
+		e.String(at, "title", *v.Title, &c29)
 	}
 	if v.Severity == nil {
 		e.Null(at, "severity")
 	} else {
-		e.String(at, "severity", *v.Severity, &c12)
+		e.String(at, "severity", *v.Severity, &c17)
 	}
 	if v.Status == nil {
 		e.Null(at, "status")
 	} else {
-		e.String(at, "status", *v.Status, &c15)
+		e.String(at, "status", *v.Status, &c20)
 	}
 	if v.Details != nil {
-		codec.Keys(e, at, "details", v.Details, nil, &c25)
+		codec.Keys(e, at, "details", v.Details, nil, &c30)
 		for _, k0 := range codec.Sorted(v.Details) {
 			p0 := at.Entry("details", k0)
-			e.String(p0, "", v.Details[k0], &c26)
+			e.String(p0, "", v.Details[k0], &c31)
 		}
 	}
 }
 
 func (v *ComplianceStringFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c27)
+		e.String(at, "key", *v.Key, &c32)
 	}
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, &c28, nil)
+		e.Strings(at, "values", v.Values, &c33, nil)
 	}
 	if v.Type != nil {
-		e.String(at, "type", *v.Type, &c29)
+		e.String(at, "type", *v.Type, &c34)
 	}
 }
 
 func (v *ConfigurePackageResultStep) validate(e *codec.Violations, at *codec.Path) {
 	if v.Action != nil {
-		e.String(at, "action", *v.Action, &c6)
+		e.String(at, "action", *v.Action, &c11)
 	}
 }
 
@@ -370,18 +425,18 @@ func (v *CreateActivationInput) Validate() error {
 
 func (v *CreateActivationInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Description != nil {
-		e.String(at, "description", *v.Description, &c30)
+		e.String(at, "description", *v.Description, &c35)
 	}
 	if v.DefaultInstanceName != nil {
-		e.String(at, "defaultInstanceName", *v.DefaultInstanceName, &c31)
+		e.String(at, "defaultInstanceName", *v.DefaultInstanceName, &c36)
 	}
 	if v.IamRole == nil {
 		e.Null(at, "iamRole")
 	} else {
-		e.String(at, "iamRole", *v.IamRole, &c32)
+		e.String(at, "iamRole", *v.IamRole, &c37)
 	}
 	if v.RegistrationLimit != nil {
-		e.Int(at, "registrationLimit", *v.RegistrationLimit, &c33)
+		e.Int(at, "registrationLimit", *v.RegistrationLimit, &c38)
 	}
 	if v.Tags != nil {
 		e.Len(at, "tags", len(v.Tags), &c1)
@@ -399,6 +454,183 @@ func (v *CreateActivationInput) validate(e *codec.Violations, at *codec.Path) {
 }
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *CreateAssociationBatchInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *CreateAssociationBatchInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.Entries == nil {
+		e.Null(at, "entries")
+	} else {
+		e.Len(at, "entries", len(v.Entries), &c5)
+		for i0 := range v.Entries {
+			p0 := at.Elem("entries", i0)
+			v.Entries[i0].validate(e, p0)
+		}
+	}
+}
+
+func (v *CreateAssociationBatchRequestEntry) validate(e *codec.Violations, at *codec.Path) {
+	if v.Name == nil {
+		e.Null(at, "name")
+	} else {
+		e.String(at, "name", *v.Name, &c39)
+	}
+	if v.InstanceId != nil {
+		e.String(at, "instanceId", *v.InstanceId, &c22)
+	}
+	if v.AutomationTargetParameterName != nil {
+		e.String(at, "automationTargetParameterName", *v.AutomationTargetParameterName, &c40)
+	}
+	if v.DocumentVersion != nil {
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
+	}
+	if v.Targets != nil {
+		e.Len(at, "targets", len(v.Targets), &c42)
+		for i0 := range v.Targets {
+			p0 := at.Elem("targets", i0)
+			v.Targets[i0].validate(e, p0)
+		}
+	}
+	if v.ScheduleExpression != nil {
+		e.String(at, "scheduleExpression", *v.ScheduleExpression, &c43)
+	}
+	if v.OutputLocation != nil {
+		v.OutputLocation.validate(e, at.Member("outputLocation"))
+	}
+	if v.AssociationName != nil {
+		e.String(at, "associationName", *v.AssociationName, &c13)
+	}
+	if v.MaxErrors != nil {
+		e.String(at, "maxErrors", *v.MaxErrors, &c44)
+	}
+	if v.MaxConcurrency != nil {
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c45)
+	}
+	if v.ComplianceSeverity != nil {
+		e.String(at, "complianceSeverity", *v.ComplianceSeverity, &c46)
+	}
+	if v.SyncCompliance != nil {
+		e.String(at, "syncCompliance", *v.SyncCompliance, &c47)
+	}
+	if v.TargetLocations != nil {
+		e.Len(at, "targetLocations", len(v.TargetLocations), &c16)
+		for i0 := range v.TargetLocations {
+			p0 := at.Elem("targetLocations", i0)
+			v.TargetLocations[i0].validate(e, p0)
+		}
+	}
+	if v.ScheduleOffset != nil {
+		e.Int(at, "scheduleOffset", *v.ScheduleOffset, &c48)
+	}
+	if v.Duration != nil {
+		e.Int(at, "duration", *v.Duration, &c49)
+	}
+	if v.TargetMaps != nil {
+		e.Len(at, "targetMaps", len(v.TargetMaps), &c50)
+		for i0 := range v.TargetMaps {
+			p0 := at.Elem("targetMaps", i0)
+			codec.Keys(e, p0, "", v.TargetMaps[i0], &c33, &c40)
+			for _, k1 := range codec.Sorted(v.TargetMaps[i0]) {
+				p1 := p0.Entry("", k1)
+				e.Strings(p1, "", v.TargetMaps[i0][k1], &c51, &c40)
+			}
+		}
+	}
+	if v.AlarmConfiguration != nil {
+		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *CreateAssociationInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *CreateAssociationInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.Name == nil {
+		e.Null(at, "name")
+	} else {
+		e.String(at, "name", *v.Name, &c39)
+	}
+	if v.DocumentVersion != nil {
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
+	}
+	if v.InstanceId != nil {
+		e.String(at, "instanceId", *v.InstanceId, &c22)
+	}
+	if v.Targets != nil {
+		e.Len(at, "targets", len(v.Targets), &c42)
+		for i0 := range v.Targets {
+			p0 := at.Elem("targets", i0)
+			v.Targets[i0].validate(e, p0)
+		}
+	}
+	if v.ScheduleExpression != nil {
+		e.String(at, "scheduleExpression", *v.ScheduleExpression, &c43)
+	}
+	if v.OutputLocation != nil {
+		v.OutputLocation.validate(e, at.Member("outputLocation"))
+	}
+	if v.AssociationName != nil {
+		e.String(at, "associationName", *v.AssociationName, &c13)
+	}
+	if v.AutomationTargetParameterName != nil {
+		e.String(at, "automationTargetParameterName", *v.AutomationTargetParameterName, &c40)
+	}
+	if v.MaxErrors != nil {
+		e.String(at, "maxErrors", *v.MaxErrors, &c44)
+	}
+	if v.MaxConcurrency != nil {
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c45)
+	}
+	if v.ComplianceSeverity != nil {
+		e.String(at, "complianceSeverity", *v.ComplianceSeverity, &c46)
+	}
+	if v.SyncCompliance != nil {
+		e.String(at, "syncCompliance", *v.SyncCompliance, &c47)
+	}
+	if v.TargetLocations != nil {
+		e.Len(at, "targetLocations", len(v.TargetLocations), &c16)
+		for i0 := range v.TargetLocations {
+			p0 := at.Elem("targetLocations", i0)
+			v.TargetLocations[i0].validate(e, p0)
+		}
+	}
+	if v.ScheduleOffset != nil {
+		e.Int(at, "scheduleOffset", *v.ScheduleOffset, &c48)
+	}
+	if v.Duration != nil {
+		e.Int(at, "duration", *v.Duration, &c49)
+	}
+	if v.TargetMaps != nil {
+		e.Len(at, "targetMaps", len(v.TargetMaps), &c50)
+		for i0 := range v.TargetMaps {
+			p0 := at.Elem("targetMaps", i0)
+			codec.Keys(e, p0, "", v.TargetMaps[i0], &c33, &c40)
+			for _, k1 := range codec.Sorted(v.TargetMaps[i0]) {
+				p1 := p0.Entry("", k1)
+				e.Strings(p1, "", v.TargetMaps[i0][k1], &c51, &c40)
+			}
+		}
+	}
+	if v.Tags != nil {
+		e.Len(at, "tags", len(v.Tags), &c1)
+		for i0 := range v.Tags {
+			p0 := at.Elem("tags", i0)
+			v.Tags[i0].validate(e, p0)
+		}
+	}
+	if v.AlarmConfiguration != nil {
+		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
 func (v *CreateDocumentInput) Validate() error {
 	var e codec.Violations
 	v.validate(&e, nil)
@@ -409,17 +641,17 @@ func (v *CreateDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Content == nil {
 		e.Null(at, "content")
 	} else {
-		e.String(at, "content", *v.Content, &c34)
+		e.String(at, "content", *v.Content, &c5)
 	}
 	if v.Requires != nil {
-		e.Len(at, "requires", len(v.Requires), &c34)
+		e.Len(at, "requires", len(v.Requires), &c5)
 		for i0 := range v.Requires {
 			p0 := at.Elem("requires", i0)
 			v.Requires[i0].validate(e, p0)
 		}
 	}
 	if v.Attachments != nil {
-		e.Len(at, "attachments", len(v.Attachments), &c14)
+		e.Len(at, "attachments", len(v.Attachments), &c19)
 		for i0 := range v.Attachments {
 			p0 := at.Elem("attachments", i0)
 			v.Attachments[i0].validate(e, p0)
@@ -428,22 +660,22 @@ func (v *CreateDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c8)
+		e.String(at, "name", *v.Name, &c13)
 	}
 	if v.DisplayName != nil {
-		e.String(at, "displayName", *v.DisplayName, &c35)
+		e.String(at, "displayName", *v.DisplayName, &c52)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c36)
+		e.String(at, "versionName", *v.VersionName, &c53)
 	}
 	if v.DocumentType != nil {
-		e.String(at, "documentType", *v.DocumentType, &c37)
+		e.String(at, "documentType", *v.DocumentType, &c54)
 	}
 	if v.DocumentFormat != nil {
-		e.String(at, "documentFormat", *v.DocumentFormat, &c38)
+		e.String(at, "documentFormat", *v.DocumentFormat, &c55)
 	}
 	if v.TargetType != nil {
-		e.String(at, "targetType", *v.TargetType, &c39)
+		e.String(at, "targetType", *v.TargetType, &c56)
 	}
 	if v.Tags != nil {
 		e.Len(at, "tags", len(v.Tags), &c1)
@@ -465,34 +697,34 @@ func (v *CreateMaintenanceWindowInput) validate(e *codec.Violations, at *codec.P
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c40)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.Description != nil {
-		e.String(at, "description", *v.Description, &c41)
+		e.String(at, "description", *v.Description, &c58)
 	}
 	if v.Schedule == nil {
 		e.Null(at, "schedule")
 	} else {
-		e.String(at, "schedule", *v.Schedule, &c42)
+		e.String(at, "schedule", *v.Schedule, &c43)
 	}
 	if v.ScheduleOffset != nil {
-		e.Int(at, "scheduleOffset", *v.ScheduleOffset, &c43)
+		e.Int(at, "scheduleOffset", *v.ScheduleOffset, &c48)
 	}
 	if v.Duration == nil {
 		e.Null(at, "duration")
 	} else {
-		e.Int(at, "duration", *v.Duration, &c44)
+		e.Int(at, "duration", *v.Duration, &c49)
 	}
 	if v.Cutoff == nil {
 		e.Null(at, "cutoff")
 	} else {
-		e.Int(at, "cutoff", *v.Cutoff, &c45)
+		e.Int(at, "cutoff", *v.Cutoff, &c59)
 	}
 	if v.AllowUnassociatedTargets == nil {
 		e.Null(at, "allowUnassociatedTargets")
 	}
 	if v.ClientToken != nil {
-		e.String(at, "clientToken", *v.ClientToken, &c25)
+		e.String(at, "clientToken", *v.ClientToken, &c30)
 	}
 	if v.Tags != nil {
 		e.Len(at, "tags", len(v.Tags), &c1)
@@ -512,12 +744,12 @@ func (v *CreatePatchBaselineInput) Validate() error {
 
 func (v *CreatePatchBaselineInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.OperatingSystem != nil {
-		e.String(at, "operatingSystem", *v.OperatingSystem, &c9)
+		e.String(at, "operatingSystem", *v.OperatingSystem, &c14)
 	}
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c40)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.GlobalFilters != nil {
 		v.GlobalFilters.validate(e, at.Member("globalFilters"))
@@ -526,29 +758,29 @@ func (v *CreatePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 		v.ApprovalRules.validate(e, at.Member("approvalRules"))
 	}
 	if v.ApprovedPatches != nil {
-		e.Strings(at, "approvedPatches", v.ApprovedPatches, &c10, &c11)
+		e.Strings(at, "approvedPatches", v.ApprovedPatches, &c15, &c16)
 	}
 	if v.ApprovedPatchesComplianceLevel != nil {
-		e.String(at, "approvedPatchesComplianceLevel", *v.ApprovedPatchesComplianceLevel, &c12)
+		e.String(at, "approvedPatchesComplianceLevel", *v.ApprovedPatchesComplianceLevel, &c17)
 	}
 	if v.RejectedPatches != nil {
-		e.Strings(at, "rejectedPatches", v.RejectedPatches, &c10, &c11)
+		e.Strings(at, "rejectedPatches", v.RejectedPatches, &c15, &c16)
 	}
 	if v.RejectedPatchesAction != nil {
-		e.String(at, "rejectedPatchesAction", *v.RejectedPatchesAction, &c13)
+		e.String(at, "rejectedPatchesAction", *v.RejectedPatchesAction, &c18)
 	}
 	if v.Description != nil {
-		e.String(at, "description", *v.Description, &c5)
+		e.String(at, "description", *v.Description, &c10)
 	}
 	if v.Sources != nil {
-		e.Len(at, "sources", len(v.Sources), &c14)
+		e.Len(at, "sources", len(v.Sources), &c19)
 		for i0 := range v.Sources {
 			p0 := at.Elem("sources", i0)
 			v.Sources[i0].validate(e, p0)
 		}
 	}
 	if v.ClientToken != nil {
-		e.String(at, "clientToken", *v.ClientToken, &c25)
+		e.String(at, "clientToken", *v.ClientToken, &c30)
 	}
 	if v.Tags != nil {
 		e.Len(at, "tags", len(v.Tags), &c1)
@@ -558,7 +790,7 @@ func (v *CreatePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 		}
 	}
 	if v.AvailableSecurityUpdatesComplianceStatus != nil {
-		e.String(at, "availableSecurityUpdatesComplianceStatus", *v.AvailableSecurityUpdatesComplianceStatus, &c15)
+		e.String(at, "availableSecurityUpdatesComplianceStatus", *v.AvailableSecurityUpdatesComplianceStatus, &c20)
 	}
 }
 
@@ -573,13 +805,13 @@ func (v *CreateResourceDataSyncInput) validate(e *codec.Violations, at *codec.Pa
 	if v.SyncName == nil {
 		e.Null(at, "syncName")
 	} else {
-		e.String(at, "syncName", *v.SyncName, &c25)
+		e.String(at, "syncName", *v.SyncName, &c30)
 	}
 	if v.S3Destination != nil {
 		v.S3Destination.validate(e, at.Member("s3Destination"))
 	}
 	if v.SyncType != nil {
-		e.String(at, "syncType", *v.SyncType, &c25)
+		e.String(at, "syncType", *v.SyncType, &c30)
 	}
 	if v.SyncSource != nil {
 		v.SyncSource.validate(e, at.Member("syncSource"))
@@ -597,7 +829,26 @@ func (v *DeleteActivationInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.ActivationId == nil {
 		e.Null(at, "activationId")
 	} else {
-		e.String(at, "activationId", *v.ActivationId, &c46)
+		e.String(at, "activationId", *v.ActivationId, &c60)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DeleteAssociationInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DeleteAssociationInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.Name != nil {
+		e.String(at, "name", *v.Name, &c39)
+	}
+	if v.InstanceId != nil {
+		e.String(at, "instanceId", *v.InstanceId, &c22)
+	}
+	if v.AssociationId != nil {
+		e.String(at, "associationId", *v.AssociationId, &c61)
 	}
 }
 
@@ -612,13 +863,13 @@ func (v *DeleteDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c8)
+		e.String(at, "name", *v.Name, &c13)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c36)
+		e.String(at, "versionName", *v.VersionName, &c53)
 	}
 }
 
@@ -633,13 +884,13 @@ func (v *DeleteInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.TypeName == nil {
 		e.Null(at, "typeName")
 	} else {
-		e.String(at, "typeName", *v.TypeName, &c48)
+		e.String(at, "typeName", *v.TypeName, &c62)
 	}
 	if v.SchemaDeleteOption != nil {
-		e.String(at, "schemaDeleteOption", *v.SchemaDeleteOption, &c49)
+		e.String(at, "schemaDeleteOption", *v.SchemaDeleteOption, &c63)
 	}
 	if v.ClientToken != nil {
-		e.String(at, "clientToken", *v.ClientToken, &c50)
+		e.String(at, "clientToken", *v.ClientToken, &c64)
 	}
 }
 
@@ -654,7 +905,7 @@ func (v *DeleteMaintenanceWindowInput) validate(e *codec.Violations, at *codec.P
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 }
 
@@ -669,7 +920,7 @@ func (v *DeletePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c52)
+		e.String(at, "baselineId", *v.BaselineId, &c66)
 	}
 }
 
@@ -684,10 +935,10 @@ func (v *DeleteResourceDataSyncInput) validate(e *codec.Violations, at *codec.Pa
 	if v.SyncName == nil {
 		e.Null(at, "syncName")
 	} else {
-		e.String(at, "syncName", *v.SyncName, &c25)
+		e.String(at, "syncName", *v.SyncName, &c30)
 	}
 	if v.SyncType != nil {
-		e.String(at, "syncType", *v.SyncType, &c25)
+		e.String(at, "syncType", *v.SyncType, &c30)
 	}
 }
 
@@ -702,7 +953,7 @@ func (v *DeregisterManagedInstanceInput) validate(e *codec.Violations, at *codec
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c53)
+		e.String(at, "instanceId", *v.InstanceId, &c67)
 	}
 }
 
@@ -717,12 +968,12 @@ func (v *DeregisterPatchBaselineForPatchGroupInput) validate(e *codec.Violations
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c52)
+		e.String(at, "baselineId", *v.BaselineId, &c66)
 	}
 	if v.PatchGroup == nil {
 		e.Null(at, "patchGroup")
 	} else {
-		e.String(at, "patchGroup", *v.PatchGroup, &c54)
+		e.String(at, "patchGroup", *v.PatchGroup, &c68)
 	}
 }
 
@@ -737,12 +988,12 @@ func (v *DeregisterTargetFromMaintenanceWindowInput) validate(e *codec.Violation
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.WindowTargetId == nil {
 		e.Null(at, "windowTargetId")
 	} else {
-		e.String(at, "windowTargetId", *v.WindowTargetId, &c18)
+		e.String(at, "windowTargetId", *v.WindowTargetId, &c23)
 	}
 }
 
@@ -757,18 +1008,18 @@ func (v *DeregisterTaskFromMaintenanceWindowInput) validate(e *codec.Violations,
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.WindowTaskId == nil {
 		e.Null(at, "windowTaskId")
 	} else {
-		e.String(at, "windowTaskId", *v.WindowTaskId, &c18)
+		e.String(at, "windowTaskId", *v.WindowTaskId, &c23)
 	}
 }
 
 func (v *DescribeActivationsFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.FilterKey != nil {
-		e.String(at, "filterKey", *v.FilterKey, &c55)
+		e.String(at, "filterKey", *v.FilterKey, &c69)
 	}
 }
 
@@ -787,7 +1038,62 @@ func (v *DescribeActivationsInput) validate(e *codec.Violations, at *codec.Path)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeAssociationExecutionTargetsInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeAssociationExecutionTargetsInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.AssociationId == nil {
+		e.Null(at, "associationId")
+	} else {
+		e.String(at, "associationId", *v.AssociationId, &c61)
+	}
+	if v.ExecutionId == nil {
+		e.Null(at, "executionId")
+	} else {
+		e.String(at, "executionId", *v.ExecutionId, &c61)
+	}
+	if v.Filters != nil {
+		e.Len(at, "filters", len(v.Filters), &c5)
+		for i0 := range v.Filters {
+			p0 := at.Elem("filters", i0)
+			v.Filters[i0].validate(e, p0)
+		}
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeAssociationExecutionsInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeAssociationExecutionsInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.AssociationId == nil {
+		e.Null(at, "associationId")
+	} else {
+		e.String(at, "associationId", *v.AssociationId, &c61)
+	}
+	if v.Filters != nil {
+		e.Len(at, "filters", len(v.Filters), &c5)
+		for i0 := range v.Filters {
+			p0 := at.Elem("filters", i0)
+			v.Filters[i0].validate(e, p0)
+		}
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -800,16 +1106,16 @@ func (v *DescribeAssociationInput) Validate() error {
 
 func (v *DescribeAssociationInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c57)
+		e.String(at, "name", *v.Name, &c39)
 	}
 	if v.InstanceId != nil {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.AssociationId != nil {
-		e.String(at, "associationId", *v.AssociationId, &c58)
+		e.String(at, "associationId", *v.AssociationId, &c61)
 	}
 	if v.AssociationVersion != nil {
-		e.String(at, "associationVersion", *v.AssociationVersion, &c59)
+		e.String(at, "associationVersion", *v.AssociationVersion, &c70)
 	}
 }
 
@@ -822,14 +1128,14 @@ func (v *DescribeAvailablePatchesInput) Validate() error {
 
 func (v *DescribeAvailablePatchesInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c60)
+		e.Len(at, "filters", len(v.Filters), &c42)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c11)
+		e.Int(at, "maxResults", *v.MaxResults, &c16)
 	}
 }
 
@@ -844,13 +1150,13 @@ func (v *DescribeDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c57)
+		e.String(at, "name", *v.Name, &c39)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c36)
+		e.String(at, "versionName", *v.VersionName, &c53)
 	}
 }
 
@@ -865,15 +1171,33 @@ func (v *DescribeDocumentPermissionInput) validate(e *codec.Violations, at *code
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c8)
+		e.String(at, "name", *v.Name, &c13)
 	}
 	if v.PermissionType == nil {
 		e.Null(at, "permissionType")
 	} else {
-		e.String(at, "permissionType", *v.PermissionType, &c61)
+		e.String(at, "permissionType", *v.PermissionType, &c71)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c27)
+		e.Int(at, "maxResults", *v.MaxResults, &c32)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeEffectiveInstanceAssociationsInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeEffectiveInstanceAssociationsInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.InstanceId == nil {
+		e.Null(at, "instanceId")
+	} else {
+		e.String(at, "instanceId", *v.InstanceId, &c22)
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c72)
 	}
 }
 
@@ -888,10 +1212,28 @@ func (v *DescribeEffectivePatchesForPatchBaselineInput) validate(e *codec.Violat
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c52)
+		e.String(at, "baselineId", *v.BaselineId, &c66)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c11)
+		e.Int(at, "maxResults", *v.MaxResults, &c16)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *DescribeInstanceAssociationsStatusInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *DescribeInstanceAssociationsStatusInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.InstanceId == nil {
+		e.Null(at, "instanceId")
+	} else {
+		e.String(at, "instanceId", *v.InstanceId, &c22)
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -904,21 +1246,21 @@ func (v *DescribeInstanceInformationInput) Validate() error {
 
 func (v *DescribeInstanceInformationInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.InstanceInformationFilterList != nil {
-		e.Len(at, "instanceInformationFilterList", len(v.InstanceInformationFilterList), &c62)
+		e.Len(at, "instanceInformationFilterList", len(v.InstanceInformationFilterList), &c73)
 		for i0 := range v.InstanceInformationFilterList {
 			p0 := at.Elem("instanceInformationFilterList", i0)
 			v.InstanceInformationFilterList[i0].validate(e, p0)
 		}
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c62)
+		e.Len(at, "filters", len(v.Filters), &c73)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c63)
+		e.Int(at, "maxResults", *v.MaxResults, &c74)
 	}
 }
 
@@ -933,17 +1275,17 @@ func (v *DescribeInstancePatchStatesForPatchGroupInput) validate(e *codec.Violat
 	if v.PatchGroup == nil {
 		e.Null(at, "patchGroup")
 	} else {
-		e.String(at, "patchGroup", *v.PatchGroup, &c54)
+		e.String(at, "patchGroup", *v.PatchGroup, &c68)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c64)
+		e.Len(at, "filters", len(v.Filters), &c75)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c65)
+		e.Int(at, "maxResults", *v.MaxResults, &c76)
 	}
 }
 
@@ -958,10 +1300,10 @@ func (v *DescribeInstancePatchStatesInput) validate(e *codec.Violations, at *cod
 	if v.InstanceIds == nil {
 		e.Null(at, "instanceIds")
 	} else {
-		e.Strings(at, "instanceIds", v.InstanceIds, &c10, &c17)
+		e.Strings(at, "instanceIds", v.InstanceIds, &c15, &c22)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c65)
+		e.Int(at, "maxResults", *v.MaxResults, &c76)
 	}
 }
 
@@ -976,17 +1318,17 @@ func (v *DescribeInstancePatchesInput) validate(e *codec.Violations, at *codec.P
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c60)
+		e.Len(at, "filters", len(v.Filters), &c42)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c65)
+		e.Int(at, "maxResults", *v.MaxResults, &c76)
 	}
 }
 
@@ -999,21 +1341,21 @@ func (v *DescribeInstancePropertiesInput) Validate() error {
 
 func (v *DescribeInstancePropertiesInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.InstancePropertyFilterList != nil {
-		e.Len(at, "instancePropertyFilterList", len(v.InstancePropertyFilterList), &c66)
+		e.Len(at, "instancePropertyFilterList", len(v.InstancePropertyFilterList), &c77)
 		for i0 := range v.InstancePropertyFilterList {
 			p0 := at.Elem("instancePropertyFilterList", i0)
 			v.InstancePropertyFilterList[i0].validate(e, p0)
 		}
 	}
 	if v.FiltersWithOperator != nil {
-		e.Len(at, "filtersWithOperator", len(v.FiltersWithOperator), &c66)
+		e.Len(at, "filtersWithOperator", len(v.FiltersWithOperator), &c77)
 		for i0 := range v.FiltersWithOperator {
 			p0 := at.Elem("filtersWithOperator", i0)
 			v.FiltersWithOperator[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c67)
+		e.Int(at, "maxResults", *v.MaxResults, &c78)
 	}
 }
 
@@ -1026,10 +1368,10 @@ func (v *DescribeInventoryDeletionsInput) Validate() error {
 
 func (v *DescribeInventoryDeletionsInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.DeletionId != nil {
-		e.String(at, "deletionId", *v.DeletionId, &c50)
+		e.String(at, "deletionId", *v.DeletionId, &c64)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -1044,22 +1386,22 @@ func (v *DescribeMaintenanceWindowExecutionTaskInvocationsInput) validate(e *cod
 	if v.WindowExecutionId == nil {
 		e.Null(at, "windowExecutionId")
 	} else {
-		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c23)
 	}
 	if v.TaskId == nil {
 		e.Null(at, "taskId")
 	} else {
-		e.String(at, "taskId", *v.TaskId, &c18)
+		e.String(at, "taskId", *v.TaskId, &c23)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c60)
+		e.Len(at, "filters", len(v.Filters), &c42)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c65)
+		e.Int(at, "maxResults", *v.MaxResults, &c76)
 	}
 }
 
@@ -1074,17 +1416,17 @@ func (v *DescribeMaintenanceWindowExecutionTasksInput) validate(e *codec.Violati
 	if v.WindowExecutionId == nil {
 		e.Null(at, "windowExecutionId")
 	} else {
-		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c23)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c60)
+		e.Len(at, "filters", len(v.Filters), &c42)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c65)
+		e.Int(at, "maxResults", *v.MaxResults, &c76)
 	}
 }
 
@@ -1099,17 +1441,17 @@ func (v *DescribeMaintenanceWindowExecutionsInput) validate(e *codec.Violations,
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c60)
+		e.Len(at, "filters", len(v.Filters), &c42)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c65)
+		e.Int(at, "maxResults", *v.MaxResults, &c76)
 	}
 }
 
@@ -1122,27 +1464,27 @@ func (v *DescribeMaintenanceWindowScheduleInput) Validate() error {
 
 func (v *DescribeMaintenanceWindowScheduleInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.WindowId != nil {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.Targets != nil {
-		e.Len(at, "targets", len(v.Targets), &c60)
+		e.Len(at, "targets", len(v.Targets), &c42)
 		for i0 := range v.Targets {
 			p0 := at.Elem("targets", i0)
 			v.Targets[i0].validate(e, p0)
 		}
 	}
 	if v.ResourceType != nil {
-		e.String(at, "resourceType", *v.ResourceType, &c68)
+		e.String(at, "resourceType", *v.ResourceType, &c79)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c60)
+		e.Len(at, "filters", len(v.Filters), &c42)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c34)
+		e.Int(at, "maxResults", *v.MaxResults, &c5)
 	}
 }
 
@@ -1157,17 +1499,17 @@ func (v *DescribeMaintenanceWindowTargetsInput) validate(e *codec.Violations, at
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c60)
+		e.Len(at, "filters", len(v.Filters), &c42)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c65)
+		e.Int(at, "maxResults", *v.MaxResults, &c76)
 	}
 }
 
@@ -1182,17 +1524,17 @@ func (v *DescribeMaintenanceWindowTasksInput) validate(e *codec.Violations, at *
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c60)
+		e.Len(at, "filters", len(v.Filters), &c42)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c65)
+		e.Int(at, "maxResults", *v.MaxResults, &c76)
 	}
 }
 
@@ -1207,7 +1549,7 @@ func (v *DescribeMaintenanceWindowsForTargetInput) validate(e *codec.Violations,
 	if v.Targets == nil {
 		e.Null(at, "targets")
 	} else {
-		e.Len(at, "targets", len(v.Targets), &c60)
+		e.Len(at, "targets", len(v.Targets), &c42)
 		for i0 := range v.Targets {
 			p0 := at.Elem("targets", i0)
 			v.Targets[i0].validate(e, p0)
@@ -1216,10 +1558,10 @@ func (v *DescribeMaintenanceWindowsForTargetInput) validate(e *codec.Violations,
 	if v.ResourceType == nil {
 		e.Null(at, "resourceType")
 	} else {
-		e.String(at, "resourceType", *v.ResourceType, &c68)
+		e.String(at, "resourceType", *v.ResourceType, &c79)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c34)
+		e.Int(at, "maxResults", *v.MaxResults, &c5)
 	}
 }
 
@@ -1232,14 +1574,14 @@ func (v *DescribeMaintenanceWindowsInput) Validate() error {
 
 func (v *DescribeMaintenanceWindowsInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c60)
+		e.Len(at, "filters", len(v.Filters), &c42)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c65)
+		e.Int(at, "maxResults", *v.MaxResults, &c76)
 	}
 }
 
@@ -1252,14 +1594,14 @@ func (v *DescribePatchBaselinesInput) Validate() error {
 
 func (v *DescribePatchBaselinesInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c60)
+		e.Len(at, "filters", len(v.Filters), &c42)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c11)
+		e.Int(at, "maxResults", *v.MaxResults, &c16)
 	}
 }
 
@@ -1274,7 +1616,7 @@ func (v *DescribePatchGroupStateInput) validate(e *codec.Violations, at *codec.P
 	if v.PatchGroup == nil {
 		e.Null(at, "patchGroup")
 	} else {
-		e.String(at, "patchGroup", *v.PatchGroup, &c54)
+		e.String(at, "patchGroup", *v.PatchGroup, &c68)
 	}
 }
 
@@ -1287,10 +1629,10 @@ func (v *DescribePatchGroupsInput) Validate() error {
 
 func (v *DescribePatchGroupsInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c11)
+		e.Int(at, "maxResults", *v.MaxResults, &c16)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c60)
+		e.Len(at, "filters", len(v.Filters), &c42)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -1309,18 +1651,18 @@ func (v *DescribePatchPropertiesInput) validate(e *codec.Violations, at *codec.P
 	if v.OperatingSystem == nil {
 		e.Null(at, "operatingSystem")
 	} else {
-		e.String(at, "operatingSystem", *v.OperatingSystem, &c9)
+		e.String(at, "operatingSystem", *v.OperatingSystem, &c14)
 	}
 	if v.Property == nil {
 		e.Null(at, "property")
 	} else {
-		e.String(at, "property", *v.Property, &c69)
+		e.String(at, "property", *v.Property, &c80)
 	}
 	if v.PatchSet != nil {
-		e.String(at, "patchSet", *v.PatchSet, &c70)
+		e.String(at, "patchSet", *v.PatchSet, &c81)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -1328,21 +1670,21 @@ func (v *DocumentFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c71)
+		e.String(at, "key", *v.Key, &c82)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
 	} else {
-		e.String(at, "value", *v.Value, &c34)
+		e.String(at, "value", *v.Value, &c5)
 	}
 }
 
 func (v *DocumentKeyValuesFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c21)
+		e.String(at, "key", *v.Key, &c26)
 	}
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, nil, &c42)
+		e.Strings(at, "values", v.Values, nil, &c43)
 	}
 }
 
@@ -1350,25 +1692,25 @@ func (v *DocumentRequires) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c57)
+		e.String(at, "name", *v.Name, &c39)
 	}
 	if v.Version != nil {
-		e.String(at, "version", *v.Version, &c47)
+		e.String(at, "version", *v.Version, &c41)
 	}
 	if v.RequireType != nil {
-		e.String(at, "requireType", *v.RequireType, &c72)
+		e.String(at, "requireType", *v.RequireType, &c83)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c36)
+		e.String(at, "versionName", *v.VersionName, &c53)
 	}
 }
 
 func (v *DocumentReviewCommentSource) validate(e *codec.Violations, at *codec.Path) {
 	if v.Type != nil {
-		e.String(at, "type", *v.Type, &c73)
+		e.String(at, "type", *v.Type, &c84)
 	}
 	if v.Content != nil {
-		e.String(at, "content", *v.Content, &c74)
+		e.String(at, "content", *v.Content, &c85)
 	}
 }
 
@@ -1376,10 +1718,10 @@ func (v *DocumentReviews) validate(e *codec.Violations, at *codec.Path) {
 	if v.Action == nil {
 		e.Null(at, "action")
 	} else {
-		e.String(at, "action", *v.Action, &c75)
+		e.String(at, "action", *v.Action, &c86)
 	}
 	if v.Comment != nil {
-		e.Len(at, "comment", len(v.Comment), &c76)
+		e.Len(at, "comment", len(v.Comment), &c87)
 		for i0 := range v.Comment {
 			p0 := at.Elem("comment", i0)
 			v.Comment[i0].validate(e, p0)
@@ -1398,15 +1740,15 @@ func (v *GetCommandInvocationInput) validate(e *codec.Violations, at *codec.Path
 	if v.CommandId == nil {
 		e.Null(at, "commandId")
 	} else {
-		e.String(at, "commandId", *v.CommandId, &c16)
+		e.String(at, "commandId", *v.CommandId, &c21)
 	}
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.PluginName != nil {
-		e.String(at, "pluginName", *v.PluginName, &c77)
+		e.String(at, "pluginName", *v.PluginName, &c88)
 	}
 }
 
@@ -1421,7 +1763,7 @@ func (v *GetConnectionStatusInput) validate(e *codec.Violations, at *codec.Path)
 	if v.Target == nil {
 		e.Null(at, "target")
 	} else {
-		e.String(at, "target", *v.Target, &c78)
+		e.String(at, "target", *v.Target, &c89)
 	}
 }
 
@@ -1434,7 +1776,7 @@ func (v *GetDefaultPatchBaselineInput) Validate() error {
 
 func (v *GetDefaultPatchBaselineInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.OperatingSystem != nil {
-		e.String(at, "operatingSystem", *v.OperatingSystem, &c9)
+		e.String(at, "operatingSystem", *v.OperatingSystem, &c14)
 	}
 }
 
@@ -1449,12 +1791,12 @@ func (v *GetDeployablePatchSnapshotForInstanceInput) validate(e *codec.Violation
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.SnapshotId == nil {
 		e.Null(at, "snapshotId")
 	} else {
-		e.String(at, "snapshotId", *v.SnapshotId, &c79)
+		e.String(at, "snapshotId", *v.SnapshotId, &c90)
 	}
 	if v.BaselineOverride != nil {
 		v.BaselineOverride.validate(e, at.Member("baselineOverride"))
@@ -1472,16 +1814,16 @@ func (v *GetDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c57)
+		e.String(at, "name", *v.Name, &c39)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c36)
+		e.String(at, "versionName", *v.VersionName, &c53)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
 	}
 	if v.DocumentFormat != nil {
-		e.String(at, "documentFormat", *v.DocumentFormat, &c38)
+		e.String(at, "documentFormat", *v.DocumentFormat, &c55)
 	}
 }
 
@@ -1494,14 +1836,14 @@ func (v *GetInventoryInput) Validate() error {
 
 func (v *GetInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c80)
+		e.Len(at, "filters", len(v.Filters), &c72)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.Aggregators != nil {
-		e.Len(at, "aggregators", len(v.Aggregators), &c81)
+		e.Len(at, "aggregators", len(v.Aggregators), &c91)
 		for i0 := range v.Aggregators {
 			p0 := at.Elem("aggregators", i0)
 			v.Aggregators[i0].validate(e, p0)
@@ -1515,7 +1857,7 @@ func (v *GetInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -1528,10 +1870,10 @@ func (v *GetInventorySchemaInput) Validate() error {
 
 func (v *GetInventorySchemaInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.TypeName != nil {
-		e.String(at, "typeName", *v.TypeName, &c82)
+		e.String(at, "typeName", *v.TypeName, &c92)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c83)
+		e.Int(at, "maxResults", *v.MaxResults, &c93)
 	}
 }
 
@@ -1546,7 +1888,7 @@ func (v *GetMaintenanceWindowExecutionInput) validate(e *codec.Violations, at *c
 	if v.WindowExecutionId == nil {
 		e.Null(at, "windowExecutionId")
 	} else {
-		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c23)
 	}
 }
 
@@ -1561,12 +1903,12 @@ func (v *GetMaintenanceWindowExecutionTaskInput) validate(e *codec.Violations, a
 	if v.WindowExecutionId == nil {
 		e.Null(at, "windowExecutionId")
 	} else {
-		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c23)
 	}
 	if v.TaskId == nil {
 		e.Null(at, "taskId")
 	} else {
-		e.String(at, "taskId", *v.TaskId, &c18)
+		e.String(at, "taskId", *v.TaskId, &c23)
 	}
 }
 
@@ -1581,17 +1923,17 @@ func (v *GetMaintenanceWindowExecutionTaskInvocationInput) validate(e *codec.Vio
 	if v.WindowExecutionId == nil {
 		e.Null(at, "windowExecutionId")
 	} else {
-		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c18)
+		e.String(at, "windowExecutionId", *v.WindowExecutionId, &c23)
 	}
 	if v.TaskId == nil {
 		e.Null(at, "taskId")
 	} else {
-		e.String(at, "taskId", *v.TaskId, &c18)
+		e.String(at, "taskId", *v.TaskId, &c23)
 	}
 	if v.InvocationId == nil {
 		e.Null(at, "invocationId")
 	} else {
-		e.String(at, "invocationId", *v.InvocationId, &c18)
+		e.String(at, "invocationId", *v.InvocationId, &c23)
 	}
 }
 
@@ -1606,7 +1948,7 @@ func (v *GetMaintenanceWindowInput) validate(e *codec.Violations, at *codec.Path
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 }
 
@@ -1621,12 +1963,12 @@ func (v *GetMaintenanceWindowTaskInput) validate(e *codec.Violations, at *codec.
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.WindowTaskId == nil {
 		e.Null(at, "windowTaskId")
 	} else {
-		e.String(at, "windowTaskId", *v.WindowTaskId, &c18)
+		e.String(at, "windowTaskId", *v.WindowTaskId, &c23)
 	}
 }
 
@@ -1641,12 +1983,12 @@ func (v *GetManifestInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.PackageName == nil {
 		e.Null(at, "packageName")
 	} else {
-		e.String(at, "packageName", *v.PackageName, &c6)
+		e.String(at, "packageName", *v.PackageName, &c11)
 	}
 	if v.PackageVersion == nil {
 		e.Null(at, "packageVersion")
 	} else {
-		e.String(at, "packageVersion", *v.PackageVersion, &c6)
+		e.String(at, "packageVersion", *v.PackageVersion, &c11)
 	}
 }
 
@@ -1661,7 +2003,7 @@ func (v *GetParameterInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c84)
+		e.String(at, "name", *v.Name, &c94)
 	}
 }
 
@@ -1676,7 +2018,7 @@ func (v *GetParametersInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Names == nil {
 		e.Null(at, "names")
 	} else {
-		e.Strings(at, "names", v.Names, &c81, &c84)
+		e.Strings(at, "names", v.Names, &c91, &c94)
 	}
 }
 
@@ -1691,10 +2033,10 @@ func (v *GetPatchBaselineForPatchGroupInput) validate(e *codec.Violations, at *c
 	if v.PatchGroup == nil {
 		e.Null(at, "patchGroup")
 	} else {
-		e.String(at, "patchGroup", *v.PatchGroup, &c54)
+		e.String(at, "patchGroup", *v.PatchGroup, &c68)
 	}
 	if v.OperatingSystem != nil {
-		e.String(at, "operatingSystem", *v.OperatingSystem, &c9)
+		e.String(at, "operatingSystem", *v.OperatingSystem, &c14)
 	}
 }
 
@@ -1709,7 +2051,7 @@ func (v *GetPatchBaselineInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c52)
+		e.String(at, "baselineId", *v.BaselineId, &c66)
 	}
 }
 
@@ -1724,16 +2066,22 @@ func (v *GetServiceSettingInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.SettingId == nil {
 		e.Null(at, "settingId")
 	} else {
-		e.String(at, "settingId", *v.SettingId, &c33)
+		e.String(at, "settingId", *v.SettingId, &c38)
 	}
 }
 
 func (v *InstanceAssociationExecutionResult) validate(e *codec.Violations, at *codec.Path) {
 	if v.ErrorCode != nil {
-		e.String(at, "errorCode", *v.ErrorCode, &c6)
+		e.String(at, "errorCode", *v.ErrorCode, &c11)
 	}
 	if v.ExecutionSummary != nil {
-		e.String(at, "executionSummary", *v.ExecutionSummary, &c6)
+		e.String(at, "executionSummary", *v.ExecutionSummary, &c11)
+	}
+}
+
+func (v *InstanceAssociationOutputLocation) validate(e *codec.Violations, at *codec.Path) {
+	if v.S3Location != nil {
+		v.S3Location.validate(e, at.Member("s3Location"))
 	}
 }
 
@@ -1741,12 +2089,12 @@ func (v *InstanceInformationFilter) validate(e *codec.Violations, at *codec.Path
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c85)
+		e.String(at, "key", *v.Key, &c95)
 	}
 	if v.ValueSet == nil {
 		e.Null(at, "valueSet")
 	} else {
-		e.Strings(at, "valueSet", v.ValueSet, &c11, &c34)
+		e.Strings(at, "valueSet", v.ValueSet, &c16, &c5)
 	}
 }
 
@@ -1754,12 +2102,12 @@ func (v *InstanceInformationStringFilter) validate(e *codec.Violations, at *code
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c34)
+		e.String(at, "key", *v.Key, &c5)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
 	} else {
-		e.Strings(at, "values", v.Values, &c11, &c34)
+		e.Strings(at, "values", v.Values, &c16, &c5)
 	}
 }
 
@@ -1767,7 +2115,7 @@ func (v *InstancePatchStateFilter) validate(e *codec.Violations, at *codec.Path)
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c27)
+		e.String(at, "key", *v.Key, &c32)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
@@ -1777,7 +2125,7 @@ func (v *InstancePatchStateFilter) validate(e *codec.Violations, at *codec.Path)
 	if v.Type == nil {
 		e.Null(at, "type")
 	} else {
-		e.String(at, "type", *v.Type, &c86)
+		e.String(at, "type", *v.Type, &c96)
 	}
 }
 
@@ -1785,12 +2133,12 @@ func (v *InstancePropertyFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c87)
+		e.String(at, "key", *v.Key, &c97)
 	}
 	if v.ValueSet == nil {
 		e.Null(at, "valueSet")
 	} else {
-		e.Strings(at, "valueSet", v.ValueSet, &c66, &c88)
+		e.Strings(at, "valueSet", v.ValueSet, &c77, &c98)
 	}
 }
 
@@ -1798,31 +2146,31 @@ func (v *InstancePropertyStringFilter) validate(e *codec.Violations, at *codec.P
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c88)
+		e.String(at, "key", *v.Key, &c98)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
 	} else {
-		e.Strings(at, "values", v.Values, &c66, &c88)
+		e.Strings(at, "values", v.Values, &c77, &c98)
 	}
 	if v.Operator != nil {
-		e.String(at, "operator", *v.Operator, &c89)
+		e.String(at, "operator", *v.Operator, &c99)
 	}
 }
 
 func (v *InventoryAggregator) validate(e *codec.Violations, at *codec.Path) {
 	if v.Expression != nil {
-		e.String(at, "expression", *v.Expression, &c33)
+		e.String(at, "expression", *v.Expression, &c38)
 	}
 	if v.Aggregators != nil {
-		e.Len(at, "aggregators", len(v.Aggregators), &c81)
+		e.Len(at, "aggregators", len(v.Aggregators), &c91)
 		for i0 := range v.Aggregators {
 			p0 := at.Elem("aggregators", i0)
 			v.Aggregators[i0].validate(e, p0)
 		}
 	}
 	if v.Groups != nil {
-		e.Len(at, "groups", len(v.Groups), &c90)
+		e.Len(at, "groups", len(v.Groups), &c100)
 		for i0 := range v.Groups {
 			p0 := at.Elem("groups", i0)
 			v.Groups[i0].validate(e, p0)
@@ -1834,15 +2182,15 @@ func (v *InventoryFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c27)
+		e.String(at, "key", *v.Key, &c32)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
 	} else {
-		e.Strings(at, "values", v.Values, &c66, nil)
+		e.Strings(at, "values", v.Values, &c77, nil)
 	}
 	if v.Type != nil {
-		e.String(at, "type", *v.Type, &c91)
+		e.String(at, "type", *v.Type, &c101)
 	}
 }
 
@@ -1850,12 +2198,12 @@ func (v *InventoryGroup) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c27)
+		e.String(at, "name", *v.Name, &c32)
 	}
 	if v.Filters == nil {
 		e.Null(at, "filters")
 	} else {
-		e.Len(at, "filters", len(v.Filters), &c80)
+		e.Len(at, "filters", len(v.Filters), &c72)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -1867,38 +2215,76 @@ func (v *InventoryItem) validate(e *codec.Violations, at *codec.Path) {
 	if v.TypeName == nil {
 		e.Null(at, "typeName")
 	} else {
-		e.String(at, "typeName", *v.TypeName, &c48)
+		e.String(at, "typeName", *v.TypeName, &c62)
 	}
 	if v.SchemaVersion == nil {
 		e.Null(at, "schemaVersion")
 	} else {
-		e.String(at, "schemaVersion", *v.SchemaVersion, &c92)
+		e.String(at, "schemaVersion", *v.SchemaVersion, &c102)
 	}
 	if v.CaptureTime == nil {
 		e.Null(at, "captureTime")
 	} else {
-		e.String(at, "captureTime", *v.CaptureTime, &c93)
+		e.String(at, "captureTime", *v.CaptureTime, &c103)
 	}
 	if v.ContentHash != nil {
-		e.String(at, "contentHash", *v.ContentHash, &c94)
+		e.String(at, "contentHash", *v.ContentHash, &c104)
 	}
 	if v.Content != nil {
-		e.Len(at, "content", len(v.Content), &c95)
+		e.Len(at, "content", len(v.Content), &c105)
 		for i0 := range v.Content {
 			p0 := at.Elem("content", i0)
-			codec.Keys(e, p0, "", v.Content[i0], &c10, &c25)
+			codec.Keys(e, p0, "", v.Content[i0], &c15, &c30)
 			for _, k1 := range codec.Sorted(v.Content[i0]) {
 				p1 := p0.Entry("", k1)
-				e.String(p1, "", v.Content[i0][k1], &c26)
+				e.String(p1, "", v.Content[i0][k1], &c31)
 			}
 		}
 	}
 	if v.Context != nil {
-		codec.Keys(e, at, "context", v.Context, &c10, &c25)
+		codec.Keys(e, at, "context", v.Context, &c15, &c30)
 		for _, k0 := range codec.Sorted(v.Context) {
 			p0 := at.Entry("context", k0)
-			e.String(p0, "", v.Context[k0], &c26)
+			e.String(p0, "", v.Context[k0], &c31)
 		}
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *ListAssociationVersionsInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *ListAssociationVersionsInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.AssociationId == nil {
+		e.Null(at, "associationId")
+	} else {
+		e.String(at, "associationId", *v.AssociationId, &c61)
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *ListAssociationsInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *ListAssociationsInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.AssociationFilterList != nil {
+		e.Len(at, "associationFilterList", len(v.AssociationFilterList), &c5)
+		for i0 := range v.AssociationFilterList {
+			p0 := at.Elem("associationFilterList", i0)
+			v.AssociationFilterList[i0].validate(e, p0)
+		}
+	}
+	if v.MaxResults != nil {
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -1911,16 +2297,16 @@ func (v *ListCommandInvocationsInput) Validate() error {
 
 func (v *ListCommandInvocationsInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.CommandId != nil {
-		e.String(at, "commandId", *v.CommandId, &c16)
+		e.String(at, "commandId", *v.CommandId, &c21)
 	}
 	if v.InstanceId != nil {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c80)
+		e.Len(at, "filters", len(v.Filters), &c72)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -1937,16 +2323,16 @@ func (v *ListCommandsInput) Validate() error {
 
 func (v *ListCommandsInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.CommandId != nil {
-		e.String(at, "commandId", *v.CommandId, &c16)
+		e.String(at, "commandId", *v.CommandId, &c21)
 	}
 	if v.InstanceId != nil {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c80)
+		e.Len(at, "filters", len(v.Filters), &c72)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -1969,13 +2355,13 @@ func (v *ListComplianceItemsInput) validate(e *codec.Violations, at *codec.Path)
 		}
 	}
 	if v.ResourceIds != nil {
-		e.Strings(at, "resourceIds", v.ResourceIds, &c34, &c11)
+		e.Strings(at, "resourceIds", v.ResourceIds, &c5, &c16)
 	}
 	if v.ResourceTypes != nil {
-		e.Strings(at, "resourceTypes", v.ResourceTypes, &c34, &c56)
+		e.Strings(at, "resourceTypes", v.ResourceTypes, &c5, &c40)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -1994,7 +2380,7 @@ func (v *ListComplianceSummariesInput) validate(e *codec.Violations, at *codec.P
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -2009,18 +2395,18 @@ func (v *ListDocumentMetadataHistoryInput) validate(e *codec.Violations, at *cod
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c8)
+		e.String(at, "name", *v.Name, &c13)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
 	}
 	if v.Metadata == nil {
 		e.Null(at, "metadata")
 	} else {
-		e.String(at, "metadata", *v.Metadata, &c96)
+		e.String(at, "metadata", *v.Metadata, &c106)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -2035,10 +2421,10 @@ func (v *ListDocumentVersionsInput) validate(e *codec.Violations, at *codec.Path
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c57)
+		e.String(at, "name", *v.Name, &c39)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -2051,21 +2437,21 @@ func (v *ListDocumentsInput) Validate() error {
 
 func (v *ListDocumentsInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.DocumentFilterList != nil {
-		e.Len(at, "documentFilterList", len(v.DocumentFilterList), &c34)
+		e.Len(at, "documentFilterList", len(v.DocumentFilterList), &c5)
 		for i0 := range v.DocumentFilterList {
 			p0 := at.Elem("documentFilterList", i0)
 			v.DocumentFilterList[i0].validate(e, p0)
 		}
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c97)
+		e.Len(at, "filters", len(v.Filters), &c107)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -2080,10 +2466,10 @@ func (v *ListInstanceAssociationsInput) validate(e *codec.Violations, at *codec.
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -2098,22 +2484,22 @@ func (v *ListInventoryEntriesInput) validate(e *codec.Violations, at *codec.Path
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.TypeName == nil {
 		e.Null(at, "typeName")
 	} else {
-		e.String(at, "typeName", *v.TypeName, &c48)
+		e.String(at, "typeName", *v.TypeName, &c62)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c80)
+		e.Len(at, "filters", len(v.Filters), &c72)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -2132,7 +2518,7 @@ func (v *ListResourceComplianceSummariesInput) validate(e *codec.Violations, at 
 		}
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -2145,10 +2531,10 @@ func (v *ListResourceDataSyncInput) Validate() error {
 
 func (v *ListResourceDataSyncInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.SyncType != nil {
-		e.String(at, "syncType", *v.SyncType, &c25)
+		e.String(at, "syncType", *v.SyncType, &c30)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c56)
+		e.Int(at, "maxResults", *v.MaxResults, &c40)
 	}
 }
 
@@ -2174,88 +2560,88 @@ func (v *LoggingInfo) validate(e *codec.Violations, at *codec.Path) {
 	if v.S3BucketName == nil {
 		e.Null(at, "s3BucketName")
 	} else {
-		e.String(at, "s3BucketName", *v.S3BucketName, &c98)
+		e.String(at, "s3BucketName", *v.S3BucketName, &c108)
 	}
 	if v.S3KeyPrefix != nil {
-		e.String(at, "s3KeyPrefix", *v.S3KeyPrefix, &c24)
+		e.String(at, "s3KeyPrefix", *v.S3KeyPrefix, &c29)
 	}
 	if v.S3Region == nil {
 		e.Null(at, "s3Region")
 	} else {
-		e.String(at, "s3Region", *v.S3Region, &c99)
+		e.String(at, "s3Region", *v.S3Region, &c109)
 	}
 }
 
 func (v *MaintenanceWindowAutomationParameters) validate(e *codec.Violations, at *codec.Path) {
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
 	}
 	if v.Parameters != nil {
-		codec.Keys(e, at, "parameters", v.Parameters, &c27, &c56)
+		codec.Keys(e, at, "parameters", v.Parameters, &c32, &c40)
 		for _, k0 := range codec.Sorted(v.Parameters) {
 			p0 := at.Entry("parameters", k0)
-			e.Strings(p0, "", v.Parameters[k0], &c10, &c19)
+			e.Strings(p0, "", v.Parameters[k0], &c15, &c24)
 		}
 	}
 }
 
 func (v *MaintenanceWindowFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c21)
+		e.String(at, "key", *v.Key, &c26)
 	}
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, nil, &c42)
+		e.Strings(at, "values", v.Values, nil, &c43)
 	}
 }
 
 func (v *MaintenanceWindowLambdaParameters) validate(e *codec.Violations, at *codec.Path) {
 	if v.ClientContext != nil {
-		e.String(at, "clientContext", *v.ClientContext, &c100)
+		e.String(at, "clientContext", *v.ClientContext, &c110)
 	}
 	if v.Qualifier != nil {
-		e.String(at, "qualifier", *v.Qualifier, &c21)
+		e.String(at, "qualifier", *v.Qualifier, &c26)
 	}
 	if v.Payload != nil {
-		e.Len(at, "payload", len(v.Payload), &c101)
+		e.Len(at, "payload", len(v.Payload), &c111)
 	}
 }
 
 func (v *MaintenanceWindowRunCommandParameters) validate(e *codec.Violations, at *codec.Path) {
 	if v.Comment != nil {
-		e.String(at, "comment", *v.Comment, &c22)
+		e.String(at, "comment", *v.Comment, &c27)
 	}
 	if v.CloudWatchOutputConfig != nil {
 		v.CloudWatchOutputConfig.validate(e, at.Member("cloudWatchOutputConfig"))
 	}
 	if v.DocumentHash != nil {
-		e.String(at, "documentHash", *v.DocumentHash, &c94)
+		e.String(at, "documentHash", *v.DocumentHash, &c104)
 	}
 	if v.DocumentHashType != nil {
-		e.String(at, "documentHashType", *v.DocumentHashType, &c102)
+		e.String(at, "documentHashType", *v.DocumentHashType, &c112)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
 	}
 	if v.NotificationConfig != nil {
 		v.NotificationConfig.validate(e, at.Member("notificationConfig"))
 	}
 	if v.OutputS3BucketName != nil {
-		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c98)
+		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c108)
 	}
 	if v.OutputS3KeyPrefix != nil {
-		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c24)
+		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c29)
 	}
 	if v.TimeoutSeconds != nil {
-		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c103)
+		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c113)
 	}
 }
 
 func (v *MaintenanceWindowStepFunctionsParameters) validate(e *codec.Violations, at *codec.Path) {
 	if v.Input != nil {
-		e.String(at, "input", *v.Input, &c101)
+		e.String(at, "input", *v.Input, &c111)
 	}
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c104)
+		e.String(at, "name", *v.Name, &c114)
 	}
 }
 
@@ -2276,7 +2662,7 @@ func (v *MaintenanceWindowTaskInvocationParameters) validate(e *codec.Violations
 
 func (v *MaintenanceWindowTaskParameterValueExpression) validate(e *codec.Violations, at *codec.Path) {
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, nil, &c105)
+		e.Strings(at, "values", v.Values, nil, &c115)
 	}
 }
 
@@ -2291,30 +2677,30 @@ func (v *ModifyDocumentPermissionInput) validate(e *codec.Violations, at *codec.
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c8)
+		e.String(at, "name", *v.Name, &c13)
 	}
 	if v.PermissionType == nil {
 		e.Null(at, "permissionType")
 	} else {
-		e.String(at, "permissionType", *v.PermissionType, &c61)
+		e.String(at, "permissionType", *v.PermissionType, &c71)
 	}
 	if v.AccountIdsToAdd != nil {
-		e.Strings(at, "accountIdsToAdd", v.AccountIdsToAdd, &c106, &c107)
+		e.Strings(at, "accountIdsToAdd", v.AccountIdsToAdd, &c116, &c117)
 	}
 	if v.AccountIdsToRemove != nil {
-		e.Strings(at, "accountIdsToRemove", v.AccountIdsToRemove, &c106, &c107)
+		e.Strings(at, "accountIdsToRemove", v.AccountIdsToRemove, &c116, &c117)
 	}
 	if v.SharedDocumentVersion != nil {
-		e.String(at, "sharedDocumentVersion", *v.SharedDocumentVersion, &c108)
+		e.String(at, "sharedDocumentVersion", *v.SharedDocumentVersion, &c118)
 	}
 }
 
 func (v *NotificationConfig) validate(e *codec.Violations, at *codec.Path) {
 	if v.NotificationEvents != nil {
-		e.Strings(at, "notificationEvents", v.NotificationEvents, nil, &c109)
+		e.Strings(at, "notificationEvents", v.NotificationEvents, nil, &c119)
 	}
 	if v.NotificationType != nil {
-		e.String(at, "notificationType", *v.NotificationType, &c110)
+		e.String(at, "notificationType", *v.NotificationType, &c120)
 	}
 }
 
@@ -2322,12 +2708,12 @@ func (v *PatchFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c111)
+		e.String(at, "key", *v.Key, &c121)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
 	} else {
-		e.Strings(at, "values", v.Values, &c28, &c25)
+		e.Strings(at, "values", v.Values, &c33, &c30)
 	}
 }
 
@@ -2335,7 +2721,7 @@ func (v *PatchFilterGroup) validate(e *codec.Violations, at *codec.Path) {
 	if v.PatchFilters == nil {
 		e.Null(at, "patchFilters")
 	} else {
-		e.Len(at, "patchFilters", len(v.PatchFilters), &c64)
+		e.Len(at, "patchFilters", len(v.PatchFilters), &c75)
 		for i0 := range v.PatchFilters {
 			p0 := at.Elem("patchFilters", i0)
 			v.PatchFilters[i0].validate(e, p0)
@@ -2345,10 +2731,10 @@ func (v *PatchFilterGroup) validate(e *codec.Violations, at *codec.Path) {
 
 func (v *PatchOrchestratorFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c21)
+		e.String(at, "key", *v.Key, &c26)
 	}
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, nil, &c42)
+		e.Strings(at, "values", v.Values, nil, &c43)
 	}
 }
 
@@ -2359,13 +2745,13 @@ func (v *PatchRule) validate(e *codec.Violations, at *codec.Path) {
 		v.PatchFilterGroup.validate(e, at.Member("patchFilterGroup"))
 	}
 	if v.ComplianceLevel != nil {
-		e.String(at, "complianceLevel", *v.ComplianceLevel, &c12)
+		e.String(at, "complianceLevel", *v.ComplianceLevel, &c17)
 	}
 	if v.ApproveAfterDays != nil {
-		e.Int(at, "approveAfterDays", *v.ApproveAfterDays, &c112)
+		e.Int(at, "approveAfterDays", *v.ApproveAfterDays, &c122)
 	}
 	if v.ApproveUntilDate != nil {
-		e.String(at, "approveUntilDate", *v.ApproveUntilDate, &c81)
+		e.String(at, "approveUntilDate", *v.ApproveUntilDate, &c91)
 	}
 }
 
@@ -2373,7 +2759,7 @@ func (v *PatchRuleGroup) validate(e *codec.Violations, at *codec.Path) {
 	if v.PatchRules == nil {
 		e.Null(at, "patchRules")
 	} else {
-		e.Len(at, "patchRules", len(v.PatchRules), &c113)
+		e.Len(at, "patchRules", len(v.PatchRules), &c123)
 		for i0 := range v.PatchRules {
 			p0 := at.Elem("patchRules", i0)
 			v.PatchRules[i0].validate(e, p0)
@@ -2385,17 +2771,17 @@ func (v *PatchSource) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c114)
+		e.String(at, "name", *v.Name, &c124)
 	}
 	if v.Products == nil {
 		e.Null(at, "products")
 	} else {
-		e.Strings(at, "products", v.Products, &c28, &c21)
+		e.Strings(at, "products", v.Products, &c33, &c26)
 	}
 	if v.Configuration == nil {
 		e.Null(at, "configuration")
 	} else {
-		e.String(at, "configuration", *v.Configuration, &c115)
+		e.String(at, "configuration", *v.Configuration, &c125)
 	}
 }
 
@@ -2410,17 +2796,17 @@ func (v *PutComplianceItemsInput) validate(e *codec.Violations, at *codec.Path) 
 	if v.ResourceId == nil {
 		e.Null(at, "resourceId")
 	} else {
-		e.String(at, "resourceId", *v.ResourceId, &c11)
+		e.String(at, "resourceId", *v.ResourceId, &c16)
 	}
 	if v.ResourceType == nil {
 		e.Null(at, "resourceType")
 	} else {
-		e.String(at, "resourceType", *v.ResourceType, &c56)
+		e.String(at, "resourceType", *v.ResourceType, &c40)
 	}
 	if v.ComplianceType == nil {
 		e.Null(at, "complianceType")
 	} else {
-		e.String(at, "complianceType", *v.ComplianceType, &c116)
+		e.String(at, "complianceType", *v.ComplianceType, &c126)
 	}
 	if v.ExecutionSummary == nil {
 		e.Null(at, "executionSummary")
@@ -2430,17 +2816,17 @@ func (v *PutComplianceItemsInput) validate(e *codec.Violations, at *codec.Path) 
 	if v.Items == nil {
 		e.Null(at, "items")
 	} else {
-		e.Len(at, "items", len(v.Items), &c95)
+		e.Len(at, "items", len(v.Items), &c105)
 		for i0 := range v.Items {
 			p0 := at.Elem("items", i0)
 			v.Items[i0].validate(e, p0)
 		}
 	}
 	if v.ItemContentHash != nil {
-		e.String(at, "itemContentHash", *v.ItemContentHash, &c94)
+		e.String(at, "itemContentHash", *v.ItemContentHash, &c104)
 	}
 	if v.UploadType != nil {
-		e.String(at, "uploadType", *v.UploadType, &c117)
+		e.String(at, "uploadType", *v.UploadType, &c127)
 	}
 }
 
@@ -2453,27 +2839,27 @@ func (v *PutConfigurePackageResultInput) Validate() error {
 
 func (v *PutConfigurePackageResultInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Attributes != nil {
-		codec.Keys(e, at, "attributes", v.Attributes, &c22, &c6)
+		codec.Keys(e, at, "attributes", v.Attributes, &c27, &c11)
 		for _, k0 := range codec.Sorted(v.Attributes) {
 			p0 := at.Entry("attributes", k0)
-			e.String(p0, "", v.Attributes[k0], &c6)
+			e.String(p0, "", v.Attributes[k0], &c11)
 		}
 	}
 	if v.Operation != nil {
-		e.String(at, "operation", *v.Operation, &c6)
+		e.String(at, "operation", *v.Operation, &c11)
 	}
 	if v.PackageName == nil {
 		e.Null(at, "packageName")
 	} else {
-		e.String(at, "packageName", *v.PackageName, &c6)
+		e.String(at, "packageName", *v.PackageName, &c11)
 	}
 	if v.PackageVersion == nil {
 		e.Null(at, "packageVersion")
 	} else {
-		e.String(at, "packageVersion", *v.PackageVersion, &c6)
+		e.String(at, "packageVersion", *v.PackageVersion, &c11)
 	}
 	if v.PreviousPackageVersion != nil {
-		e.String(at, "previousPackageVersion", *v.PreviousPackageVersion, &c6)
+		e.String(at, "previousPackageVersion", *v.PreviousPackageVersion, &c11)
 	}
 	if v.Steps != nil {
 		e.Len(at, "steps", len(v.Steps), &c1)
@@ -2495,12 +2881,12 @@ func (v *PutInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.Items == nil {
 		e.Null(at, "items")
 	} else {
-		e.Len(at, "items", len(v.Items), &c118)
+		e.Len(at, "items", len(v.Items), &c128)
 		for i0 := range v.Items {
 			p0 := at.Elem("items", i0)
 			v.Items[i0].validate(e, p0)
@@ -2519,7 +2905,7 @@ func (v *RegisterDefaultPatchBaselineInput) validate(e *codec.Violations, at *co
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c52)
+		e.String(at, "baselineId", *v.BaselineId, &c66)
 	}
 }
 
@@ -2532,26 +2918,26 @@ func (v *RegisterManagedInstanceInput) Validate() error {
 
 func (v *RegisterManagedInstanceInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.ActivationId != nil {
-		e.String(at, "activationId", *v.ActivationId, &c46)
+		e.String(at, "activationId", *v.ActivationId, &c60)
 	}
 	if v.ActivationCode != nil {
-		e.String(at, "activationCode", *v.ActivationCode, &c119)
+		e.String(at, "activationCode", *v.ActivationCode, &c129)
 	}
 	if v.PublicKey == nil {
 		e.Null(at, "publicKey")
 	} else {
-		e.String(at, "publicKey", *v.PublicKey, &c120)
+		e.String(at, "publicKey", *v.PublicKey, &c130)
 	}
 	if v.PublicKeyType != nil {
-		e.String(at, "publicKeyType", *v.PublicKeyType, &c25)
+		e.String(at, "publicKeyType", *v.PublicKeyType, &c30)
 	}
 	if v.Fingerprint == nil {
 		e.Null(at, "fingerprint")
 	} else {
-		e.String(at, "fingerprint", *v.Fingerprint, &c21)
+		e.String(at, "fingerprint", *v.Fingerprint, &c26)
 	}
 	if v.IamRole != nil {
-		e.String(at, "iamRole", *v.IamRole, &c32)
+		e.String(at, "iamRole", *v.IamRole, &c37)
 	}
 	if v.Tags != nil {
 		e.Len(at, "tags", len(v.Tags), &c1)
@@ -2573,12 +2959,12 @@ func (v *RegisterPatchBaselineForPatchGroupInput) validate(e *codec.Violations, 
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c52)
+		e.String(at, "baselineId", *v.BaselineId, &c66)
 	}
 	if v.PatchGroup == nil {
 		e.Null(at, "patchGroup")
 	} else {
-		e.String(at, "patchGroup", *v.PatchGroup, &c54)
+		e.String(at, "patchGroup", *v.PatchGroup, &c68)
 	}
 }
 
@@ -2593,33 +2979,33 @@ func (v *RegisterTargetWithMaintenanceWindowInput) validate(e *codec.Violations,
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.ResourceType == nil {
 		e.Null(at, "resourceType")
 	} else {
-		e.String(at, "resourceType", *v.ResourceType, &c68)
+		e.String(at, "resourceType", *v.ResourceType, &c79)
 	}
 	if v.Targets == nil {
 		e.Null(at, "targets")
 	} else {
-		e.Len(at, "targets", len(v.Targets), &c60)
+		e.Len(at, "targets", len(v.Targets), &c42)
 		for i0 := range v.Targets {
 			p0 := at.Elem("targets", i0)
 			v.Targets[i0].validate(e, p0)
 		}
 	}
 	if v.OwnerInformation != nil {
-		e.String(at, "ownerInformation", *v.OwnerInformation, &c41)
+		e.String(at, "ownerInformation", *v.OwnerInformation, &c58)
 	}
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c40)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.Description != nil {
-		e.String(at, "description", *v.Description, &c41)
+		e.String(at, "description", *v.Description, &c58)
 	}
 	if v.ClientToken != nil {
-		e.String(at, "clientToken", *v.ClientToken, &c25)
+		e.String(at, "clientToken", *v.ClientToken, &c30)
 	}
 }
 
@@ -2634,10 +3020,10 @@ func (v *RegisterTaskWithMaintenanceWindowInput) validate(e *codec.Violations, a
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.Targets != nil {
-		e.Len(at, "targets", len(v.Targets), &c60)
+		e.Len(at, "targets", len(v.Targets), &c42)
 		for i0 := range v.Targets {
 			p0 := at.Elem("targets", i0)
 			v.Targets[i0].validate(e, p0)
@@ -2646,15 +3032,15 @@ func (v *RegisterTaskWithMaintenanceWindowInput) validate(e *codec.Violations, a
 	if v.TaskArn == nil {
 		e.Null(at, "taskArn")
 	} else {
-		e.String(at, "taskArn", *v.TaskArn, &c121)
+		e.String(at, "taskArn", *v.TaskArn, &c131)
 	}
 	if v.TaskType == nil {
 		e.Null(at, "taskType")
 	} else {
-		e.String(at, "taskType", *v.TaskType, &c122)
+		e.String(at, "taskType", *v.TaskType, &c132)
 	}
 	if v.TaskParameters != nil {
-		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c105)
+		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c115)
 		for _, k0 := range codec.Sorted(v.TaskParameters) {
 			p0 := at.Entry("taskParameters", k0)
 			s0 := v.TaskParameters[k0]
@@ -2665,28 +3051,28 @@ func (v *RegisterTaskWithMaintenanceWindowInput) validate(e *codec.Violations, a
 		v.TaskInvocationParameters.validate(e, at.Member("taskInvocationParameters"))
 	}
 	if v.Priority != nil {
-		e.Int(at, "priority", *v.Priority, &c62)
+		e.Int(at, "priority", *v.Priority, &c73)
 	}
 	if v.MaxConcurrency != nil {
-		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c123)
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c45)
 	}
 	if v.MaxErrors != nil {
-		e.String(at, "maxErrors", *v.MaxErrors, &c124)
+		e.String(at, "maxErrors", *v.MaxErrors, &c44)
 	}
 	if v.LoggingInfo != nil {
 		v.LoggingInfo.validate(e, at.Member("loggingInfo"))
 	}
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c40)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.Description != nil {
-		e.String(at, "description", *v.Description, &c41)
+		e.String(at, "description", *v.Description, &c58)
 	}
 	if v.ClientToken != nil {
-		e.String(at, "clientToken", *v.ClientToken, &c25)
+		e.String(at, "clientToken", *v.ClientToken, &c30)
 	}
 	if v.CutoffBehavior != nil {
-		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c125)
+		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c133)
 	}
 	if v.AlarmConfiguration != nil {
 		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
@@ -2697,12 +3083,12 @@ func (v *RegistrationMetadataItem) validate(e *codec.Violations, at *codec.Path)
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c126)
+		e.String(at, "key", *v.Key, &c134)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
 	} else {
-		e.String(at, "value", *v.Value, &c127)
+		e.String(at, "value", *v.Value, &c135)
 	}
 }
 
@@ -2725,7 +3111,7 @@ func (v *RemoveTagsFromResourceInput) validate(e *codec.Violations, at *codec.Pa
 	if v.TagKeys == nil {
 		e.Null(at, "tagKeys")
 	} else {
-		e.Strings(at, "tagKeys", v.TagKeys, nil, &c128)
+		e.Strings(at, "tagKeys", v.TagKeys, nil, &c136)
 	}
 }
 
@@ -2740,7 +3126,7 @@ func (v *RequestManagedInstanceRoleTokenInput) validate(e *codec.Violations, at 
 	if v.Fingerprint == nil {
 		e.Null(at, "fingerprint")
 	} else {
-		e.String(at, "fingerprint", *v.Fingerprint, &c21)
+		e.String(at, "fingerprint", *v.Fingerprint, &c26)
 	}
 }
 
@@ -2755,7 +3141,7 @@ func (v *ResetServiceSettingInput) validate(e *codec.Violations, at *codec.Path)
 	if v.SettingId == nil {
 		e.Null(at, "settingId")
 	} else {
-		e.String(at, "settingId", *v.SettingId, &c33)
+		e.String(at, "settingId", *v.SettingId, &c38)
 	}
 }
 
@@ -2763,10 +3149,10 @@ func (v *ResourceDataSyncAwsOrganizationsSource) validate(e *codec.Violations, a
 	if v.OrganizationSourceType == nil {
 		e.Null(at, "organizationSourceType")
 	} else {
-		e.String(at, "organizationSourceType", *v.OrganizationSourceType, &c25)
+		e.String(at, "organizationSourceType", *v.OrganizationSourceType, &c30)
 	}
 	if v.OrganizationalUnits != nil {
-		e.Len(at, "organizationalUnits", len(v.OrganizationalUnits), &c33)
+		e.Len(at, "organizationalUnits", len(v.OrganizationalUnits), &c38)
 		for i0 := range v.OrganizationalUnits {
 			p0 := at.Elem("organizationalUnits", i0)
 			v.OrganizationalUnits[i0].validate(e, p0)
@@ -2776,13 +3162,13 @@ func (v *ResourceDataSyncAwsOrganizationsSource) validate(e *codec.Violations, a
 
 func (v *ResourceDataSyncDestinationDataSharing) validate(e *codec.Violations, at *codec.Path) {
 	if v.DestinationDataSharingType != nil {
-		e.String(at, "destinationDataSharingType", *v.DestinationDataSharingType, &c25)
+		e.String(at, "destinationDataSharingType", *v.DestinationDataSharingType, &c30)
 	}
 }
 
 func (v *ResourceDataSyncOrganizationalUnit) validate(e *codec.Violations, at *codec.Path) {
 	if v.OrganizationalUnitId != nil {
-		e.String(at, "organizationalUnitId", *v.OrganizationalUnitId, &c129)
+		e.String(at, "organizationalUnitId", *v.OrganizationalUnitId, &c137)
 	}
 }
 
@@ -2790,23 +3176,23 @@ func (v *ResourceDataSyncS3Destination) validate(e *codec.Violations, at *codec.
 	if v.BucketName == nil {
 		e.Null(at, "bucketName")
 	} else {
-		e.String(at, "bucketName", *v.BucketName, &c84)
+		e.String(at, "bucketName", *v.BucketName, &c94)
 	}
 	if v.Prefix != nil {
-		e.String(at, "prefix", *v.Prefix, &c42)
+		e.String(at, "prefix", *v.Prefix, &c43)
 	}
 	if v.SyncFormat == nil {
 		e.Null(at, "syncFormat")
 	} else {
-		e.String(at, "syncFormat", *v.SyncFormat, &c130)
+		e.String(at, "syncFormat", *v.SyncFormat, &c138)
 	}
 	if v.Region == nil {
 		e.Null(at, "region")
 	} else {
-		e.String(at, "region", *v.Region, &c25)
+		e.String(at, "region", *v.Region, &c30)
 	}
 	if v.AWSKMSKeyARN != nil {
-		e.String(at, "aWSKMSKeyARN", *v.AWSKMSKeyARN, &c131)
+		e.String(at, "aWSKMSKeyARN", *v.AWSKMSKeyARN, &c139)
 	}
 	if v.DestinationDataSharing != nil {
 		v.DestinationDataSharing.validate(e, at.Member("destinationDataSharing"))
@@ -2817,7 +3203,7 @@ func (v *ResourceDataSyncSource) validate(e *codec.Violations, at *codec.Path) {
 	if v.SourceType == nil {
 		e.Null(at, "sourceType")
 	} else {
-		e.String(at, "sourceType", *v.SourceType, &c25)
+		e.String(at, "sourceType", *v.SourceType, &c30)
 	}
 	if v.AwsOrganizationsSource != nil {
 		v.AwsOrganizationsSource.validate(e, at.Member("awsOrganizationsSource"))
@@ -2825,7 +3211,7 @@ func (v *ResourceDataSyncSource) validate(e *codec.Violations, at *codec.Path) {
 	if v.SourceRegions == nil {
 		e.Null(at, "sourceRegions")
 	} else {
-		e.Strings(at, "sourceRegions", v.SourceRegions, nil, &c25)
+		e.Strings(at, "sourceRegions", v.SourceRegions, nil, &c30)
 	}
 }
 
@@ -2833,7 +3219,19 @@ func (v *ResultAttribute) validate(e *codec.Violations, at *codec.Path) {
 	if v.TypeName == nil {
 		e.Null(at, "typeName")
 	} else {
-		e.String(at, "typeName", *v.TypeName, &c48)
+		e.String(at, "typeName", *v.TypeName, &c62)
+	}
+}
+
+func (v *S3OutputLocation) validate(e *codec.Violations, at *codec.Path) {
+	if v.OutputS3Region != nil {
+		e.String(at, "outputS3Region", *v.OutputS3Region, &c109)
+	}
+	if v.OutputS3BucketName != nil {
+		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c108)
+	}
+	if v.OutputS3KeyPrefix != nil {
+		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c29)
 	}
 }
 
@@ -2846,10 +3244,10 @@ func (v *SendCommandInput) Validate() error {
 
 func (v *SendCommandInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.InstanceIds != nil {
-		e.Strings(at, "instanceIds", v.InstanceIds, &c10, &c17)
+		e.Strings(at, "instanceIds", v.InstanceIds, &c15, &c22)
 	}
 	if v.Targets != nil {
-		e.Len(at, "targets", len(v.Targets), &c60)
+		e.Len(at, "targets", len(v.Targets), &c42)
 		for i0 := range v.Targets {
 			p0 := at.Elem("targets", i0)
 			v.Targets[i0].validate(e, p0)
@@ -2858,37 +3256,37 @@ func (v *SendCommandInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.DocumentName == nil {
 		e.Null(at, "documentName")
 	} else {
-		e.String(at, "documentName", *v.DocumentName, &c57)
+		e.String(at, "documentName", *v.DocumentName, &c39)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
 	}
 	if v.DocumentHash != nil {
-		e.String(at, "documentHash", *v.DocumentHash, &c94)
+		e.String(at, "documentHash", *v.DocumentHash, &c104)
 	}
 	if v.DocumentHashType != nil {
-		e.String(at, "documentHashType", *v.DocumentHashType, &c102)
+		e.String(at, "documentHashType", *v.DocumentHashType, &c112)
 	}
 	if v.TimeoutSeconds != nil {
-		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c103)
+		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c113)
 	}
 	if v.Comment != nil {
-		e.String(at, "comment", *v.Comment, &c22)
+		e.String(at, "comment", *v.Comment, &c27)
 	}
 	if v.OutputS3Region != nil {
-		e.String(at, "outputS3Region", *v.OutputS3Region, &c99)
+		e.String(at, "outputS3Region", *v.OutputS3Region, &c109)
 	}
 	if v.OutputS3BucketName != nil {
-		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c98)
+		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c108)
 	}
 	if v.OutputS3KeyPrefix != nil {
-		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c24)
+		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c29)
 	}
 	if v.MaxConcurrency != nil {
-		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c123)
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c45)
 	}
 	if v.MaxErrors != nil {
-		e.String(at, "maxErrors", *v.MaxErrors, &c124)
+		e.String(at, "maxErrors", *v.MaxErrors, &c44)
 	}
 	if v.NotificationConfig != nil {
 		v.NotificationConfig.validate(e, at.Member("notificationConfig"))
@@ -2901,25 +3299,159 @@ func (v *SendCommandInput) validate(e *codec.Violations, at *codec.Path) {
 	}
 }
 
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *StartAssociationsOnceInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *StartAssociationsOnceInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.AssociationIds == nil {
+		e.Null(at, "associationIds")
+	} else {
+		e.Strings(at, "associationIds", v.AssociationIds, &c91, &c61)
+	}
+}
+
 func (v *Tag) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c128)
+		e.String(at, "key", *v.Key, &c136)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
 	} else {
-		e.String(at, "value", *v.Value, &c31)
+		e.String(at, "value", *v.Value, &c36)
 	}
 }
 
 func (v *Target) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c132)
+		e.String(at, "key", *v.Key, &c140)
 	}
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, &c10, nil)
+		e.Strings(at, "values", v.Values, &c15, nil)
+	}
+}
+
+func (v *TargetLocation) validate(e *codec.Violations, at *codec.Path) {
+	if v.Accounts != nil {
+		e.Strings(at, "accounts", v.Accounts, &c40, nil)
+	}
+	if v.Regions != nil {
+		e.Strings(at, "regions", v.Regions, &c40, nil)
+	}
+	if v.TargetLocationMaxConcurrency != nil {
+		e.String(at, "targetLocationMaxConcurrency", *v.TargetLocationMaxConcurrency, &c45)
+	}
+	if v.TargetLocationMaxErrors != nil {
+		e.String(at, "targetLocationMaxErrors", *v.TargetLocationMaxErrors, &c44)
+	}
+	if v.ExecutionRoleName != nil {
+		e.String(at, "executionRoleName", *v.ExecutionRoleName, &c141)
+	}
+	if v.TargetLocationAlarmConfiguration != nil {
+		v.TargetLocationAlarmConfiguration.validate(e, at.Member("targetLocationAlarmConfiguration"))
+	}
+	if v.ExcludeAccounts != nil {
+		e.Strings(at, "excludeAccounts", v.ExcludeAccounts, &c142, &c143)
+	}
+	if v.Targets != nil {
+		e.Len(at, "targets", len(v.Targets), &c42)
+		for i0 := range v.Targets {
+			p0 := at.Elem("targets", i0)
+			v.Targets[i0].validate(e, p0)
+		}
+	}
+	if v.TargetsMaxConcurrency != nil {
+		e.String(at, "targetsMaxConcurrency", *v.TargetsMaxConcurrency, &c45)
+	}
+	if v.TargetsMaxErrors != nil {
+		e.String(at, "targetsMaxErrors", *v.TargetsMaxErrors, &c44)
+	}
+}
+
+// Validate returns a ValidationException for every constraint of the model that v breaks.
+func (v *UpdateAssociationInput) Validate() error {
+	var e codec.Violations
+	v.validate(&e, nil)
+	return e.Err()
+}
+
+func (v *UpdateAssociationInput) validate(e *codec.Violations, at *codec.Path) {
+	if v.AssociationId == nil {
+		e.Null(at, "associationId")
+	} else {
+		e.String(at, "associationId", *v.AssociationId, &c61)
+	}
+	if v.DocumentVersion != nil {
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
+	}
+	if v.ScheduleExpression != nil {
+		e.String(at, "scheduleExpression", *v.ScheduleExpression, &c43)
+	}
+	if v.OutputLocation != nil {
+		v.OutputLocation.validate(e, at.Member("outputLocation"))
+	}
+	if v.Name != nil {
+		e.String(at, "name", *v.Name, &c39)
+	}
+	if v.Targets != nil {
+		e.Len(at, "targets", len(v.Targets), &c42)
+		for i0 := range v.Targets {
+			p0 := at.Elem("targets", i0)
+			v.Targets[i0].validate(e, p0)
+		}
+	}
+	if v.AssociationName != nil {
+		e.String(at, "associationName", *v.AssociationName, &c13)
+	}
+	if v.AssociationVersion != nil {
+		e.String(at, "associationVersion", *v.AssociationVersion, &c70)
+	}
+	if v.AutomationTargetParameterName != nil {
+		e.String(at, "automationTargetParameterName", *v.AutomationTargetParameterName, &c40)
+	}
+	if v.MaxErrors != nil {
+		e.String(at, "maxErrors", *v.MaxErrors, &c44)
+	}
+	if v.MaxConcurrency != nil {
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c45)
+	}
+	if v.ComplianceSeverity != nil {
+		e.String(at, "complianceSeverity", *v.ComplianceSeverity, &c46)
+	}
+	if v.SyncCompliance != nil {
+		e.String(at, "syncCompliance", *v.SyncCompliance, &c47)
+	}
+	if v.TargetLocations != nil {
+		e.Len(at, "targetLocations", len(v.TargetLocations), &c16)
+		for i0 := range v.TargetLocations {
+			p0 := at.Elem("targetLocations", i0)
+			v.TargetLocations[i0].validate(e, p0)
+		}
+	}
+	if v.ScheduleOffset != nil {
+		e.Int(at, "scheduleOffset", *v.ScheduleOffset, &c48)
+	}
+	if v.Duration != nil {
+		e.Int(at, "duration", *v.Duration, &c49)
+	}
+	if v.TargetMaps != nil {
+		e.Len(at, "targetMaps", len(v.TargetMaps), &c50)
+		for i0 := range v.TargetMaps {
+			p0 := at.Elem("targetMaps", i0)
+			codec.Keys(e, p0, "", v.TargetMaps[i0], &c33, &c40)
+			for _, k1 := range codec.Sorted(v.TargetMaps[i0]) {
+				p1 := p0.Entry("", k1)
+				e.Strings(p1, "", v.TargetMaps[i0][k1], &c51, &c40)
+			}
+		}
+	}
+	if v.AlarmConfiguration != nil {
+		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
 	}
 }
 
@@ -2934,12 +3466,12 @@ func (v *UpdateAssociationStatusInput) validate(e *codec.Violations, at *codec.P
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c57)
+		e.String(at, "name", *v.Name, &c39)
 	}
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.AssociationStatus == nil {
 		e.Null(at, "associationStatus")
@@ -2959,12 +3491,12 @@ func (v *UpdateDocumentDefaultVersionInput) validate(e *codec.Violations, at *co
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c8)
+		e.String(at, "name", *v.Name, &c13)
 	}
 	if v.DocumentVersion == nil {
 		e.Null(at, "documentVersion")
 	} else {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c133)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c144)
 	}
 }
 
@@ -2979,10 +3511,10 @@ func (v *UpdateDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Content == nil {
 		e.Null(at, "content")
 	} else {
-		e.String(at, "content", *v.Content, &c34)
+		e.String(at, "content", *v.Content, &c5)
 	}
 	if v.Attachments != nil {
-		e.Len(at, "attachments", len(v.Attachments), &c14)
+		e.Len(at, "attachments", len(v.Attachments), &c19)
 		for i0 := range v.Attachments {
 			p0 := at.Elem("attachments", i0)
 			v.Attachments[i0].validate(e, p0)
@@ -2991,22 +3523,22 @@ func (v *UpdateDocumentInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c8)
+		e.String(at, "name", *v.Name, &c13)
 	}
 	if v.DisplayName != nil {
-		e.String(at, "displayName", *v.DisplayName, &c35)
+		e.String(at, "displayName", *v.DisplayName, &c52)
 	}
 	if v.VersionName != nil {
-		e.String(at, "versionName", *v.VersionName, &c36)
+		e.String(at, "versionName", *v.VersionName, &c53)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
 	}
 	if v.DocumentFormat != nil {
-		e.String(at, "documentFormat", *v.DocumentFormat, &c38)
+		e.String(at, "documentFormat", *v.DocumentFormat, &c55)
 	}
 	if v.TargetType != nil {
-		e.String(at, "targetType", *v.TargetType, &c39)
+		e.String(at, "targetType", *v.TargetType, &c56)
 	}
 }
 
@@ -3021,10 +3553,10 @@ func (v *UpdateDocumentMetadataInput) validate(e *codec.Violations, at *codec.Pa
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c8)
+		e.String(at, "name", *v.Name, &c13)
 	}
 	if v.DocumentVersion != nil {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
 	}
 	if v.DocumentReviews == nil {
 		e.Null(at, "documentReviews")
@@ -3044,15 +3576,15 @@ func (v *UpdateInstanceAssociationStatusInput) validate(e *codec.Violations, at 
 	if v.AssociationId == nil {
 		e.Null(at, "associationId")
 	} else {
-		e.String(at, "associationId", *v.AssociationId, &c58)
+		e.String(at, "associationId", *v.AssociationId, &c61)
 	}
 	if v.AssociationVersion != nil {
-		e.String(at, "associationVersion", *v.AssociationVersion, &c59)
+		e.String(at, "associationVersion", *v.AssociationVersion, &c70)
 	}
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.ExecutionResult == nil {
 		e.Null(at, "executionResult")
@@ -3072,40 +3604,40 @@ func (v *UpdateInstanceInformationInput) validate(e *codec.Violations, at *codec
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c17)
+		e.String(at, "instanceId", *v.InstanceId, &c22)
 	}
 	if v.AgentName != nil {
-		e.String(at, "agentName", *v.AgentName, &c6)
+		e.String(at, "agentName", *v.AgentName, &c11)
 	}
 	if v.AgentStatus != nil {
-		e.String(at, "agentStatus", *v.AgentStatus, &c6)
+		e.String(at, "agentStatus", *v.AgentStatus, &c11)
 	}
 	if v.AgentVersion != nil {
-		e.String(at, "agentVersion", *v.AgentVersion, &c6)
+		e.String(at, "agentVersion", *v.AgentVersion, &c11)
 	}
 	if v.AvailabilityZone != nil {
-		e.String(at, "availabilityZone", *v.AvailabilityZone, &c6)
+		e.String(at, "availabilityZone", *v.AvailabilityZone, &c11)
 	}
 	if v.AvailabilityZoneId != nil {
-		e.String(at, "availabilityZoneId", *v.AvailabilityZoneId, &c6)
+		e.String(at, "availabilityZoneId", *v.AvailabilityZoneId, &c11)
 	}
 	if v.ComputerName != nil {
-		e.String(at, "computerName", *v.ComputerName, &c134)
+		e.String(at, "computerName", *v.ComputerName, &c145)
 	}
 	if v.IPAddress != nil {
-		e.String(at, "iPAddress", *v.IPAddress, &c135)
+		e.String(at, "iPAddress", *v.IPAddress, &c146)
 	}
 	if v.PlatformName != nil {
-		e.String(at, "platformName", *v.PlatformName, &c6)
+		e.String(at, "platformName", *v.PlatformName, &c11)
 	}
 	if v.PlatformType != nil {
-		e.String(at, "platformType", *v.PlatformType, &c6)
+		e.String(at, "platformType", *v.PlatformType, &c11)
 	}
 	if v.PlatformVersion != nil {
-		e.String(at, "platformVersion", *v.PlatformVersion, &c6)
+		e.String(at, "platformVersion", *v.PlatformVersion, &c11)
 	}
 	if v.SSMConnectionChannel != nil {
-		e.String(at, "sSMConnectionChannel", *v.SSMConnectionChannel, &c6)
+		e.String(at, "sSMConnectionChannel", *v.SSMConnectionChannel, &c11)
 	}
 }
 
@@ -3120,25 +3652,25 @@ func (v *UpdateMaintenanceWindowInput) validate(e *codec.Violations, at *codec.P
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c40)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.Description != nil {
-		e.String(at, "description", *v.Description, &c41)
+		e.String(at, "description", *v.Description, &c58)
 	}
 	if v.Schedule != nil {
-		e.String(at, "schedule", *v.Schedule, &c42)
+		e.String(at, "schedule", *v.Schedule, &c43)
 	}
 	if v.ScheduleOffset != nil {
-		e.Int(at, "scheduleOffset", *v.ScheduleOffset, &c43)
+		e.Int(at, "scheduleOffset", *v.ScheduleOffset, &c48)
 	}
 	if v.Duration != nil {
-		e.Int(at, "duration", *v.Duration, &c44)
+		e.Int(at, "duration", *v.Duration, &c49)
 	}
 	if v.Cutoff != nil {
-		e.Int(at, "cutoff", *v.Cutoff, &c45)
+		e.Int(at, "cutoff", *v.Cutoff, &c59)
 	}
 }
 
@@ -3153,28 +3685,28 @@ func (v *UpdateMaintenanceWindowTargetInput) validate(e *codec.Violations, at *c
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.WindowTargetId == nil {
 		e.Null(at, "windowTargetId")
 	} else {
-		e.String(at, "windowTargetId", *v.WindowTargetId, &c18)
+		e.String(at, "windowTargetId", *v.WindowTargetId, &c23)
 	}
 	if v.Targets != nil {
-		e.Len(at, "targets", len(v.Targets), &c60)
+		e.Len(at, "targets", len(v.Targets), &c42)
 		for i0 := range v.Targets {
 			p0 := at.Elem("targets", i0)
 			v.Targets[i0].validate(e, p0)
 		}
 	}
 	if v.OwnerInformation != nil {
-		e.String(at, "ownerInformation", *v.OwnerInformation, &c41)
+		e.String(at, "ownerInformation", *v.OwnerInformation, &c58)
 	}
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c40)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.Description != nil {
-		e.String(at, "description", *v.Description, &c41)
+		e.String(at, "description", *v.Description, &c58)
 	}
 }
 
@@ -3189,25 +3721,25 @@ func (v *UpdateMaintenanceWindowTaskInput) validate(e *codec.Violations, at *cod
 	if v.WindowId == nil {
 		e.Null(at, "windowId")
 	} else {
-		e.String(at, "windowId", *v.WindowId, &c51)
+		e.String(at, "windowId", *v.WindowId, &c65)
 	}
 	if v.WindowTaskId == nil {
 		e.Null(at, "windowTaskId")
 	} else {
-		e.String(at, "windowTaskId", *v.WindowTaskId, &c18)
+		e.String(at, "windowTaskId", *v.WindowTaskId, &c23)
 	}
 	if v.Targets != nil {
-		e.Len(at, "targets", len(v.Targets), &c60)
+		e.Len(at, "targets", len(v.Targets), &c42)
 		for i0 := range v.Targets {
 			p0 := at.Elem("targets", i0)
 			v.Targets[i0].validate(e, p0)
 		}
 	}
 	if v.TaskArn != nil {
-		e.String(at, "taskArn", *v.TaskArn, &c121)
+		e.String(at, "taskArn", *v.TaskArn, &c131)
 	}
 	if v.TaskParameters != nil {
-		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c105)
+		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c115)
 		for _, k0 := range codec.Sorted(v.TaskParameters) {
 			p0 := at.Entry("taskParameters", k0)
 			s0 := v.TaskParameters[k0]
@@ -3218,25 +3750,25 @@ func (v *UpdateMaintenanceWindowTaskInput) validate(e *codec.Violations, at *cod
 		v.TaskInvocationParameters.validate(e, at.Member("taskInvocationParameters"))
 	}
 	if v.Priority != nil {
-		e.Int(at, "priority", *v.Priority, &c62)
+		e.Int(at, "priority", *v.Priority, &c73)
 	}
 	if v.MaxConcurrency != nil {
-		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c123)
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c45)
 	}
 	if v.MaxErrors != nil {
-		e.String(at, "maxErrors", *v.MaxErrors, &c124)
+		e.String(at, "maxErrors", *v.MaxErrors, &c44)
 	}
 	if v.LoggingInfo != nil {
 		v.LoggingInfo.validate(e, at.Member("loggingInfo"))
 	}
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c40)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.Description != nil {
-		e.String(at, "description", *v.Description, &c41)
+		e.String(at, "description", *v.Description, &c58)
 	}
 	if v.CutoffBehavior != nil {
-		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c125)
+		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c133)
 	}
 	if v.AlarmConfiguration != nil {
 		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
@@ -3254,12 +3786,12 @@ func (v *UpdateManagedInstancePublicKeyInput) validate(e *codec.Violations, at *
 	if v.NewPublicKey == nil {
 		e.Null(at, "newPublicKey")
 	} else {
-		e.String(at, "newPublicKey", *v.NewPublicKey, &c120)
+		e.String(at, "newPublicKey", *v.NewPublicKey, &c130)
 	}
 	if v.NewPublicKeyType == nil {
 		e.Null(at, "newPublicKeyType")
 	} else {
-		e.String(at, "newPublicKeyType", *v.NewPublicKeyType, &c25)
+		e.String(at, "newPublicKeyType", *v.NewPublicKeyType, &c30)
 	}
 }
 
@@ -3274,12 +3806,12 @@ func (v *UpdateManagedInstanceRoleInput) validate(e *codec.Violations, at *codec
 	if v.InstanceId == nil {
 		e.Null(at, "instanceId")
 	} else {
-		e.String(at, "instanceId", *v.InstanceId, &c53)
+		e.String(at, "instanceId", *v.InstanceId, &c67)
 	}
 	if v.IamRole == nil {
 		e.Null(at, "iamRole")
 	} else {
-		e.String(at, "iamRole", *v.IamRole, &c32)
+		e.String(at, "iamRole", *v.IamRole, &c37)
 	}
 }
 
@@ -3294,10 +3826,10 @@ func (v *UpdatePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 	if v.BaselineId == nil {
 		e.Null(at, "baselineId")
 	} else {
-		e.String(at, "baselineId", *v.BaselineId, &c52)
+		e.String(at, "baselineId", *v.BaselineId, &c66)
 	}
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c40)
+		e.String(at, "name", *v.Name, &c57)
 	}
 	if v.GlobalFilters != nil {
 		v.GlobalFilters.validate(e, at.Member("globalFilters"))
@@ -3306,29 +3838,29 @@ func (v *UpdatePatchBaselineInput) validate(e *codec.Violations, at *codec.Path)
 		v.ApprovalRules.validate(e, at.Member("approvalRules"))
 	}
 	if v.ApprovedPatches != nil {
-		e.Strings(at, "approvedPatches", v.ApprovedPatches, &c10, &c11)
+		e.Strings(at, "approvedPatches", v.ApprovedPatches, &c15, &c16)
 	}
 	if v.ApprovedPatchesComplianceLevel != nil {
-		e.String(at, "approvedPatchesComplianceLevel", *v.ApprovedPatchesComplianceLevel, &c12)
+		e.String(at, "approvedPatchesComplianceLevel", *v.ApprovedPatchesComplianceLevel, &c17)
 	}
 	if v.RejectedPatches != nil {
-		e.Strings(at, "rejectedPatches", v.RejectedPatches, &c10, &c11)
+		e.Strings(at, "rejectedPatches", v.RejectedPatches, &c15, &c16)
 	}
 	if v.RejectedPatchesAction != nil {
-		e.String(at, "rejectedPatchesAction", *v.RejectedPatchesAction, &c13)
+		e.String(at, "rejectedPatchesAction", *v.RejectedPatchesAction, &c18)
 	}
 	if v.Description != nil {
-		e.String(at, "description", *v.Description, &c5)
+		e.String(at, "description", *v.Description, &c10)
 	}
 	if v.Sources != nil {
-		e.Len(at, "sources", len(v.Sources), &c14)
+		e.Len(at, "sources", len(v.Sources), &c19)
 		for i0 := range v.Sources {
 			p0 := at.Elem("sources", i0)
 			v.Sources[i0].validate(e, p0)
 		}
 	}
 	if v.AvailableSecurityUpdatesComplianceStatus != nil {
-		e.String(at, "availableSecurityUpdatesComplianceStatus", *v.AvailableSecurityUpdatesComplianceStatus, &c15)
+		e.String(at, "availableSecurityUpdatesComplianceStatus", *v.AvailableSecurityUpdatesComplianceStatus, &c20)
 	}
 }
 
@@ -3343,12 +3875,12 @@ func (v *UpdateResourceDataSyncInput) validate(e *codec.Violations, at *codec.Pa
 	if v.SyncName == nil {
 		e.Null(at, "syncName")
 	} else {
-		e.String(at, "syncName", *v.SyncName, &c25)
+		e.String(at, "syncName", *v.SyncName, &c30)
 	}
 	if v.SyncType == nil {
 		e.Null(at, "syncType")
 	} else {
-		e.String(at, "syncType", *v.SyncType, &c25)
+		e.String(at, "syncType", *v.SyncType, &c30)
 	}
 	if v.SyncSource == nil {
 		e.Null(at, "syncSource")
@@ -3368,11 +3900,11 @@ func (v *UpdateServiceSettingInput) validate(e *codec.Violations, at *codec.Path
 	if v.SettingId == nil {
 		e.Null(at, "settingId")
 	} else {
-		e.String(at, "settingId", *v.SettingId, &c33)
+		e.String(at, "settingId", *v.SettingId, &c38)
 	}
 	if v.SettingValue == nil {
 		e.Null(at, "settingValue")
 	} else {
-		e.String(at, "settingValue", *v.SettingValue, &c120)
+		e.String(at, "settingValue", *v.SettingValue, &c130)
 	}
 }

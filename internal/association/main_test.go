@@ -1,0 +1,9 @@
+package association
+
+import (
+	"testing"
+
+	"oakum.dev/internal/oakumtest"
+)
+
+func TestMain(m *testing.M) { oakumtest.Main(m) }

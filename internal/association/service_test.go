@@ -1,0 +1,370 @@
+package association
+
+import (
+	"bytes"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"oakum.dev/internal/command"
+	"oakum.dev/internal/oakumtest"
+	"oakum.dev/internal/store"
+	"oakum.dev/wire/ssm"
+)
+
+var web = store.Tag{Key: "Group", Value: "web"}
+
+func lite(t *testing.T) *world {
+	t.Helper()
+	return newWorld(t, store.Config{Path: filepath.Join(t.TempDir(), "oakum.db")})
+}
+
+func (w *world) statuses(id string) (out []string) {
+	w.t.Helper()
+	for _, e := range w.executions(id) { // newest first
+		out = append(out, e.DetailedStatus)
+	}
+	return out
+}
+
+func (w *world) want(id string, statuses ...string) {
+	w.t.Helper()
+	if got := w.statuses(id); !slices.Equal(got, statuses) {
+		w.t.Errorf("executions %v, want %v", got, statuses)
+	}
+}
+
+// Nothing of a run starts behind its Duration, and what runs then is cancelled.
+//
+// proves R-18, R-19
+func TestDuration(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	first, second := w.join(1, web), w.join(2, web)
+	id := w.create(func(in *ssm.CreateAssociationInput) { in.Duration, in.MaxConcurrency = new(int64(1)), new("1") })
+	w.update(func(tx *store.Tx) error {
+		return tx.PutTag(scope, resourceType, id, store.Tag{Key: TimeoutTag, Value: "86400"}) // they may begin for a day
+	})
+	w.work()
+	list := w.offer(first) // taken, and not ended
+	if len(list) != 1 {
+		t.Fatalf("messages %v", list)
+	}
+	w.later(59 * time.Minute)
+	w.want(id, inProgress)
+	w.later(time.Minute + tickEvery)
+	w.want(id, timedOut)
+	if n := w.take(second, command.Success); n != 0 {
+		t.Errorf("%d runs start behind the cutoff", n)
+	}
+	if list = w.offer(first); len(list) != 1 || !strings.Contains(list[0].Topic, "cancelCommand") {
+		t.Errorf("messages behind the cutoff: %v", list)
+	}
+	w.update(func(tx *store.Tx) error { return tx.Schedule(store.WorkNodeChanged, scope, second, tx.Now()) })
+	w.later(time.Hour)
+	w.want(id, timedOut) // a node that comes back waits for the next interval
+}
+
+// A run that the server was not there for begins when it is back, unless that is too late: then it is recorded, and caught
+// up at the next instant. However long that was, it is recorded by and by.
+//
+// proves R-39
+func TestServerWasAway(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	id := w.create(func(in *ssm.CreateAssociationInput) {
+		in.ScheduleExpression, in.ApplyOnlyAtCronInterval = new("cron(0 2 ? * * *)"), new(true)
+	})
+	node := w.join(1, web)
+	w.work()
+	w.want(id)
+	w.clock = time.Date(2027, 1, 21, 2, 14, 0, 0, time.UTC)
+	w.work()
+	w.take(node, command.Success)
+	w.work()
+	w.want(id, success)
+	w.clock = time.Date(2027, 1, 22, 2, 15, 0, 0, time.UTC)
+	w.work()
+	w.want(id, late, success)
+	w.clock = time.Date(2027, 6, 22, 2, 0, 1, 0, time.UTC)
+	w.work()
+	got := w.statuses(id)
+	if len(got) != 2+151 || got[0] != inProgress || slices.Index(got[1:], inProgress) >= 0 {
+		t.Errorf("%d executions, the newest %s", len(got), got[0])
+	}
+}
+
+// A restored database begins nothing that its original may have begun.
+//
+// proves R-36
+func TestRestoredRunsNothing(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	node := w.join(1, web)
+	id := w.create(func(in *ssm.CreateAssociationInput) { in.ScheduleExpression = new("rate(30 minutes)") })
+	w.work()
+	w.take(node, command.Success)
+	w.work()
+	if err := w.StartOnce(id); err != nil { // has not begun when the copy is made
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := w.store.Dump(w.ctx, &b); err != nil {
+		t.Fatal(err)
+	}
+	w = lite(t)
+	w.clock = beginning.Add(31 * time.Minute)
+	if err := w.store.Load(w.ctx, &b); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	w.want(id, late, late, success)
+	if n := w.take(node, command.Success); n != 0 {
+		t.Errorf("the node is sent %d commands", n)
+	}
+	w.later(30 * time.Minute)
+	w.want(id, inProgress, late, late, success)
+}
+
+// StartOnce is StartAssociationsOnce for one.
+func (w *world) StartOnce(id string) error {
+	_, err := w.StartAssociationsOnce(w.ctx, &ssm.StartAssociationsOnceInput{AssociationIds: []string{id}})
+	return err
+}
+
+// What Patch now makes, what waits for its interval, and what runs at one instant, run for no node that comes later.
+func TestOneShotsDoNotFollow(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		change func(*ssm.CreateAssociationInput)
+		want   int
+	}{
+		{"association", nil, 1},
+		{"patch_now", func(in *ssm.CreateAssociationInput) { in.AssociationName = new(PatchNow) }, 0},
+		{"patch_reboot", func(in *ssm.CreateAssociationInput) { in.AssociationName = new(PatchReboot) }, 0},
+		{"at", func(in *ssm.CreateAssociationInput) { in.ScheduleExpression = new("at(2027-01-20T22:00:00)") }, 0},
+		{"only_at_interval", func(in *ssm.CreateAssociationInput) {
+			in.ScheduleExpression, in.ApplyOnlyAtCronInterval = new("cron(0 2 ? * * *)"), new(true)
+		}, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := lite(t)
+			w.create(tc.change)
+			w.work()
+			node := w.join(1, web)
+			w.work()
+			if n := w.take(node, command.Success); n != tc.want {
+				t.Errorf("a node that came later is sent %d commands, want %d", n, tc.want)
+			}
+		})
+	}
+}
+
+// The tag ScheduleTimezone moves the schedule; one that is no zone does not stop it.
+//
+// proves R-40
+func TestZone(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	id := w.create(func(in *ssm.CreateAssociationInput) {
+		in.ScheduleExpression, in.ApplyOnlyAtCronInterval = new("cron(0 2 ? * * *)"), new(true)
+		in.Tags = []ssm.Tag{{Key: new(ZoneTag), Value: new("Europe/Berlin")}}
+	})
+	next := func() string {
+		var a store.Association
+		w.update(func(tx *store.Tx) (err error) { a, err = tx.Association(scope, id); return err })
+		return a.NextAt.Format(time.RFC3339)
+	}
+	if got := next(); got != "2027-01-21T01:00:00Z" {
+		t.Errorf("in Berlin it runs at %s", got)
+	}
+	for _, tc := range []struct{ zone, want string }{{"America/New_York", "2027-01-21T07:00:00Z"}, {"Nowhere", "2027-01-21T02:00:00Z"}} {
+		w.update(func(tx *store.Tx) error {
+			if err := tx.PutTag(scope, resourceType, id, store.Tag{Key: ZoneTag, Value: tc.zone}); err != nil {
+				return err
+			}
+			return tx.Schedule(WorkStart, scope, id+"/plan", tx.Now()) // as whoever changes tags does
+		})
+		w.work()
+		if got := next(); got != tc.want {
+			t.Errorf("in %s it runs at %s, want %s", tc.zone, got, tc.want)
+		}
+	}
+	_, err := w.CreateAssociation(w.ctx, &ssm.CreateAssociationInput{
+		Name: new("AWS-RunShellScript"), Parameters: map[string][]string{"commands": {"true"}}, Targets: []ssm.Target{{Key: new("InstanceIds"), Values: []string{"*"}}},
+		ScheduleExpression: new("rate(1 day)"), Tags: []ssm.Tag{{Key: new(ZoneTag), Value: new("Nowhere")}},
+	})
+	if err == nil || !strings.Contains(err.Error(), "Nowhere") {
+		t.Errorf("a zone that is none: %v", err)
+	}
+}
+
+// A run that cannot be sent fails, and the association says why; it is the operator's to mend.
+func TestRefusedRun(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	node := w.join(1, web)
+	w.work()
+	w.update(func(tx *store.Tx) error {
+		return tx.PutFreeze(store.Freeze{Account: scope.Account, Region: scope.Region, Reason: "audit", StartedAt: w.clock, EndsAt: w.clock.Add(time.Hour)})
+	})
+	id := w.create(func(in *ssm.CreateAssociationInput) {
+		in.Name, in.Parameters = new("AWS-RunPatchBaseline"), map[string][]string{"Operation": {"Install"}}
+	})
+	w.work()
+	if got := w.statuses(id); len(got) != 1 || got[0] == inProgress {
+		t.Errorf("executions %v", got)
+	}
+	out, err := w.DescribeAssociation(w.ctx, &ssm.DescribeAssociationInput{AssociationId: &id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := out.AssociationDescription; *d.Overview.Status != failed || *d.Status.Name != failed || !strings.Contains(*d.Status.Message, "audit") {
+		t.Errorf("overview %v, status %v", *d.Overview.Status, *d.Status.Message)
+	}
+	if n := w.take(node, command.Success); n != 0 {
+		t.Errorf("%d commands were sent", n)
+	}
+}
+
+// No node matches: nothing has failed, and nothing has been done.
+func TestNobodyMatches(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	id := w.create(nil)
+	w.work()
+	w.want(id, noTargets)
+	out, err := w.DescribeAssociation(w.ctx, &ssm.DescribeAssociationInput{AssociationId: &id})
+	if err != nil || *out.AssociationDescription.Overview.Status != pending {
+		t.Errorf("overview %+v, %v", out.AssociationDescription.Overview, err)
+	}
+}
+
+// What Patch now made goes when it is old; other associations stay.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	node := w.join(1, web)
+	old := w.create(func(in *ssm.CreateAssociationInput) { in.AssociationName = new(PatchNow) })
+	other := w.create(nil)
+	w.work()
+	w.take(node, command.Success)
+	w.later(24 * time.Hour)
+	var n int64
+	w.update(func(tx *store.Tx) (err error) { n, err = w.Sweep(tx, w.clock.Add(-time.Hour), 100); return err })
+	w.work()
+	_, err := w.DescribeAssociation(w.ctx, &ssm.DescribeAssociationInput{AssociationId: &old})
+	if n != 1 || err == nil || len(w.executions(old)) != 0 || len(w.executions(other)) == 0 {
+		t.Errorf("%d swept, %v, %d executions left", n, err, len(w.executions(old)))
+	}
+	w.update(func(tx *store.Tx) error {
+		left, err := tx.AssociationsOn(scope, node, "", 10)
+		if len(left) != 1 || left[0].AssociationID != other {
+			t.Errorf("the node still has %+v", left)
+		}
+		return err
+	})
+}
+
+// A document that an association follows is run again when it has another version; one that it names by number is not.
+func TestNewDocumentVersionRuns(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	node := w.join(1, web)
+	content := func(says string) *string {
+		return new(`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"x","inputs":{"runCommand":["echo ` + says + `"]}}]}`)
+	}
+	if _, err := w.documents.CreateDocument(w.ctx, &ssm.CreateDocumentInput{Name: new("Greet"), DocumentType: new("Command"), Content: content("one")}); err != nil {
+		t.Fatal(err)
+	}
+	follows := w.create(func(in *ssm.CreateAssociationInput) {
+		in.Name, in.Parameters, in.DocumentVersion = new("Greet"), nil, new("$LATEST")
+	})
+	fixed := w.create(func(in *ssm.CreateAssociationInput) {
+		in.Name, in.Parameters, in.DocumentVersion = new("Greet"), nil, new("1")
+	})
+	w.work()
+	w.take(node, command.Success)
+	w.work()
+	if _, err := w.documents.UpdateDocument(w.ctx, &ssm.UpdateDocumentInput{Name: new("Greet"), Content: content("two"), DocumentVersion: new("$LATEST")}); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	w.take(node, command.Success)
+	w.work()
+	w.want(follows, success, success)
+	w.want(fixed, success)
+}
+
+// Who begins a run and who changes the association lock in one order: neither waits for the other for ever.
+func TestBeginningAndChangingDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, store.Config{URL: oakumtest.Postgres(t) + "&options=-c%20deadlock_timeout%3D20s"})
+	id := w.create(func(in *ssm.CreateAssociationInput) {
+		in.ScheduleExpression, in.ApplyOnlyAtCronInterval = new("cron(0 2 ? * * *)"), new(true)
+	})
+	w.clock = time.Date(2027, 1, 21, 2, 0, 1, 0, time.UTC)
+	items := w.claim(1)
+	done := make(chan error)
+	begun := time.Now()
+	err := w.store.Update(w.ctx, func(tx *store.Tx) error {
+		if _, err := tx.LockAssociation(scope, id); err != nil {
+			return err
+		}
+		go func() { done <- w.Run(w.ctx, items[0]) }()
+		time.Sleep(300 * time.Millisecond) // the run waits for the association
+		return tx.Unschedule(WorkRun, scope, id)
+	})
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("a deadlock: %s", took)
+	}
+}
+
+func TestSum(t *testing.T) {
+	for _, tc := range []struct {
+		counts           map[string]int64
+		status, detailed string
+		text             string
+	}{
+		{map[string]int64{success: 3}, success, success, "{Success=3}"},
+		{map[string]int64{success: 3, skipped: 1}, success, success, "{Skipped=1, Success=3}"},
+		{map[string]int64{success: 3, failed: 1, timedOut: 2}, failed, failed, "{Failed=1, Success=3, TimedOut=2}"},
+		{map[string]int64{success: 3, timedOut: 2}, failed, timedOut, "{Success=3, TimedOut=2}"},
+		{map[string]int64{skipped: 2}, skipped, skipped, "{Skipped=2}"},
+		{nil, skipped, noTargets, "{}"},
+	} {
+		if status, detailed := sum(tc.counts); status != tc.status || detailed != tc.detailed || countsText(tc.counts) != tc.text {
+			t.Errorf("sum(%v) = %s, %s; %s", tc.counts, status, detailed, countsText(tc.counts))
+		}
+	}
+}
+
+func TestTimeoutFollowsTheTurns(t *testing.T) {
+	for _, tc := range []struct {
+		tag                string
+		concurrency, nodes int
+		want               time.Duration
+	}{
+		{"", 50, 0, 10 * time.Minute},
+		{"", 50, 50, 10 * time.Minute},
+		{"", 50, 51, 40 * time.Minute},
+		{"", 1, 24, 10*time.Minute + 23*30*time.Minute},
+		{"", 1, 100_000, 720 * time.Hour},
+		{"60", 1, 24, time.Minute},
+		{"29", 50, 1, 10 * time.Minute},
+		{"x", 50, 1, 10 * time.Minute},
+	} {
+		got := timeout([]store.Tag{{Key: TimeoutTag, Value: tc.tag}}, tc.concurrency, tc.nodes)
+		if time.Duration(got)*time.Second != tc.want {
+			t.Errorf("timeout(%q, %d, %d) = %ds, want %s", tc.tag, tc.concurrency, tc.nodes, got, tc.want)
+		}
+	}
+}
