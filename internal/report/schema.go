@@ -87,8 +87,8 @@ func (s *Service) GetInventorySchema(ctx context.Context, in *ssm.GetInventorySc
 
 // checkTypeName refuses names that no inventory type can have.
 func checkTypeName(name string) error {
-	if _, ok := inventory.Lookup(name); !ok && !inventory.IsCustom(name) {
-		return ssm.InvalidTypeNameException("%s is neither one of AWS's inventory types nor a custom type: Custom: and a word that begins with a capital letter.", name).With("TypeName", name)
+	if !inventory.IsName(name) {
+		return ssm.InvalidTypeNameException("%s is not the name of an inventory type: AWS: or Custom: and a word that begins with a capital letter.", name).With("TypeName", name)
 	}
 	return nil
 }
@@ -106,8 +106,9 @@ func disabled(tx *store.Tx, sc store.Scope, it ssm.InventoryItem) (bool, error) 
 	return err == nil && c.DisabledVersion != "" && inventory.CompareVersions(codec.Value(it.SchemaVersion), c.DisabledVersion) <= 0, err
 }
 
-// learnCustomType adds what a report of a custom type shows of its attributes.
-func learnCustomType(tx *store.Tx, sc store.Scope, it ssm.InventoryItem) error {
+// learnCustomType adds what a report of a custom type shows of its attributes. content is what the report stands for: where only
+// its hash was sent, it is looked at if the type is not known yet.
+func learnCustomType(tx *store.Tx, sc store.Scope, it ssm.InventoryItem, content []byte) error {
 	name, version := codec.Value(it.TypeName), codec.Value(it.SchemaVersion)
 	if !inventory.IsCustom(name) {
 		return nil
@@ -117,6 +118,14 @@ func learnCustomType(tx *store.Tx, sc store.Scope, it ssm.InventoryItem) error {
 		return err
 	}
 	known := err == nil
+	if it.Content == nil {
+		if known {
+			return nil
+		}
+		if err := json.Unmarshal(content, &it.Content); err != nil {
+			return err
+		}
+	}
 	attributes := map[string]bool{}
 	newer := inventory.CompareVersions(version, c.SchemaVersion)
 	if known && newer <= 0 {
