@@ -106,6 +106,9 @@ func disabled(tx *store.Tx, sc store.Scope, it ssm.InventoryItem) (bool, error) 
 	return err == nil && c.DisabledVersion != "" && inventory.CompareVersions(codec.Value(it.SchemaVersion), c.DisabledVersion) <= 0, err
 }
 
+// maxKnownTypes is how many custom types of an account and region are kept with their attributes.
+const maxKnownTypes = 1000
+
 // learnCustomType adds what a report of a custom type shows of its attributes. content is what the report stands for: where only
 // its hash was sent, it is looked at if the type is not known yet.
 func learnCustomType(tx *store.Tx, sc store.Scope, it ssm.InventoryItem, content []byte) error {
@@ -137,21 +140,20 @@ func learnCustomType(tx *store.Tx, sc store.Scope, it ssm.InventoryItem, content
 			attributes[n] = true
 		}
 	}
-	before := len(attributes)
 	for _, row := range it.Content {
 		for k := range row {
 			attributes[k] = true
 		}
 	}
-	if len(attributes) > maxAttributes {
-		return ssm.InvalidItemContentException("The type %s would have %d attributes; at most %d are allowed.", name, len(attributes), maxAttributes).With("TypeName", name)
-	}
-	if known && newer <= 0 && len(attributes) == before {
-		return nil
-	}
-	text, err := json.Marshal(slices.Sorted(maps.Keys(attributes)))
-	if err != nil {
+	names := slices.Sorted(maps.Keys(attributes)) // of all nodes together: one that makes up names must not keep others out
+	text, err := json.Marshal(names[:min(len(names), maxAttributes)])
+	if err != nil || known && newer <= 0 && string(text) == c.Attributes {
 		return err
+	}
+	if !known {
+		if all, err := tx.CustomTypes(sc); err != nil || len(all) >= maxKnownTypes {
+			return err
+		}
 	}
 	if !known || newer > 0 {
 		c.SchemaVersion = version
