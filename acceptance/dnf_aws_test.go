@@ -77,6 +77,10 @@ func TestRPMNodeByAWSCLI(t *testing.T) {
 		t.Fatalf("inventory of openssl: %s", apps)
 	}
 	apps.at("Entries", 0).is("Version", "3.0", "Release", "2", "Epoch", "0", "Architecture", "x86_64")
+	rpmqa := sortedLines(n.mustRun("rpm", "-qa", "--qf", "%{NAME} %{EPOCHNUM} %{VERSION} %{RELEASE} %{ARCH}\\n"))
+	if diff := cmp.Diff(rpmqa, column(s.content(a.id, "AWS:Application"), "Name", "Epoch", "Version", "Release", "Architecture")); diff != "" || len(rpmqa) < 4 {
+		t.Errorf("%d applications (-rpm +inventory):\n%.2000s", len(rpmqa), diff)
+	}
 	if out, err := n.run("oakum", "doctor"); err != nil || !strings.Contains(out, "1 of 1 fresh") && !strings.Contains(out, "not signed") {
 		t.Errorf("oakum doctor: %v\n%s", err, out)
 	}

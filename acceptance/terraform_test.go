@@ -41,8 +41,9 @@ provider "aws" {
   shared_credentials_files = [%q]
   skip_metadata_api_check  = true
   endpoints {
-    ssm = %q
-    sts = %[2]q
+    ssm            = %q
+    sts            = %[2]q
+    resourcegroups = %[2]q
   }
 }
 `, filepath.Join(s.dir, "admin.credentials"), s.url))
@@ -365,4 +366,44 @@ resource "aws_ssm_association" "all" {
 	if v := s.aws("ssm", "list-associations"); v.at("Associations").len() != 0 {
 		t.Errorf("after destroy: %s", v)
 	}
+}
+
+// Terraform's service settings, data syncs and resource groups: made, changed and destroyed.
+func TestTerraformInventory(t *testing.T) {
+	s := install(t, "sqlite")
+	f := newTerraform(t, s)
+	config := func(tier, stage, prefix string) {
+		f.write("main.tf", fmt.Sprintf(`
+resource "aws_ssm_service_setting" "tier" {
+  setting_id    = "arn:aws:ssm:us-east-1:000000000001:servicesetting/ssm/managed-instance/activation-tier"
+  setting_value = %q
+}
+resource "aws_ssm_resource_data_sync" "all" {
+  name = "all"
+  s3_destination {
+    bucket_name = "inventory"
+    region      = "us-east-1"
+    prefix      = %q
+  }
+}
+resource "aws_resourcegroups_group" "g" {
+  name        = "stage"
+  description = "nodes of %[3]s"
+  resource_query {
+    query = jsonencode({ ResourceTypeFilters = ["AWS::SSM::ManagedInstance"], TagFilters = [{ Key = "Stage", Values = [%[3]q] }] })
+  }
+  tags = { Stage = %[3]q }
+}
+`, tier, prefix, stage))
+	}
+	config("advanced", "Test", "fleet")
+	f.apply("new")
+	s.aws("ssm", "get-service-setting", "--setting-id", "/ssm/managed-instance/activation-tier").at("ServiceSetting").is("SettingValue", "advanced")
+	config("standard", "Prod", "fleet2")
+	f.apply("changed")
+	f.must("destroy", "-no-color", "-input=false", "-auto-approve")
+	if v := s.aws("ssm", "list-resource-data-sync"); v.at("ResourceDataSyncItems").len() != 0 {
+		t.Errorf("after destroy: %s", v)
+	}
+	s.refused("NotFoundException", "resource-groups", "get-group", "--group-name", "stage")
 }

@@ -96,6 +96,14 @@ func Lookup(name string) (Type, bool) {
 	return Type{}, false
 }
 
+var awsName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\AAWS:[A-Z][A-Za-z0-9]*\z`) })
+
+// IsName reports whether a name can be that of a type that a node reports: a custom type, or one of AWS's, also one that
+// is newer than Types.
+func IsName(name string) bool {
+	return IsCustom(name) || len(name) <= maxNameLength && awsName().MatchString(name)
+}
+
 var customName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\ACustom:[A-Z][A-Za-z0-9_\-]*\z`) })
 
 // maxNameLength is the longest name of a type.

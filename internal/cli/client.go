@@ -39,7 +39,7 @@ const answerLimit = 256 << 20
 func NewClientCommands(s *Streams) []*cobra.Command {
 	return []*cobra.Command{
 		newNodesCommand(s), newLivePatchCommand(s), newWhyCommand(s), newPatchNowCommand(s), newFreezeCommand(s), newRunsCommand(s), newBaselinesCommand(s),
-		newDocumentsCommand(s), newWindowsCommand(s), newAssociationsCommand(s), newActivationCommand(s),
+		newDocumentsCommand(s), newWindowsCommand(s), newAssociationsCommand(s), newInventoryCommand(s), newActivationCommand(s),
 		newImportCommand(s), newS3Command(s), newDoctorCommand(s),
 	}
 }

@@ -281,8 +281,8 @@ func (s *Service) node(tx *store.Tx, sc store.Scope, n store.Node, scan string, 
 		writes = append(writes, w)
 	}
 	for _, it := range items {
-		if seen[it.TypeName] {
-			continue // a patch type that a node reported: what is made of it is above
+		if seen[it.TypeName] || !inventory.IsName(it.TypeName) { // what is made of a patch type is above
+			continue
 		}
 		seen[it.TypeName] = true
 		hash := it.ContentHash + " " + it.SchemaVersion

@@ -63,12 +63,10 @@ func (s *Service) PutInventory(ctx context.Context, in *ssm.PutInventoryInput) (
 			if err != nil {
 				return err
 			}
-			if content[i] != nil {
-				changed = true
-				if err := learnCustomType(tx, sc, it); err != nil {
-					return err
-				}
+			if err := learnCustomType(tx, sc, it, b); err != nil {
+				return err
 			}
+			changed = changed || content[i] != nil
 			stored[*it.TypeName] = b
 		}
 		if err := checkCustomTypes(tx, sc, id); err != nil {

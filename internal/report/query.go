@@ -17,7 +17,7 @@ import (
 // What one page of GetInventory may cost: then it ends early, with a token for the rest.
 const (
 	nodesPerRead   = 100
-	maxPageLoads   = 1000    // different contents that are read
+	maxPageLoads   = 500     // different contents that are read
 	maxPageEntries = 100_000 // entries that are answered
 	maxKeptContent = 64      // contents that are kept for the next node that has the same
 )

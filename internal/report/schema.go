@@ -87,8 +87,8 @@ func (s *Service) GetInventorySchema(ctx context.Context, in *ssm.GetInventorySc
 
 // checkTypeName refuses names that no inventory type can have.
 func checkTypeName(name string) error {
-	if _, ok := inventory.Lookup(name); !ok && !inventory.IsCustom(name) {
-		return ssm.InvalidTypeNameException("%s is neither one of AWS's inventory types nor a custom type: Custom: and a word that begins with a capital letter.", name).With("TypeName", name)
+	if !inventory.IsName(name) {
+		return ssm.InvalidTypeNameException("%s is not the name of an inventory type: AWS: or Custom: and a word that begins with a capital letter.", name).With("TypeName", name)
 	}
 	return nil
 }
@@ -106,8 +106,12 @@ func disabled(tx *store.Tx, sc store.Scope, it ssm.InventoryItem) (bool, error) 
 	return err == nil && c.DisabledVersion != "" && inventory.CompareVersions(codec.Value(it.SchemaVersion), c.DisabledVersion) <= 0, err
 }
 
-// learnCustomType adds what a report of a custom type shows of its attributes.
-func learnCustomType(tx *store.Tx, sc store.Scope, it ssm.InventoryItem) error {
+// maxKnownTypes is how many custom types of an account and region are kept with their attributes.
+const maxKnownTypes = 1000
+
+// learnCustomType adds what a report of a custom type shows of its attributes. content is what the report stands for: where only
+// its hash was sent, it is looked at if the type is not known yet.
+func learnCustomType(tx *store.Tx, sc store.Scope, it ssm.InventoryItem, content []byte) error {
 	name, version := codec.Value(it.TypeName), codec.Value(it.SchemaVersion)
 	if !inventory.IsCustom(name) {
 		return nil
@@ -117,6 +121,14 @@ func learnCustomType(tx *store.Tx, sc store.Scope, it ssm.InventoryItem) error {
 		return err
 	}
 	known := err == nil
+	if it.Content == nil {
+		if known {
+			return nil
+		}
+		if err := json.Unmarshal(content, &it.Content); err != nil {
+			return err
+		}
+	}
 	attributes := map[string]bool{}
 	newer := inventory.CompareVersions(version, c.SchemaVersion)
 	if known && newer <= 0 {
@@ -128,21 +140,20 @@ func learnCustomType(tx *store.Tx, sc store.Scope, it ssm.InventoryItem) error {
 			attributes[n] = true
 		}
 	}
-	before := len(attributes)
 	for _, row := range it.Content {
 		for k := range row {
 			attributes[k] = true
 		}
 	}
-	if len(attributes) > maxAttributes {
-		return ssm.InvalidItemContentException("The type %s would have %d attributes; at most %d are allowed.", name, len(attributes), maxAttributes).With("TypeName", name)
-	}
-	if known && newer <= 0 && len(attributes) == before {
-		return nil
-	}
-	text, err := json.Marshal(slices.Sorted(maps.Keys(attributes)))
-	if err != nil {
+	names := slices.Sorted(maps.Keys(attributes)) // of all nodes together: one that makes up names must not keep others out
+	text, err := json.Marshal(names[:min(len(names), maxAttributes)])
+	if err != nil || known && newer <= 0 && string(text) == c.Attributes {
 		return err
+	}
+	if !known {
+		if all, err := tx.CustomTypes(sc); err != nil || len(all) >= maxKnownTypes {
+			return err
+		}
 	}
 	if !known || newer > 0 {
 		c.SchemaVersion = version

@@ -530,7 +530,7 @@ func TestReportErrors(t *testing.T) {
 			{"PutInventory", inv("$NODE", custom+`,"Content":[{"a":"b"`+rows.String()+`}]}`), "ValidationException", ""},
 			{"PutInventory", inv("$NODE", `{"TypeName":"x","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z"}`), "ValidationException", ""},
 			{"PutInventory", inv("$NODE", `{"TypeName":"Custom:X","SchemaVersion":"1.0","CaptureTime":"yesterday","Content":[]}`), "ValidationException", ""},
-			{"PutInventory", inv("$NODE", `{"TypeName":"AWS:Nothing","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","Content":[]}`), "InvalidTypeNameException", ""},
+			{"PutInventory", inv("$NODE", `{"TypeName":"AWS:../Nothing","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","Content":[]}`), "InvalidTypeNameException", ""},
 			{"PutInventory", inv("$NODE", `{"TypeName":"Custom:lower","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","Content":[]}`), "InvalidTypeNameException", ""},
 			{"GetInventory", `{"Filters":[{"Key":"AWS:Application","Values":["x"]}]}`, "InvalidFilter", ""},
 			{"GetInventory", `{"Filters":[{"Key":"AWS:Application.Colour","Values":["x"]}]}`, "InvalidFilter", ""},

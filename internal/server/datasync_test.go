@@ -166,6 +166,7 @@ func TestResourceDataSync(t *testing.T) {
 			list[0].LastStatus != types.LastResourceDataSyncStatusFailed || list[0].SyncSource.SourceRegions[0] != "eu-west-1" || !strings.Contains(*list[0].LastSyncStatusMessage, "Nothing is collected") {
 			t.Errorf("from a source: %+v", list)
 		}
+		try(t, s.Flush(ctx))
 		before := s.Dump()
 		to := func(more string) string {
 			return `{"SyncName":"x","S3Destination":{"BucketName":"b-1","SyncFormat":"JsonSerDe","Region":"us-east-1"` + more + `}}`

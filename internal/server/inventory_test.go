@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oakum.dev/internal/oakumtest/servertest"
+	"oakum.dev/internal/store"
 	wire "oakum.dev/wire/ssm"
 )
 
@@ -22,9 +23,11 @@ type rows = []map[string]string
 // putInventory reports one type of a node.
 func putInventory(ctx context.Context, n *servertest.Node, typ, version string, content rows) error {
 	return n.Call(ctx, "ssm", "PutInventory", &wire.PutInventoryInput{InstanceId: &n.ID, Items: []wire.InventoryItem{{
-		TypeName: &typ, SchemaVersion: &version, CaptureTime: new("2026-07-01T00:00:00Z"), ContentHash: new(fmt.Sprint(content)), Content: content,
+		TypeName: &typ, SchemaVersion: &version, CaptureTime: new("2026-07-01T00:00:00Z"), ContentHash: new(hashOf(content)), Content: content,
 	}}}, nil)
 }
+
+func hashOf(content rows) string { return store.Hash(fmt.Append(nil, content)) }
 
 // inventoryOf is what GetInventory answers, page by page.
 func inventoryOf(t *testing.T, c *ssm.Client, in *ssm.GetInventoryInput) (out []types.InventoryResultEntity) {
@@ -89,7 +92,7 @@ func TestGetInventory(t *testing.T) {
 			t.Fatalf("%d nodes have openssl", len(list))
 		}
 		want := types.InventoryResultItem{
-			TypeName: new("AWS:Application"), SchemaVersion: new("1.1"), CaptureTime: new("2026-07-01T00:00:00Z"), ContentHash: new(fmt.Sprint(apps("3.0.13-1"))),
+			TypeName: new("AWS:Application"), SchemaVersion: new("1.1"), CaptureTime: new("2026-07-01T00:00:00Z"), ContentHash: new(hashOf(apps("3.0.13-1"))),
 			Content: rows{{"Name": "openssl", "Version": "3.0.13-1"}},
 		}
 		if got := list[3].Data["AWS:Application"]; !cmp.Equal(*got.TypeName+*got.SchemaVersion+*got.CaptureTime+*got.ContentHash, *want.TypeName+*want.SchemaVersion+*want.CaptureTime+*want.ContentHash) || !cmp.Equal(got.Content, want.Content) {
@@ -183,6 +186,17 @@ func TestInventorySchemaAndDeletion(t *testing.T) {
 		if d := cmp.Diff([]string{"Height string", "Location string"}, names(all["Custom:Rack"])); d != "" || *all["Custom:Rack"].Version != "1.1" {
 			t.Errorf("Custom:Rack %s: %s", *all["Custom:Rack"].Version, d)
 		}
+		// Nodes that make up attributes do not keep others from reporting theirs.
+		for i := range 3 {
+			row := map[string]string{}
+			for k := range 40 {
+				row[fmt.Sprintf("n%d-%02d", i, k)] = "x"
+			}
+			try(t, putInventory(ctx, nodes[i], "Custom:Wild", "1.0", rows{row}))
+		}
+		if x := schemas(t, c, &ssm.GetInventorySchemaInput{TypeName: new("Custom:Wild")}); len(names(x["Custom:Wild"])) != 50 {
+			t.Errorf("%d attributes of a type with 120", len(names(x["Custom:Wild"])))
+		}
 		if x := schemas(t, c, &ssm.GetInventorySchemaInput{TypeName: new("AWS:InstanceD")}); len(x) != 1 || !slices.Contains(names(x["AWS:InstanceDetailedInformation"]), "CPUs number") {
 			t.Errorf("by prefix: %v", x)
 		}
@@ -193,6 +207,7 @@ func TestInventorySchemaAndDeletion(t *testing.T) {
 			t.Errorf("with sub-types: %v", x)
 		}
 
+		try(t, s.Flush(ctx))
 		before := s.Dump()
 		dry := must[*ssm.DeleteInventoryOutput](t)(c.DeleteInventory(ctx, &ssm.DeleteInventoryInput{TypeName: new("Custom:Rack"), DryRun: true}))
 		if dry.DeletionId != nil || dry.DeletionSummary.TotalCount != 3 || dry.DeletionSummary.RemainingCount != 3 || len(dry.DeletionSummary.SummaryItems) != 2 {
@@ -236,7 +251,7 @@ func TestInventorySchemaAndDeletion(t *testing.T) {
 		}
 		// The hash alone is refused now, so that the node sends everything.
 		refused(t, "the hash alone", nodes[0].Call(ctx, "ssm", "PutInventory", &wire.PutInventoryInput{InstanceId: &nodes[0].ID, Items: []wire.InventoryItem{{
-			TypeName: new("Custom:Rack"), SchemaVersion: new("1.0"), CaptureTime: new("2026-07-01T00:00:00Z"), ContentHash: new(fmt.Sprint(rows{{"Location": "x"}})),
+			TypeName: new("Custom:Rack"), SchemaVersion: new("1.0"), CaptureTime: new("2026-07-01T00:00:00Z"), ContentHash: new(hashOf(rows{{"Location": "x"}})),
 		}}}, nil), "ItemContentMismatchException", "")
 		rack(nodes[0], "1.0", "Location")
 		if held() != 1 {

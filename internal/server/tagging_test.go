@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
@@ -103,6 +104,7 @@ func TestTaggingAPI(t *testing.T) {
 		for i := range 50 {
 			many[fmt.Sprintf("k%02d", i)] = "v"
 		}
+		try(t, s.Flush(ctx))
 		before := s.Dump()
 		try(t, call("TagResources", &tagging.TagResourcesInput{ResourceARNList: all[:1], Tags: many}, &failed))
 		if len(failed.FailedResourcesMap) != 1 {
@@ -269,6 +271,7 @@ func TestResourceGroups(t *testing.T) {
 			t.Errorf("groups of documents: %v", out.GroupIdentifiers)
 		}
 
+		try(t, s.Flush(ctx))
 		before := s.Dump()
 		for name, tc := range map[string]struct{ method, path, body, code string }{
 			"twice":         {"POST", "/groups", `{"Name":"g0","ResourceQuery":` + query("AWS::AllSupported", "") + `}`, "BadRequestException"},
@@ -295,6 +298,26 @@ func TestResourceGroups(t *testing.T) {
 		refused(t, "an unsigned call", s.REST(ctx, servertest.Key{AccessKeyID: s.Admin.AccessKeyID, SecretAccessKey: "x"}, "resource-groups", "POST", "/groups-list", `{}`, nil), "InvalidSignatureException", "")
 		try(t, s.REST(ctx, s.Reader, "resource-groups", "POST", "/resources/search", `{"ResourceQuery":`+query("AWS::AllSupported", "")+`}`, nil))
 		unchanged(t, "refused calls changed the database", before, s.Dump())
+
+		// A window's task goes to the nodes that the group holds when its turn comes.
+		_, window, _, due := nightly(t, s, nil)
+		target := must[*ssm.RegisterTargetWithMaintenanceWindowOutput](t)(c.RegisterTargetWithMaintenanceWindow(ctx, &ssm.RegisterTargetWithMaintenanceWindowInput{
+			WindowId: window, ResourceType: "RESOURCE_GROUP", Targets: []types.Target{byType("AWS::SSM::ManagedInstance"), byName},
+		})).WindowTargetId
+		register(t, c, window, target, "AWS-RunShellScript", 1, map[string][]string{"commands": {"true"}}, nil)
+		s.Advance(due.Add(5 * time.Second).Sub(s.Now()))
+		until(t, c, window, types.MaintenanceWindowExecutionStatusInProgress)
+		var sent []types.Command
+		for range 100 {
+			sent = must[*ssm.ListCommandsOutput](t)(c.ListCommands(ctx, &ssm.ListCommandsInput{MaxResults: new(int32(1))})).Commands
+			if len(sent) == 1 && sent[0].RequestedDateTime.After(due) {
+				break
+			}
+			time.Sleep(50 * time.Millisecond) // the server's own work
+		}
+		if len(sent) != 1 || !sent[0].RequestedDateTime.After(due) || sent[0].TargetCount != 4 {
+			t.Errorf("the window's command: %+v", sent)
+		}
 		try(t, post("/delete-group", `{"Group":"Tests"}`, nil))
 		refused(t, "a deleted group", post("/get-group", `{"Group":"Tests"}`, nil), "NotFoundException", "")
 	})
@@ -329,6 +352,7 @@ func TestServiceSettings(t *testing.T) {
 		}
 		try(t, share())
 		must[*ssm.UpdateServiceSettingOutput](t)(c.UpdateServiceSetting(ctx, &ssm.UpdateServiceSettingInput{SettingId: new("/ssm/managed-instance/default-ec2-instance-management-role"), SettingValue: new("service-role/AWSSystemsManagerDefaultEC2InstanceManagementRole")}))
+		try(t, s.Flush(ctx))
 		before := s.Dump()
 		checkErrors(t, s, nil, []errorCase{
 			{"GetServiceSetting", `{"SettingId":"/ssm/nothing"}`, "ServiceSettingNotFound", ""},
