@@ -454,6 +454,20 @@ func TestAssociationsOfAgents(t *testing.T) {
 		if got := associationItems(t, c, n.ID); len(got) != 2 {
 			t.Errorf("compliance: %v", got)
 		}
+		// It may read the document of an association that it is to run, and no other one.
+		for _, name := range []string{"Gather", "Secret"} {
+			must[*ssm.CreateDocumentOutput](t)(c.CreateDocument(ctx, &ssm.CreateDocumentInput{
+				Name: &name, DocumentType: "Command", Content: str(`{"schemaVersion":"2.0","mainSteps":[{"action":"aws:softwareInventory","name":"x","inputs":{"applications":"Enabled"}}]}`),
+			}))
+		}
+		gather := associate(t, c, &ssm.CreateAssociationInput{Name: str("Gather"), Targets: every})
+		untilRun(t, c, gather.AssociationId, 1, "InProgress")
+		read := func(name string) error {
+			return n.Call(ctx, "ssm", "GetDocument", &wire.GetDocumentInput{Name: &name}, nil)
+		}
+		try(t, read("Gather"))
+		refused(t, "a document of nobody", read("Secret"), "InvalidDocument", "")
+		must[*ssm.DeleteAssociationOutput](t)(c.DeleteAssociation(ctx, &ssm.DeleteAssociationInput{AssociationId: gather.AssociationId}))
 		// What it never reports of times out, and is offered again by the schedule.
 		s.Advance(30*time.Minute + time.Second)
 		untilRun(t, c, a.AssociationId, 2, "InProgress")
