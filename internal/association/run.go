@@ -526,8 +526,8 @@ func (s *Service) take(tx *store.Tx, sc store.Scope, a *store.Association, d *de
 
 // put stores how an association stands on a node, and what that says of the node's compliance.
 func (s *Service) put(tx *store.Tx, sc store.Scope, a *store.Association, d *definition, n store.AssociationNode) error {
-	if err := tx.PutAssociationNode(sc, n); err != nil || n.EndedAt.IsZero() || n.Status == skipped || codec.Value(d.SyncCompliance) == ssm.AssociationSyncComplianceManual {
-		return err
+	if n.EndedAt.IsZero() || n.Status == skipped || codec.Value(d.SyncCompliance) == ssm.AssociationSyncComplianceManual {
+		return tx.PutAssociationNode(sc, n)
 	}
 	status := "COMPLIANT"
 	if n.Status != success {
@@ -537,7 +537,12 @@ func (s *Service) put(tx *store.Tx, sc store.Scope, a *store.Association, d *def
 		Id: &a.ID, Title: &a.Name, Severity: new(cmp.Or(codec.Value(d.ComplianceSeverity), "UNSPECIFIED")), Status: &status,
 		Details: map[string]string{"DocumentName": a.DocumentName, "DocumentVersion": cmp.Or(a.RanVersion, codec.Value(d.DocumentVersion), "$DEFAULT")},
 	}
-	return s.compliance.PutItemIn(tx, sc, n.NodeID, resourceType, item, &ssm.ComplianceExecutionSummary{ExecutionTime: codec.NewTime(n.EndedAt), ExecutionId: &n.ExecutionID, ExecutionType: new("Command")})
+	// The node's row first, as whoever deregisters it does: else the two wait for each other.
+	err := s.compliance.PutItemIn(tx, sc, n.NodeID, resourceType, item, &ssm.ComplianceExecutionSummary{ExecutionTime: codec.NewTime(n.EndedAt), ExecutionId: &n.ExecutionID, ExecutionType: new("Command")})
+	if err != nil {
+		return err
+	}
+	return tx.PutAssociationNode(sc, n)
 }
 
 // own ends what nodes' own agents do not report in time, and reports whether an execution waits for others of them.

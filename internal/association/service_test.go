@@ -271,6 +271,66 @@ func TestSweep(t *testing.T) {
 	})
 }
 
+// Deleting an association cancels what runs of it, and takes away what it has left.
+func TestDeleteCancels(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	first, second := w.join(1, web), w.join(2, web)
+	id := w.create(func(in *ssm.CreateAssociationInput) { in.MaxConcurrency = new("1") })
+	w.work()
+	if list := w.offer(first); len(list) != 1 {
+		t.Fatalf("messages %v", list)
+	}
+	if _, err := w.DeleteAssociation(w.ctx, &ssm.DeleteAssociationInput{AssociationId: &id}); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	if list := w.offer(first); len(list) != 1 || !strings.Contains(list[0].Topic, "cancelCommand") {
+		t.Errorf("messages after the end: %v", list)
+	}
+	if n := w.take(second, command.Success); n != 0 || len(w.executions(id)) != 0 {
+		t.Errorf("%d nodes are run after the end, %d executions are left", n, len(w.executions(id)))
+	}
+}
+
+// What a node's own agent does not report of in time has timed out; the rest of the run is not held up by it for longer,
+// and a report that comes later is not taken.
+func TestAgentThatNeverReports(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	own, ours := w.joinWith(1, "amazon-ssm-agent", web), w.join(2, web)
+	id := w.create(func(in *ssm.CreateAssociationInput) { in.Name, in.Parameters = new("AWS-GatherSoftwareInventory"), nil })
+	w.work()
+	if n := w.take(own, command.Success); n != 0 {
+		t.Errorf("the AWS agent is sent %d commands that it refuses", n)
+	}
+	if n := w.take(ours, command.Success); n != 1 {
+		t.Errorf("the other agent is sent %d commands, want 1", n)
+	}
+	w.later(ownWithin - time.Minute)
+	w.want(id, inProgress)
+	w.later(2 * time.Minute)
+	w.want(id, timedOut)
+	if got := w.executions(id)[0].Counts; got != "{Success=1, TimedOut=1}" {
+		t.Errorf("counts %s", got)
+	}
+	_, err := w.UpdateInstanceAssociationStatus(w.ctx, &ssm.UpdateInstanceAssociationStatusInput{AssociationId: &id, InstanceId: &own, ExecutionResult: &ssm.InstanceAssociationExecutionResult{Status: new(success)}})
+	if err != nil {
+		t.Error(err)
+	}
+	w.work()
+	w.update(func(tx *store.Tx) error {
+		n, err := tx.AssociationNode(scope, id, own)
+		if n.Status != timedOut {
+			t.Errorf("after a late report it is %s", n.Status)
+		}
+		return err
+	})
+	w.update(func(tx *store.Tx) error { return tx.Schedule(store.WorkNodeChanged, scope, own, tx.Now()) }) // it is back
+	w.work()
+	w.want(id, inProgress, timedOut)
+}
+
 // A document that an association follows is run again when it has another version; one that it names by number is not.
 func TestNewDocumentVersionRuns(t *testing.T) {
 	t.Parallel()

@@ -110,6 +110,11 @@ func (w *world) update(fn func(tx *store.Tx) error) {
 // join registers a node, which is heard of at once.
 func (w *world) join(n int, tags ...store.Tag) string {
 	w.t.Helper()
+	return w.joinWith(n, "oakum", tags...)
+}
+
+func (w *world) joinWith(n int, agent string, tags ...store.Tag) string {
+	w.t.Helper()
 	id := fmt.Sprintf("mi-%017x", n)
 	w.update(func(tx *store.Tx) error {
 		for _, t := range tags {
@@ -117,7 +122,7 @@ func (w *world) join(n int, tags ...store.Tag) string {
 				return err
 			}
 		}
-		row := store.Node{Account: scope.Account, Region: scope.Region, ID: id, Num: int64(n), PublicKey: []byte{1}, RegisteredAt: tx.Now(), LastPingAt: tx.Now(), PlatformType: "Linux", AgentName: "oakum"}
+		row := store.Node{Account: scope.Account, Region: scope.Region, ID: id, Num: int64(n), PublicKey: []byte{1}, RegisteredAt: tx.Now(), LastPingAt: tx.Now(), PlatformType: "Linux", AgentName: agent}
 		if err := tx.InsertNode(row); err != nil {
 			return err
 		}

@@ -54,8 +54,14 @@ func (s *Service) DescribeInstanceInformation(ctx context.Context, in *ssm.Descr
 					out.NextToken = pg.Next(after)
 					return nil
 				}
-				out.InstanceInformationList = append(out.InstanceInformationList, information(n, now))
+				info := information(n, now)
+				if err := associations(tx, sc, &info); err != nil {
+					return err
+				}
 				after = n.ID
+				if takesAssociations(filters, codec.Value(info.AssociationStatus)) {
+					out.InstanceInformationList = append(out.InstanceInformationList, info)
+				}
 			}
 		}
 	})
@@ -177,6 +183,8 @@ func matches(filters []filter, n store.Node, now time.Time) bool {
 			v = "ManagedInstance"
 		case "SourceTypes":
 			v = "AWS::SSM::ManagedInstance"
+		case "AssociationStatus": // takesAssociations
+			continue
 		}
 		if !slices.Contains(f.values, v) {
 			return false
@@ -207,6 +215,51 @@ func information(n store.Node, now time.Time) ssm.InstanceInformation {
 		out.LastPingDateTime = codec.NewTime(n.LastPingAt)
 	}
 	return out
+}
+
+// takesAssociations is matches for the filter by the status of associations.
+func takesAssociations(filters []filter, status string) bool {
+	return !slices.ContainsFunc(filters, func(f filter) bool { return f.key == "AssociationStatus" && !slices.Contains(f.values, status) })
+}
+
+// associations adds how State Manager's associations stand on a node; where none has run there is nothing to say.
+func associations(tx *store.Tx, sc store.Scope, info *ssm.InstanceInformation) error {
+	counts := map[string]int64{}
+	status, last, good := "Success", time.Time{}, time.Time{}
+	for after := ""; ; {
+		list, err := tx.AssociationsOn(sc, codec.Value(info.InstanceId), after, 500)
+		if err != nil {
+			return err
+		}
+		for _, a := range list {
+			after = a.AssociationID
+			counts[a.Status]++
+			if a.RunAt.After(last) {
+				last = a.RunAt
+			}
+			if a.Status == "Success" && a.RunAt.After(good) {
+				good = a.RunAt
+			}
+			switch {
+			case a.Status == "Pending":
+				status = "Pending"
+			case a.Status != "Success" && a.Status != "Skipped" && status != "Pending":
+				status = "Failed"
+			}
+		}
+		if len(list) == 0 {
+			break
+		}
+	}
+	if len(counts) == 0 {
+		return nil
+	}
+	info.AssociationStatus, info.LastAssociationExecutionDate = &status, codec.NewTime(last)
+	info.AssociationOverview = &ssm.InstanceAggregatedAssociationOverview{DetailedStatus: &status, InstanceAssociationStatusAggregatedCount: counts}
+	if !good.IsZero() {
+		info.LastSuccessfulAssociationExecutionDate = codec.NewTime(good)
+	}
+	return nil
 }
 
 // GetConnectionStatus says whether a node is connected.

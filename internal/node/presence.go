@@ -163,6 +163,9 @@ func announce(tx *store.Tx, n store.Node) error {
 	if err != nil {
 		return err
 	}
+	if list, err := tx.Associations(sc, time.Time{}, "", 1); err != nil || len(list) == 0 {
+		return err
+	}
 	return tx.Schedule(store.WorkNodeChanged, sc, n.ID, tx.Now())
 }
 

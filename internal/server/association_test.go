@@ -131,6 +131,14 @@ func TestAssociation(t *testing.T) {
 				t.Errorf("compliance of node %d: %v", i, got)
 			}
 		}
+		for filter, want := range map[string]int{"Success": 1, "Failed": 1, "Pending": 0} {
+			info := must[*ssm.DescribeInstanceInformationOutput](t)(c.DescribeInstanceInformation(ctx, &ssm.DescribeInstanceInformationInput{
+				Filters: []types.InstanceInformationStringFilter{{Key: str("AssociationStatus"), Values: []string{filter}}},
+			})).InstanceInformationList
+			if len(info) != want || want == 1 && (*info[0].AssociationStatus != filter || info[0].AssociationOverview.InstanceAssociationStatusAggregatedCount[filter] != 1 || info[0].LastAssociationExecutionDate == nil) {
+				t.Errorf("nodes whose associations are %s: %+v", filter, info)
+			}
+		}
 		d := described(t, c, a.AssociationId)
 		if *d.Overview.Status != "Failed" || !maps.Equal(d.Overview.AssociationStatusAggregatedCount, map[string]int32{"Success": 1, "Failed": 1}) || d.LastExecutionDate == nil || d.LastSuccessfulExecutionDate != nil {
 			t.Errorf("overview %+v", d.Overview)
@@ -366,6 +374,17 @@ func TestAssociationsRefused(t *testing.T) {
 		if *old.InstanceId != n.ID || old.Targets[0].Values[0] != n.ID {
 			t.Errorf("the old form: %+v", old)
 		}
+		// A node sees those that reach it, and in the list those that name it.
+		stranger := s.Nodes(1)[0]
+		for node, want := range map[*servertest.Node]int{n: 1, stranger: 0} {
+			var list wire.ListAssociationsOutput
+			try(t, node.Call(ctx, "ssm", "ListAssociations", &wire.ListAssociationsInput{}, &list))
+			if len(list.Associations) != want {
+				t.Errorf("a node lists %d associations, want %d", len(list.Associations), want)
+			}
+		}
+		try(t, n.Call(ctx, "ssm", "DescribeAssociation", &wire.DescribeAssociationInput{AssociationId: old.AssociationId}, nil))
+		refused(t, "another node's association", stranger.Call(ctx, "ssm", "DescribeAssociation", &wire.DescribeAssociationInput{AssociationId: old.AssociationId}, nil), "AssociationDoesNotExist", "")
 		batch := must[*ssm.CreateAssociationBatchOutput](t)(c.CreateAssociationBatch(ctx, &ssm.CreateAssociationBatchInput{Entries: []types.CreateAssociationBatchRequestEntry{
 			{Name: str("AWS-RunShellScript"), Parameters: script, InstanceId: &n.ID}, {Name: str("AWS-RunShellScript"), Parameters: script, Targets: webNodes()},
 		}}))
@@ -454,6 +473,20 @@ func TestAssociationsOfAgents(t *testing.T) {
 		if got := associationItems(t, c, n.ID); len(got) != 2 {
 			t.Errorf("compliance: %v", got)
 		}
+		// It may read the document of an association that it is to run, and no other one.
+		for _, name := range []string{"Gather", "Secret"} {
+			must[*ssm.CreateDocumentOutput](t)(c.CreateDocument(ctx, &ssm.CreateDocumentInput{
+				Name: &name, DocumentType: "Command", Content: str(`{"schemaVersion":"2.0","mainSteps":[{"action":"aws:softwareInventory","name":"x","inputs":{"applications":"Enabled"}}]}`),
+			}))
+		}
+		gather := associate(t, c, &ssm.CreateAssociationInput{Name: str("Gather"), Targets: every})
+		untilRun(t, c, gather.AssociationId, 1, "InProgress")
+		read := func(name string) error {
+			return n.Call(ctx, "ssm", "GetDocument", &wire.GetDocumentInput{Name: &name}, nil)
+		}
+		try(t, read("Gather"))
+		refused(t, "a document of nobody", read("Secret"), "InvalidDocument", "")
+		must[*ssm.DeleteAssociationOutput](t)(c.DeleteAssociation(ctx, &ssm.DeleteAssociationInput{AssociationId: gather.AssociationId}))
 		// What it never reports of times out, and is offered again by the schedule.
 		s.Advance(30*time.Minute + time.Second)
 		untilRun(t, c, a.AssociationId, 2, "InProgress")

@@ -251,10 +251,12 @@ func TestNodesAreIsolated(t *testing.T) {
 			"ssm:GetDeployablePatchSnapshotForInstance": `{"InstanceId":"$B","SnapshotId":"00000000-0000-4000-8000-000000000000"}`,
 			"ssm:ListInstanceAssociations":              `{"InstanceId":"$B"}`,
 			"ssm:UpdateInstanceAssociationStatus":       `{"AssociationId":"00000000-0000-4000-8000-000000000000","InstanceId":"$B","ExecutionResult":{"Status":"Success"}}`,
+			"ssm:DescribeAssociation":                   `{"Name":"AWS-RunShellScript","InstanceId":"$B"}`,
+			"ssm:UpdateAssociationStatus":               `{"Name":"AWS-RunShellScript","InstanceId":"$B","AssociationStatus":{"Date":1,"Name":"Success","Message":"x"}}`,
 			"oakum:PutPatchResult":                      `{"InstanceId":"$B","Header":"{\"endedAt\":\"2026-07-01T00:00:00Z\"}","ItemsHash":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","Items":"KLUv/SAAAQAA"}`,
 		}
 		r := strings.NewReplacer("$B", b.ID, "$M", message)
-		shared := []string{"ssm:GetDocument", "ssm:DescribeDocument", "ssm:GetParameters", "ssm:GetParameter", "sts:GetCallerIdentity", "ssm:GetManifest", "ssm:PutConfigurePackageResult", "oakum:GetInstallFreeze"}
+		shared := []string{"ssm:GetDocument", "ssm:DescribeDocument", "ssm:GetParameters", "ssm:GetParameter", "sts:GetCallerIdentity", "ssm:GetManifest", "ssm:ListAssociations", "ssm:PutConfigurePackageResult", "oakum:GetInstallFreeze"}
 		for _, op := range s.Operations() {
 			name := op.Service + ":" + op.Name
 			if op.Auth == codec.Anonymous || op.Protocol != codec.JSON11 || slices.Contains(shared, name) {

@@ -199,10 +199,17 @@ func (tx *Tx) PublicDocumentCount(sc Scope) (int64, error) {
 	return scalar[int64](tx, `SELECT count(*) FROM document_share WHERE region = $1 AND shared_with = 'all' AND account = $2`, sc.Region, sc.Account)
 }
 
-// RunsDocument reports whether a command that has not ended on the node was sent with one of the names.
+// RunsDocument reports whether a command that has not ended on the node was sent with one of the names, or an association
+// with one of them is run by the node.
 func (tx *Tx) RunsDocument(sc Scope, nodeID string, names []string) (bool, error) {
 	n, err := scalar[int64](tx, `SELECT count(*) FROM invocation v JOIN command c ON c.account = v.account AND c.region = v.region AND c.id = v.command_id
 		WHERE v.account = $1 AND v.region = $2 AND v.node_id = $3 AND v.ended_at = 0 AND c.document_name IN (`+placeholders(4, len(names))+`)`,
+		append([]any{sc.Account, sc.Region, nodeID}, anys(names)...)...)
+	if n > 0 || err != nil {
+		return n > 0, err
+	}
+	n, err = scalar[int64](tx, `SELECT count(*) FROM association_node n JOIN association a ON a.account = n.account AND a.region = n.region AND a.id = n.association_id
+		WHERE n.account = $1 AND n.region = $2 AND n.node_id = $3 AND n.ended_at = 0 AND a.document_name IN (`+placeholders(4, len(names))+`)`,
 		append([]any{sc.Account, sc.Region, nodeID}, anys(names)...)...)
 	return n > 0, err
 }
