@@ -37,7 +37,7 @@ import (
 // nodePatch is one run of AWS-RunPatchBaseline on a node: the payload of the document's step.
 type nodePatch struct {
 	operation, snapshotID, rebootOption, installList, override, associationID string
-	stateDir, givenUp                                                         string
+	stateDir, givenUp, forOperation, onlyIfPending                            string
 	said                                                                      bytes.Buffer // talk that is held back
 }
 
@@ -53,7 +53,7 @@ func newNodePatchCommand(s *Streams) *cobra.Command {
 			if o.operation == "Settle" {
 				return o.settle(cmd.Context(), s)
 			}
-			err := o.run(cmd.Context(), s)
+			err := o.perform(cmd.Context(), s)
 			defer func() { _, _ = s.Err.Write(o.said.Bytes()) }() // talk; a closed stderr must not fail the run
 			if err != nil {
 				if exit, ok := errors.AsType[*ExitError](err); ok && exit.Err == nil {
@@ -77,6 +77,8 @@ func newNodePatchCommand(s *Streams) *cobra.Command {
 	f.StringVar(&o.override, "baseline-override", "", "")
 	f.StringVar(&o.associationID, "association-id", "", "")
 	f.StringVar(&o.givenUp, "given-up", "", "")
+	f.StringVar(&o.forOperation, "for-operation", "", "")
+	f.StringVar(&o.onlyIfPending, "only-if-pending", "true", "")
 	stateDirFlag(cmd, &o.stateDir)
 	return cmd
 }
@@ -126,6 +128,19 @@ func coded(reason string, code int, format string, args ...any) error {
 	return e
 }
 
+// perform does what the step asks for.
+func (o *nodePatch) perform(ctx context.Context, s *Streams) error {
+	switch o.operation {
+	case "CheckState":
+		return o.checkState(s)
+	case "CheckReboot":
+		return o.checkReboot(s)
+	case "Reboot":
+		return o.rebootNode(ctx, s)
+	}
+	return o.run(ctx, s)
+}
+
 func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 	switch {
 	case o.override != "" && o.installList != "":
@@ -150,10 +165,8 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 	if o.snapshotID == "" && o.operation == "Install" {
 		o.snapshotID = begunSnapshot(engine.StateDir, os.Getenv("SSM_COMMAND_ID"), os.Getenv("OAKUM_STEP"))
 	}
-	if o.snapshotID == "" {
-		if o.snapshotID, err = arn.NewUUID(rand.Reader); err != nil {
-			return err
-		}
+	if err := o.nameSnapshot(); err != nil {
+		return err
 	}
 	override, err := o.loadOverride(ctx, node, platform)
 	if err != nil {
@@ -185,6 +198,14 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 	return o.tell(ctx, s, talk, node, res, override)
 }
 
+// nameSnapshot makes up a snapshot id where the document has none.
+func (o *nodePatch) nameSnapshot() (err error) {
+	if o.snapshotID == "" {
+		o.snapshotID, err = arn.NewUUID(rand.Reader)
+	}
+	return err
+}
+
 // begunSnapshot is the snapshot of the run that this step has begun: after a crash or a reboot it goes on by the same
 // baseline. It is empty when the step has begun none.
 func begunSnapshot(stateDir, command, step string) string {
@@ -211,6 +232,9 @@ func (o *nodePatch) tell(ctx context.Context, s, talk *Streams, node *agent.Node
 	}
 	writeStepSummary(s, node.InstanceID(), res)
 	writeStepInstall(s, res)
+	if err := writeStepResult(resultFile(), res); err != nil {
+		return coded("DISK", 1, "the result for the steps after this one cannot be written: %v", err)
+	}
 	if agent.Privileged() {
 		if err := writeTracking(res); err != nil {
 			fmt.Fprintf(talk.Err, "oakum: warning: %v\n", err)

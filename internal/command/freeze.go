@@ -93,10 +93,10 @@ func wireFreeze(f store.Freeze) *oakum.InstallFreeze {
 	return &oakum.InstallFreeze{Active: new(true), Reason: &f.Reason, StartDate: codec.NewTime(f.StartedAt), EndDate: codec.NewTime(f.EndsAt), By: &f.SetBy}
 }
 
-// installs reports whether a command would change the packages of nodes.
+// installs reports whether a document would change the packages of nodes.
 func installs(doc string, given document.Values) bool {
-	op, _ := given["Operation"].(string)
-	return strings.HasPrefix(doc, document.RunPatchBaseline) && op == "Install"
+	op, ok := document.PatchOperation(doc, given)
+	return ok && op == "Install"
 }
 
 // refuseFrozen fails where installs are frozen. It runs in the transaction that would accept the command: what was
