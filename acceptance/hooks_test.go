@@ -105,6 +105,7 @@ func (h *hooked) step(id, name string) value {
 
 // W10 and W4 variant: AWS-RunPatchBaselineWithHooks by the AWS CLI on a real node.
 func TestPatchHooks(t *testing.T) {
+	t.Parallel()
 	r := newAptRepo(t, `deb bookworm oaktool 1.0-1
 deb bookworm-security oaktool 1.1-1
 deb bookworm oakslow 1.0-1
@@ -119,9 +120,9 @@ deb bookworm-security oakslow 1.1-1
 
 	// What no node could do is refused.
 	for parameters, code := range map[string]string{
-		"Operation=Install,PreInstallHookDocName=Nonsense":                                                               "InvalidDocument",
+		"Operation=Install,PreInstallHookDocName=Nonsense":                                                             "InvalidDocument",
 		"Operation=Install,BaselineOverride=https://example.com/b.json,InstallOverrideList=https://example.com/l.yaml": "InvalidParameters",
-		"Operation=Install,OnExitHookDocName=AWS-RunShellScript":                                                         "InvalidParameters", // it needs commands
+		"Operation=Install,OnExitHookDocName=AWS-RunShellScript":                                                       "InvalidParameters", // it needs commands
 	} {
 		s.refused(code, "ssm", "send-command", "--document-name", "AWS-RunPatchBaselineWithHooks", "--instance-ids", h.id, "--parameters", parameters)
 	}
@@ -187,8 +188,38 @@ deb bookworm-security oakslow 1.1-1
 		t.Errorf("the hooks ran:\n%s", got)
 	}
 
-	// All that runs on the node is killed while a hook does: nothing is installed, and the exit hook runs.
+	// AWS-RunPatchBaselineAssociation: the baseline that a tag selects judges, and one item tells of the association.
+	const association = "11111111-2222-4333-8444-555555555555"
+	baseline := func(name, approval string) string {
+		return s.aws("ssm", "create-patch-baseline", "--name", name, "--operating-system", "DEBIAN", "--tags", "Key=stage,Value=test", "--approval-rules", approval).at("BaselineId").String()
+	}
+	chosen := baseline("Chosen", "PatchRules=[{PatchFilterGroup={PatchFilters=[{Key=PRODUCT,Values=[Debian12]}]},ApproveAfterDays=0}]")
 	n.mustRun("apt-get", "-y", "--allow-downgrades", "install", "oaktool=1.0-1")
+	associate := func() (id, errors string) {
+		id = s.aws("ssm", "send-command", "--document-name", "AWS-RunPatchBaselineAssociation", "--instance-ids", h.id, "--parameters",
+			`{"Operation":["Scan"],"AssociationId":["`+association+`"],"BaselineTags":["Key=stage,Values=test,more"]}`).at("Command", "CommandId").String()
+		s.commandEnd(id, time.Minute)
+		return id, h.step(id, "PatchLinux").at("StandardErrorContent").String()
+	}
+	before := s.state(h.agent).at("OperationEndTime").String()
+	if id, errors := associate(); errors != "" {
+		t.Errorf("AWS-RunPatchBaselineAssociation %s: %s", id, errors)
+	}
+	items := s.aws("ssm", "list-compliance-items", "--resource-ids", h.id, "--resource-types", "ManagedInstance", "--filters", "Key=ComplianceType,Values=Association").at("ComplianceItems")
+	if items.len() != 1 {
+		t.Fatalf("the association's compliance: %v", items)
+	}
+	items.at(0).is("Id", association, "Status", "NON_COMPLIANT")
+	items.at(0, "Details").is("PatchBaselineId", chosen, "DocumentName", "AWS-RunPatchBaselineAssociation")
+	if after := s.state(h.agent).at("OperationEndTime").String(); after != before {
+		t.Error("it changed the node's patch state")
+	}
+	baseline("Other", "PatchRules=[{PatchFilterGroup={PatchFilters=[{Key=PRODUCT,Values=[Debian12]}]},ApproveAfterDays=0}]")
+	if _, errors := associate(); !strings.HasPrefix(errors, "OAKUM BASELINE_LOOKUP: ") || !strings.Contains(errors, "only one may carry that key and value") {
+		t.Errorf("with two baselines that carry the tag: %s", errors)
+	}
+
+	// All that runs on the node is killed while a hook does: nothing is installed, and the exit hook runs.
 	h.write("tmp/hooks", "")
 	h.write("tmp/do-pre", "sleep 60\n")
 	id = h.send("Operation", "Install", "RebootOption", "NoReboot")
@@ -215,6 +246,16 @@ deb bookworm-security oakslow 1.1-1
 	if v := version("oaktool"); v != "1.0-1" {
 		t.Errorf("oaktool %s was installed by a cancelled command", v)
 	}
+}
+
+// rebootNow waits until a reboot is announced, which is a minute before it comes, and does not wait for that.
+func (l *living) rebootNow() {
+	l.t.Helper()
+	eventually(l.t, "a reboot is announced", time.Minute, func() bool {
+		_, err := l.run("test", "-e", "/run/systemd/shutdown/scheduled")
+		return err == nil
+	})
+	l.mustRun("systemctl", "reboot")
 }
 
 // With a reboot in the middle, and the agent killed while a hook runs; then Oakum-RebootAndReport.
@@ -244,6 +285,7 @@ deb bookworm-security oaktool 1.1-1
 		t.Fatal("no agent was running")
 	}
 	l.mustRun("touch", "/root/go-on")
+	l.rebootNow()
 	s.commandEnd(id, 3*time.Minute).is("Status", "Success")
 	if got, want := h.steps(id), "PatchScan Success, CheckState Success, PreInstallHook Success, InstallNoReboot Success, PostInstallHook Success, "+
 		"CheckReboot Success, RebootAndReport Success, OnExitHook Success"; got != want {
@@ -266,6 +308,9 @@ deb bookworm-security oaktool 1.1-1
 	for _, only := range []string{"true", "false"} {
 		old = l.bootID()
 		id = s.aws("ssm", "send-command", "--document-name", "Oakum-RebootAndReport", "--instance-ids", h.id, "--parameters", "PostRebootHookDocName=Hook-Exit,OnlyIfPending="+only).at("Command", "CommandId").String()
+		if only == "false" {
+			l.rebootNow()
+		}
 		s.commandEnd(id, 2*time.Minute).is("Status", "Success")
 		if got, want := h.steps(id), "RebootNode Success, PatchScan Success, PostRebootHook Success"; got != want {
 			t.Errorf("OnlyIfPending=%s: %s\nwant %s", only, got, want)

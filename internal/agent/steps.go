@@ -34,9 +34,19 @@ func interrupted(detail string) outcome {
 	return outcome{status: document.Failed, code: 1, notice: "OAKUM INTERRUPTED: " + detail + "\n"}
 }
 
+// lacking are plugins that this agent knows and does not have, with what to do instead: their steps fail and say so.
+var lacking = map[string]string{
+	"aws:configurePackage":   "this agent installs no packages of Distributor: install them with the node's own package manager, from a script",
+	"aws:refreshAssociation": "this agent keeps no associations that it could look at: start-associations-once runs them now",
+	"aws:updateSsmAgent":     "this is Oakum's agent, which AWS-UpdateSSMAgent does not update: run the server's install.sh on the node again",
+}
+
 // support says what this agent can do with a plugin. Plugins that exist elsewhere but not here yet are unknown, so
 // that a step is never skipped in silence.
 func (a *Agent) support(action string) document.Support {
+	if lacking[action] != "" {
+		return document.Supported
+	}
 	switch action {
 	case "aws:runShellScript":
 		if a.self.Type == document.Windows {
@@ -200,6 +210,9 @@ func (c *command) settle(ctx context.Context) string {
 
 // once runs what a step consists of.
 func (r *stepRun) once(ctx context.Context) (outcome, error) {
+	if why := lacking[r.step.Action]; why != "" {
+		return failed(r.step.Action + ": " + why), nil
+	}
 	switch r.step.Action {
 	case "aws:softwareInventory":
 		return r.inventory(ctx)

@@ -38,6 +38,8 @@ import (
 type nodePatch struct {
 	operation, snapshotID, rebootOption, installList, override, associationID string
 	stateDir, givenUp, forOperation, onlyIfPending                            string
+	document, baselineTags                                                    string
+	adHoc                                                                     adHoc
 	said                                                                      bytes.Buffer // talk that is held back
 }
 
@@ -77,6 +79,9 @@ func newNodePatchCommand(s *Streams) *cobra.Command {
 	f.StringVar(&o.override, "baseline-override", "", "")
 	f.StringVar(&o.associationID, "association-id", "", "")
 	f.StringVar(&o.givenUp, "given-up", "", "")
+	f.StringVar(&o.document, "document", document.RunPatchBaseline, "")
+	f.StringVar(&o.baselineTags, "baseline-tags", "", "")
+	o.adHoc.flags(f)
 	f.StringVar(&o.forOperation, "for-operation", "", "")
 	f.StringVar(&o.onlyIfPending, "only-if-pending", "true", "")
 	stateDirFlag(cmd, &o.stateDir)
@@ -142,6 +147,12 @@ func (o *nodePatch) perform(ctx context.Context, s *Streams) error {
 }
 
 func (o *nodePatch) run(ctx context.Context, s *Streams) error {
+	if o.adHoc.allowReboot != "" {
+		o.rebootOption = patch.RebootIfNeeded
+		if o.adHoc.allowReboot == "False" {
+			o.rebootOption = patch.NoReboot
+		}
+	}
 	switch {
 	case o.override != "" && o.installList != "":
 		return coded("PARAM_CONFLICT", 167, "BaselineOverride and InstallOverrideList cannot be given together")
@@ -200,6 +211,9 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 
 // nameSnapshot makes up a snapshot id where the document has none.
 func (o *nodePatch) nameSnapshot() (err error) {
+	if command := os.Getenv("SSM_COMMAND_ID"); o.snapshotID == "" && o.document == document.RunPatchAssociation && arn.IsUUID(command) {
+		o.snapshotID = command // the document has no parameter for it; all nodes of the command judge by one
+	}
 	if o.snapshotID == "" {
 		o.snapshotID, err = arn.NewUUID(rand.Reader)
 	}
@@ -239,6 +253,13 @@ func (o *nodePatch) tell(ctx context.Context, s, talk *Streams, node *agent.Node
 		if err := writeTracking(res); err != nil {
 			fmt.Fprintf(talk.Err, "oakum: warning: %v\n", err)
 		}
+	}
+	switch {
+	case o.adHoc.on:
+		writeChosen(s, res)
+		return nil
+	case o.document == document.RunPatchAssociation:
+		return o.reportAssociation(ctx, node, res)
 	}
 	if override != nil && o.associationID == "" {
 		writeNonCompliant(s, res)
@@ -360,8 +381,14 @@ func writeStepInstall(s *Streams, res *compliance.Result) {
 
 // snapshot fetches the frozen baseline of the operation.
 func (o *nodePatch) snapshot(ctx context.Context, node *agent.Node, override *ssm.BaselineOverride) (*baseline.Snapshot, error) {
+	if o.adHoc.on {
+		return o.adHoc.snapshot(time.Now())
+	}
 	id := node.InstanceID()
 	in := &ssm.GetDeployablePatchSnapshotForInstanceInput{InstanceId: &id, SnapshotId: &o.snapshotID, BaselineOverride: override}
+	if o.baselineTags != "" {
+		in.BaselineTags = &o.baselineTags
+	}
 	var out ssm.GetDeployablePatchSnapshotForInstanceOutput
 	if err := node.Client().Call(ctx, "ssm", "GetDeployablePatchSnapshotForInstance", in, &out); err != nil {
 		switch awserr.Code(err) {
@@ -369,6 +396,10 @@ func (o *nodePatch) snapshot(ctx context.Context, node *agent.Node, override *ss
 			return nil, coded("UNSUPPORTED_OS", 146, "%v", err)
 		case "AccessDeniedException":
 			return nil, coded("SNAPSHOT", 145, "%v", err)
+		case "ValidationException":
+			if o.baselineTags != "" {
+				return nil, coded("BASELINE_LOOKUP", 153, "%v", err)
+			}
 		}
 		return nil, coded("SNAPSHOT", 143, "%v", err)
 	}

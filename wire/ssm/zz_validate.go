@@ -86,59 +86,60 @@ var (
 	c77  = codec.Constraint{HasMin: true, Min: 4}
 	c78  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 400}
 	c79  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36, Pattern: &codec.Pattern{Text: "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"}}
-	c80  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 5}
-	c81  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 10}
-	c82  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 100}
-	c83  = codec.Constraint{HasMin: true, Min: 50, HasMax: true, Max: 200}
-	c84  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048}
-	c85  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
-	c86  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "LessThan", "GreaterThan"}}
-	c87  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "DocumentName", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
-	c88  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100000, Pattern: &codec.Pattern{Text: "^.{1,100000}$"}}
-	c89  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan"}}
-	c90  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 15}
-	c91  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan", "Exists"}}
-	c92  = codec.Constraint{Pattern: &codec.Pattern{Text: "^([0-9]{1,6})(\\.[0-9]{1,6})$"}}
-	c93  = codec.Constraint{Pattern: &codec.Pattern{Text: "^(20)[0-9][0-9]-(0[1-9]|1[012])-([12][0-9]|3[01]|0[1-9])(T)(2[0-3]|[0-1][0-9])(:[0-5][0-9])(:[0-5][0-9])(Z)$"}}
-	c94  = codec.Constraint{HasMax: true, Max: 256}
-	c95  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10000}
-	c96  = codec.Constraint{Enum: []string{"DocumentReviews"}}
-	c97  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 6}
-	c98  = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 63}
-	c99  = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 20}
-	c100 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 8000}
-	c101 = codec.Constraint{HasMax: true, Max: 4096, Sensitive: true}
-	c102 = codec.Constraint{Enum: []string{"Sha256", "Sha1"}}
-	c103 = codec.Constraint{HasMin: true, Min: 30, HasMax: true, Max: 2592000}
-	c104 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 80}
-	c105 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255, Sensitive: true}
-	c106 = codec.Constraint{HasMax: true, Max: 20}
-	c107 = codec.Constraint{Pattern: &codec.Pattern{Text: "(?i)all|[0-9]{12}"}}
-	c108 = codec.Constraint{HasMax: true, Max: 8, Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|[$]ALL)"}}
-	c109 = codec.Constraint{Enum: []string{"All", "InProgress", "Success", "TimedOut", "Cancelled", "Failed"}}
-	c110 = codec.Constraint{Enum: []string{"Command", "Invocation"}}
-	c111 = codec.Constraint{Enum: []string{"ARCH", "ADVISORY_ID", "BUGZILLA_ID", "PATCH_SET", "PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "CVE_ID", "EPOCH", "MSRC_SEVERITY", "NAME", "PATCH_ID", "SECTION", "PRIORITY", "REPOSITORY", "RELEASE", "SEVERITY", "SECURITY", "VERSION"}}
-	c112 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 360}
-	c113 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10}
-	c114 = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,50}$"}}
-	c115 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Sensitive: true}
-	c116 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "[A-Za-z0-9_\\-]\\w+|Custom:[a-zA-Z0-9_\\-]\\w+"}}
-	c117 = codec.Constraint{Enum: []string{"COMPLETE", "PARTIAL"}}
-	c118 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 30}
-	c119 = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 250, Sensitive: true}
-	c120 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 4096}
-	c121 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1600}
-	c122 = codec.Constraint{Enum: []string{"RUN_COMMAND", "AUTOMATION", "STEP_FUNCTIONS", "LAMBDA"}}
-	c123 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[1-9][0-9]%|[1-9]%|100%)$"}}
-	c124 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[0]|[1-9][0-9]%|[0-9]%|100%)$"}}
-	c125 = codec.Constraint{Enum: []string{"CONTINUE_TASK", "CANCEL_TASK"}}
-	c126 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
-	c127 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
-	c128 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
-	c129 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 163, Pattern: &codec.Pattern{Text: "^[\\p{L}\\p{Z}\\p{N}_.:/=\\-@]*$|resource-groups:ResourceTypeFilters|resource-groups:Name"}}
-	c130 = codec.Constraint{Pattern: &codec.Pattern{Text: "(^[1-9][0-9]*$)"}}
-	c131 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255}
-	c132 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 46, Sensitive: true}
+	c80  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1500}
+	c81  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 5}
+	c82  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 10}
+	c83  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 100}
+	c84  = codec.Constraint{HasMin: true, Min: 50, HasMax: true, Max: 200}
+	c85  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048}
+	c86  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
+	c87  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "LessThan", "GreaterThan"}}
+	c88  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "DocumentName", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
+	c89  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100000, Pattern: &codec.Pattern{Text: "^.{1,100000}$"}}
+	c90  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan"}}
+	c91  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 15}
+	c92  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan", "Exists"}}
+	c93  = codec.Constraint{Pattern: &codec.Pattern{Text: "^([0-9]{1,6})(\\.[0-9]{1,6})$"}}
+	c94  = codec.Constraint{Pattern: &codec.Pattern{Text: "^(20)[0-9][0-9]-(0[1-9]|1[012])-([12][0-9]|3[01]|0[1-9])(T)(2[0-3]|[0-1][0-9])(:[0-5][0-9])(:[0-5][0-9])(Z)$"}}
+	c95  = codec.Constraint{HasMax: true, Max: 256}
+	c96  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10000}
+	c97  = codec.Constraint{Enum: []string{"DocumentReviews"}}
+	c98  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 6}
+	c99  = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 63}
+	c100 = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 20}
+	c101 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 8000}
+	c102 = codec.Constraint{HasMax: true, Max: 4096, Sensitive: true}
+	c103 = codec.Constraint{Enum: []string{"Sha256", "Sha1"}}
+	c104 = codec.Constraint{HasMin: true, Min: 30, HasMax: true, Max: 2592000}
+	c105 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 80}
+	c106 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255, Sensitive: true}
+	c107 = codec.Constraint{HasMax: true, Max: 20}
+	c108 = codec.Constraint{Pattern: &codec.Pattern{Text: "(?i)all|[0-9]{12}"}}
+	c109 = codec.Constraint{HasMax: true, Max: 8, Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|[$]ALL)"}}
+	c110 = codec.Constraint{Enum: []string{"All", "InProgress", "Success", "TimedOut", "Cancelled", "Failed"}}
+	c111 = codec.Constraint{Enum: []string{"Command", "Invocation"}}
+	c112 = codec.Constraint{Enum: []string{"ARCH", "ADVISORY_ID", "BUGZILLA_ID", "PATCH_SET", "PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "CVE_ID", "EPOCH", "MSRC_SEVERITY", "NAME", "PATCH_ID", "SECTION", "PRIORITY", "REPOSITORY", "RELEASE", "SEVERITY", "SECURITY", "VERSION"}}
+	c113 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 360}
+	c114 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10}
+	c115 = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,50}$"}}
+	c116 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Sensitive: true}
+	c117 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "[A-Za-z0-9_\\-]\\w+|Custom:[a-zA-Z0-9_\\-]\\w+"}}
+	c118 = codec.Constraint{Enum: []string{"COMPLETE", "PARTIAL"}}
+	c119 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 30}
+	c120 = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 250, Sensitive: true}
+	c121 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 4096}
+	c122 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1600}
+	c123 = codec.Constraint{Enum: []string{"RUN_COMMAND", "AUTOMATION", "STEP_FUNCTIONS", "LAMBDA"}}
+	c124 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[1-9][0-9]%|[1-9]%|100%)$"}}
+	c125 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 7, Pattern: &codec.Pattern{Text: "^([1-9][0-9]*|[0]|[1-9][0-9]%|[0-9]%|100%)$"}}
+	c126 = codec.Constraint{Enum: []string{"CONTINUE_TASK", "CANCEL_TASK"}}
+	c127 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
+	c128 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
+	c129 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
+	c130 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 163, Pattern: &codec.Pattern{Text: "^[\\p{L}\\p{Z}\\p{N}_.:/=\\-@]*$|resource-groups:ResourceTypeFilters|resource-groups:Name"}}
+	c131 = codec.Constraint{Pattern: &codec.Pattern{Text: "(^[1-9][0-9]*$)"}}
+	c132 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255}
+	c133 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 46, Sensitive: true}
 )
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
@@ -1414,6 +1415,9 @@ func (v *GetDeployablePatchSnapshotForInstanceInput) validate(e *codec.Violation
 	if v.BaselineOverride != nil {
 		v.BaselineOverride.validate(e, at.Member("baselineOverride"))
 	}
+	if v.BaselineTags != nil {
+		e.String(at, "baselineTags", *v.BaselineTags, &c80)
+	}
 }
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
@@ -1449,14 +1453,14 @@ func (v *GetInventoryInput) Validate() error {
 
 func (v *GetInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c80)
+		e.Len(at, "filters", len(v.Filters), &c81)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
 		}
 	}
 	if v.Aggregators != nil {
-		e.Len(at, "aggregators", len(v.Aggregators), &c81)
+		e.Len(at, "aggregators", len(v.Aggregators), &c82)
 		for i0 := range v.Aggregators {
 			p0 := at.Elem("aggregators", i0)
 			v.Aggregators[i0].validate(e, p0)
@@ -1483,10 +1487,10 @@ func (v *GetInventorySchemaInput) Validate() error {
 
 func (v *GetInventorySchemaInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.TypeName != nil {
-		e.String(at, "typeName", *v.TypeName, &c82)
+		e.String(at, "typeName", *v.TypeName, &c83)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c83)
+		e.Int(at, "maxResults", *v.MaxResults, &c84)
 	}
 }
 
@@ -1616,7 +1620,7 @@ func (v *GetParameterInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c84)
+		e.String(at, "name", *v.Name, &c85)
 	}
 }
 
@@ -1631,7 +1635,7 @@ func (v *GetParametersInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Names == nil {
 		e.Null(at, "names")
 	} else {
-		e.Strings(at, "names", v.Names, &c81, &c84)
+		e.Strings(at, "names", v.Names, &c82, &c85)
 	}
 }
 
@@ -1696,7 +1700,7 @@ func (v *InstanceInformationFilter) validate(e *codec.Violations, at *codec.Path
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c85)
+		e.String(at, "key", *v.Key, &c86)
 	}
 	if v.ValueSet == nil {
 		e.Null(at, "valueSet")
@@ -1732,7 +1736,7 @@ func (v *InstancePatchStateFilter) validate(e *codec.Violations, at *codec.Path)
 	if v.Type == nil {
 		e.Null(at, "type")
 	} else {
-		e.String(at, "type", *v.Type, &c86)
+		e.String(at, "type", *v.Type, &c87)
 	}
 }
 
@@ -1740,12 +1744,12 @@ func (v *InstancePropertyFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c87)
+		e.String(at, "key", *v.Key, &c88)
 	}
 	if v.ValueSet == nil {
 		e.Null(at, "valueSet")
 	} else {
-		e.Strings(at, "valueSet", v.ValueSet, &c66, &c88)
+		e.Strings(at, "valueSet", v.ValueSet, &c66, &c89)
 	}
 }
 
@@ -1753,15 +1757,15 @@ func (v *InstancePropertyStringFilter) validate(e *codec.Violations, at *codec.P
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c88)
+		e.String(at, "key", *v.Key, &c89)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
 	} else {
-		e.Strings(at, "values", v.Values, &c66, &c88)
+		e.Strings(at, "values", v.Values, &c66, &c89)
 	}
 	if v.Operator != nil {
-		e.String(at, "operator", *v.Operator, &c89)
+		e.String(at, "operator", *v.Operator, &c90)
 	}
 }
 
@@ -1770,14 +1774,14 @@ func (v *InventoryAggregator) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "expression", *v.Expression, &c33)
 	}
 	if v.Aggregators != nil {
-		e.Len(at, "aggregators", len(v.Aggregators), &c81)
+		e.Len(at, "aggregators", len(v.Aggregators), &c82)
 		for i0 := range v.Aggregators {
 			p0 := at.Elem("aggregators", i0)
 			v.Aggregators[i0].validate(e, p0)
 		}
 	}
 	if v.Groups != nil {
-		e.Len(at, "groups", len(v.Groups), &c90)
+		e.Len(at, "groups", len(v.Groups), &c91)
 		for i0 := range v.Groups {
 			p0 := at.Elem("groups", i0)
 			v.Groups[i0].validate(e, p0)
@@ -1797,7 +1801,7 @@ func (v *InventoryFilter) validate(e *codec.Violations, at *codec.Path) {
 		e.Strings(at, "values", v.Values, &c66, nil)
 	}
 	if v.Type != nil {
-		e.String(at, "type", *v.Type, &c91)
+		e.String(at, "type", *v.Type, &c92)
 	}
 }
 
@@ -1810,7 +1814,7 @@ func (v *InventoryGroup) validate(e *codec.Violations, at *codec.Path) {
 	if v.Filters == nil {
 		e.Null(at, "filters")
 	} else {
-		e.Len(at, "filters", len(v.Filters), &c80)
+		e.Len(at, "filters", len(v.Filters), &c81)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -1827,18 +1831,18 @@ func (v *InventoryItem) validate(e *codec.Violations, at *codec.Path) {
 	if v.SchemaVersion == nil {
 		e.Null(at, "schemaVersion")
 	} else {
-		e.String(at, "schemaVersion", *v.SchemaVersion, &c92)
+		e.String(at, "schemaVersion", *v.SchemaVersion, &c93)
 	}
 	if v.CaptureTime == nil {
 		e.Null(at, "captureTime")
 	} else {
-		e.String(at, "captureTime", *v.CaptureTime, &c93)
+		e.String(at, "captureTime", *v.CaptureTime, &c94)
 	}
 	if v.ContentHash != nil {
-		e.String(at, "contentHash", *v.ContentHash, &c94)
+		e.String(at, "contentHash", *v.ContentHash, &c95)
 	}
 	if v.Content != nil {
-		e.Len(at, "content", len(v.Content), &c95)
+		e.Len(at, "content", len(v.Content), &c96)
 		for i0 := range v.Content {
 			p0 := at.Elem("content", i0)
 			codec.Keys(e, p0, "", v.Content[i0], &c10, &c25)
@@ -1875,7 +1879,7 @@ func (v *ListCommandInvocationsInput) validate(e *codec.Violations, at *codec.Pa
 		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c80)
+		e.Len(at, "filters", len(v.Filters), &c81)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -1901,7 +1905,7 @@ func (v *ListCommandsInput) validate(e *codec.Violations, at *codec.Path) {
 		e.Int(at, "maxResults", *v.MaxResults, &c56)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c80)
+		e.Len(at, "filters", len(v.Filters), &c81)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -1972,7 +1976,7 @@ func (v *ListDocumentMetadataHistoryInput) validate(e *codec.Violations, at *cod
 	if v.Metadata == nil {
 		e.Null(at, "metadata")
 	} else {
-		e.String(at, "metadata", *v.Metadata, &c96)
+		e.String(at, "metadata", *v.Metadata, &c97)
 	}
 	if v.MaxResults != nil {
 		e.Int(at, "maxResults", *v.MaxResults, &c56)
@@ -2013,7 +2017,7 @@ func (v *ListDocumentsInput) validate(e *codec.Violations, at *codec.Path) {
 		}
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c97)
+		e.Len(at, "filters", len(v.Filters), &c98)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -2061,7 +2065,7 @@ func (v *ListInventoryEntriesInput) validate(e *codec.Violations, at *codec.Path
 		e.String(at, "typeName", *v.TypeName, &c48)
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c80)
+		e.Len(at, "filters", len(v.Filters), &c81)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -2113,7 +2117,7 @@ func (v *LoggingInfo) validate(e *codec.Violations, at *codec.Path) {
 	if v.S3BucketName == nil {
 		e.Null(at, "s3BucketName")
 	} else {
-		e.String(at, "s3BucketName", *v.S3BucketName, &c98)
+		e.String(at, "s3BucketName", *v.S3BucketName, &c99)
 	}
 	if v.S3KeyPrefix != nil {
 		e.String(at, "s3KeyPrefix", *v.S3KeyPrefix, &c24)
@@ -2121,7 +2125,7 @@ func (v *LoggingInfo) validate(e *codec.Violations, at *codec.Path) {
 	if v.S3Region == nil {
 		e.Null(at, "s3Region")
 	} else {
-		e.String(at, "s3Region", *v.S3Region, &c99)
+		e.String(at, "s3Region", *v.S3Region, &c100)
 	}
 }
 
@@ -2149,13 +2153,13 @@ func (v *MaintenanceWindowFilter) validate(e *codec.Violations, at *codec.Path) 
 
 func (v *MaintenanceWindowLambdaParameters) validate(e *codec.Violations, at *codec.Path) {
 	if v.ClientContext != nil {
-		e.String(at, "clientContext", *v.ClientContext, &c100)
+		e.String(at, "clientContext", *v.ClientContext, &c101)
 	}
 	if v.Qualifier != nil {
 		e.String(at, "qualifier", *v.Qualifier, &c21)
 	}
 	if v.Payload != nil {
-		e.Len(at, "payload", len(v.Payload), &c101)
+		e.Len(at, "payload", len(v.Payload), &c102)
 	}
 }
 
@@ -2167,10 +2171,10 @@ func (v *MaintenanceWindowRunCommandParameters) validate(e *codec.Violations, at
 		v.CloudWatchOutputConfig.validate(e, at.Member("cloudWatchOutputConfig"))
 	}
 	if v.DocumentHash != nil {
-		e.String(at, "documentHash", *v.DocumentHash, &c94)
+		e.String(at, "documentHash", *v.DocumentHash, &c95)
 	}
 	if v.DocumentHashType != nil {
-		e.String(at, "documentHashType", *v.DocumentHashType, &c102)
+		e.String(at, "documentHashType", *v.DocumentHashType, &c103)
 	}
 	if v.DocumentVersion != nil {
 		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
@@ -2179,22 +2183,22 @@ func (v *MaintenanceWindowRunCommandParameters) validate(e *codec.Violations, at
 		v.NotificationConfig.validate(e, at.Member("notificationConfig"))
 	}
 	if v.OutputS3BucketName != nil {
-		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c98)
+		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c99)
 	}
 	if v.OutputS3KeyPrefix != nil {
 		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c24)
 	}
 	if v.TimeoutSeconds != nil {
-		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c103)
+		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c104)
 	}
 }
 
 func (v *MaintenanceWindowStepFunctionsParameters) validate(e *codec.Violations, at *codec.Path) {
 	if v.Input != nil {
-		e.String(at, "input", *v.Input, &c101)
+		e.String(at, "input", *v.Input, &c102)
 	}
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c104)
+		e.String(at, "name", *v.Name, &c105)
 	}
 }
 
@@ -2215,7 +2219,7 @@ func (v *MaintenanceWindowTaskInvocationParameters) validate(e *codec.Violations
 
 func (v *MaintenanceWindowTaskParameterValueExpression) validate(e *codec.Violations, at *codec.Path) {
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, nil, &c105)
+		e.Strings(at, "values", v.Values, nil, &c106)
 	}
 }
 
@@ -2238,22 +2242,22 @@ func (v *ModifyDocumentPermissionInput) validate(e *codec.Violations, at *codec.
 		e.String(at, "permissionType", *v.PermissionType, &c61)
 	}
 	if v.AccountIdsToAdd != nil {
-		e.Strings(at, "accountIdsToAdd", v.AccountIdsToAdd, &c106, &c107)
+		e.Strings(at, "accountIdsToAdd", v.AccountIdsToAdd, &c107, &c108)
 	}
 	if v.AccountIdsToRemove != nil {
-		e.Strings(at, "accountIdsToRemove", v.AccountIdsToRemove, &c106, &c107)
+		e.Strings(at, "accountIdsToRemove", v.AccountIdsToRemove, &c107, &c108)
 	}
 	if v.SharedDocumentVersion != nil {
-		e.String(at, "sharedDocumentVersion", *v.SharedDocumentVersion, &c108)
+		e.String(at, "sharedDocumentVersion", *v.SharedDocumentVersion, &c109)
 	}
 }
 
 func (v *NotificationConfig) validate(e *codec.Violations, at *codec.Path) {
 	if v.NotificationEvents != nil {
-		e.Strings(at, "notificationEvents", v.NotificationEvents, nil, &c109)
+		e.Strings(at, "notificationEvents", v.NotificationEvents, nil, &c110)
 	}
 	if v.NotificationType != nil {
-		e.String(at, "notificationType", *v.NotificationType, &c110)
+		e.String(at, "notificationType", *v.NotificationType, &c111)
 	}
 }
 
@@ -2261,7 +2265,7 @@ func (v *PatchFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c111)
+		e.String(at, "key", *v.Key, &c112)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
@@ -2301,10 +2305,10 @@ func (v *PatchRule) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "complianceLevel", *v.ComplianceLevel, &c12)
 	}
 	if v.ApproveAfterDays != nil {
-		e.Int(at, "approveAfterDays", *v.ApproveAfterDays, &c112)
+		e.Int(at, "approveAfterDays", *v.ApproveAfterDays, &c113)
 	}
 	if v.ApproveUntilDate != nil {
-		e.String(at, "approveUntilDate", *v.ApproveUntilDate, &c81)
+		e.String(at, "approveUntilDate", *v.ApproveUntilDate, &c82)
 	}
 }
 
@@ -2312,7 +2316,7 @@ func (v *PatchRuleGroup) validate(e *codec.Violations, at *codec.Path) {
 	if v.PatchRules == nil {
 		e.Null(at, "patchRules")
 	} else {
-		e.Len(at, "patchRules", len(v.PatchRules), &c113)
+		e.Len(at, "patchRules", len(v.PatchRules), &c114)
 		for i0 := range v.PatchRules {
 			p0 := at.Elem("patchRules", i0)
 			v.PatchRules[i0].validate(e, p0)
@@ -2324,7 +2328,7 @@ func (v *PatchSource) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c114)
+		e.String(at, "name", *v.Name, &c115)
 	}
 	if v.Products == nil {
 		e.Null(at, "products")
@@ -2334,7 +2338,7 @@ func (v *PatchSource) validate(e *codec.Violations, at *codec.Path) {
 	if v.Configuration == nil {
 		e.Null(at, "configuration")
 	} else {
-		e.String(at, "configuration", *v.Configuration, &c115)
+		e.String(at, "configuration", *v.Configuration, &c116)
 	}
 }
 
@@ -2359,7 +2363,7 @@ func (v *PutComplianceItemsInput) validate(e *codec.Violations, at *codec.Path) 
 	if v.ComplianceType == nil {
 		e.Null(at, "complianceType")
 	} else {
-		e.String(at, "complianceType", *v.ComplianceType, &c116)
+		e.String(at, "complianceType", *v.ComplianceType, &c117)
 	}
 	if v.ExecutionSummary == nil {
 		e.Null(at, "executionSummary")
@@ -2369,17 +2373,17 @@ func (v *PutComplianceItemsInput) validate(e *codec.Violations, at *codec.Path) 
 	if v.Items == nil {
 		e.Null(at, "items")
 	} else {
-		e.Len(at, "items", len(v.Items), &c95)
+		e.Len(at, "items", len(v.Items), &c96)
 		for i0 := range v.Items {
 			p0 := at.Elem("items", i0)
 			v.Items[i0].validate(e, p0)
 		}
 	}
 	if v.ItemContentHash != nil {
-		e.String(at, "itemContentHash", *v.ItemContentHash, &c94)
+		e.String(at, "itemContentHash", *v.ItemContentHash, &c95)
 	}
 	if v.UploadType != nil {
-		e.String(at, "uploadType", *v.UploadType, &c117)
+		e.String(at, "uploadType", *v.UploadType, &c118)
 	}
 }
 
@@ -2439,7 +2443,7 @@ func (v *PutInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Items == nil {
 		e.Null(at, "items")
 	} else {
-		e.Len(at, "items", len(v.Items), &c118)
+		e.Len(at, "items", len(v.Items), &c119)
 		for i0 := range v.Items {
 			p0 := at.Elem("items", i0)
 			v.Items[i0].validate(e, p0)
@@ -2474,12 +2478,12 @@ func (v *RegisterManagedInstanceInput) validate(e *codec.Violations, at *codec.P
 		e.String(at, "activationId", *v.ActivationId, &c46)
 	}
 	if v.ActivationCode != nil {
-		e.String(at, "activationCode", *v.ActivationCode, &c119)
+		e.String(at, "activationCode", *v.ActivationCode, &c120)
 	}
 	if v.PublicKey == nil {
 		e.Null(at, "publicKey")
 	} else {
-		e.String(at, "publicKey", *v.PublicKey, &c120)
+		e.String(at, "publicKey", *v.PublicKey, &c121)
 	}
 	if v.PublicKeyType != nil {
 		e.String(at, "publicKeyType", *v.PublicKeyType, &c25)
@@ -2585,15 +2589,15 @@ func (v *RegisterTaskWithMaintenanceWindowInput) validate(e *codec.Violations, a
 	if v.TaskArn == nil {
 		e.Null(at, "taskArn")
 	} else {
-		e.String(at, "taskArn", *v.TaskArn, &c121)
+		e.String(at, "taskArn", *v.TaskArn, &c122)
 	}
 	if v.TaskType == nil {
 		e.Null(at, "taskType")
 	} else {
-		e.String(at, "taskType", *v.TaskType, &c122)
+		e.String(at, "taskType", *v.TaskType, &c123)
 	}
 	if v.TaskParameters != nil {
-		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c105)
+		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c106)
 		for _, k0 := range codec.Sorted(v.TaskParameters) {
 			p0 := at.Entry("taskParameters", k0)
 			s0 := v.TaskParameters[k0]
@@ -2607,10 +2611,10 @@ func (v *RegisterTaskWithMaintenanceWindowInput) validate(e *codec.Violations, a
 		e.Int(at, "priority", *v.Priority, &c62)
 	}
 	if v.MaxConcurrency != nil {
-		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c123)
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c124)
 	}
 	if v.MaxErrors != nil {
-		e.String(at, "maxErrors", *v.MaxErrors, &c124)
+		e.String(at, "maxErrors", *v.MaxErrors, &c125)
 	}
 	if v.LoggingInfo != nil {
 		v.LoggingInfo.validate(e, at.Member("loggingInfo"))
@@ -2625,7 +2629,7 @@ func (v *RegisterTaskWithMaintenanceWindowInput) validate(e *codec.Violations, a
 		e.String(at, "clientToken", *v.ClientToken, &c25)
 	}
 	if v.CutoffBehavior != nil {
-		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c125)
+		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c126)
 	}
 	if v.AlarmConfiguration != nil {
 		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
@@ -2636,12 +2640,12 @@ func (v *RegistrationMetadataItem) validate(e *codec.Violations, at *codec.Path)
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c126)
+		e.String(at, "key", *v.Key, &c127)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
 	} else {
-		e.String(at, "value", *v.Value, &c127)
+		e.String(at, "value", *v.Value, &c128)
 	}
 }
 
@@ -2664,7 +2668,7 @@ func (v *RemoveTagsFromResourceInput) validate(e *codec.Violations, at *codec.Pa
 	if v.TagKeys == nil {
 		e.Null(at, "tagKeys")
 	} else {
-		e.Strings(at, "tagKeys", v.TagKeys, nil, &c128)
+		e.Strings(at, "tagKeys", v.TagKeys, nil, &c129)
 	}
 }
 
@@ -2733,31 +2737,31 @@ func (v *SendCommandInput) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "documentVersion", *v.DocumentVersion, &c47)
 	}
 	if v.DocumentHash != nil {
-		e.String(at, "documentHash", *v.DocumentHash, &c94)
+		e.String(at, "documentHash", *v.DocumentHash, &c95)
 	}
 	if v.DocumentHashType != nil {
-		e.String(at, "documentHashType", *v.DocumentHashType, &c102)
+		e.String(at, "documentHashType", *v.DocumentHashType, &c103)
 	}
 	if v.TimeoutSeconds != nil {
-		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c103)
+		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c104)
 	}
 	if v.Comment != nil {
 		e.String(at, "comment", *v.Comment, &c22)
 	}
 	if v.OutputS3Region != nil {
-		e.String(at, "outputS3Region", *v.OutputS3Region, &c99)
+		e.String(at, "outputS3Region", *v.OutputS3Region, &c100)
 	}
 	if v.OutputS3BucketName != nil {
-		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c98)
+		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c99)
 	}
 	if v.OutputS3KeyPrefix != nil {
 		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c24)
 	}
 	if v.MaxConcurrency != nil {
-		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c123)
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c124)
 	}
 	if v.MaxErrors != nil {
-		e.String(at, "maxErrors", *v.MaxErrors, &c124)
+		e.String(at, "maxErrors", *v.MaxErrors, &c125)
 	}
 	if v.NotificationConfig != nil {
 		v.NotificationConfig.validate(e, at.Member("notificationConfig"))
@@ -2774,7 +2778,7 @@ func (v *Tag) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c128)
+		e.String(at, "key", *v.Key, &c129)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
@@ -2785,7 +2789,7 @@ func (v *Tag) validate(e *codec.Violations, at *codec.Path) {
 
 func (v *Target) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c129)
+		e.String(at, "key", *v.Key, &c130)
 	}
 	if v.Values != nil {
 		e.Strings(at, "values", v.Values, &c10, nil)
@@ -2833,7 +2837,7 @@ func (v *UpdateDocumentDefaultVersionInput) validate(e *codec.Violations, at *co
 	if v.DocumentVersion == nil {
 		e.Null(at, "documentVersion")
 	} else {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c130)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c131)
 	}
 }
 
@@ -2959,10 +2963,10 @@ func (v *UpdateInstanceInformationInput) validate(e *codec.Violations, at *codec
 		e.String(at, "availabilityZoneId", *v.AvailabilityZoneId, &c6)
 	}
 	if v.ComputerName != nil {
-		e.String(at, "computerName", *v.ComputerName, &c131)
+		e.String(at, "computerName", *v.ComputerName, &c132)
 	}
 	if v.IPAddress != nil {
-		e.String(at, "iPAddress", *v.IPAddress, &c132)
+		e.String(at, "iPAddress", *v.IPAddress, &c133)
 	}
 	if v.PlatformName != nil {
 		e.String(at, "platformName", *v.PlatformName, &c6)
@@ -3073,10 +3077,10 @@ func (v *UpdateMaintenanceWindowTaskInput) validate(e *codec.Violations, at *cod
 		}
 	}
 	if v.TaskArn != nil {
-		e.String(at, "taskArn", *v.TaskArn, &c121)
+		e.String(at, "taskArn", *v.TaskArn, &c122)
 	}
 	if v.TaskParameters != nil {
-		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c105)
+		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c106)
 		for _, k0 := range codec.Sorted(v.TaskParameters) {
 			p0 := at.Entry("taskParameters", k0)
 			s0 := v.TaskParameters[k0]
@@ -3090,10 +3094,10 @@ func (v *UpdateMaintenanceWindowTaskInput) validate(e *codec.Violations, at *cod
 		e.Int(at, "priority", *v.Priority, &c62)
 	}
 	if v.MaxConcurrency != nil {
-		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c123)
+		e.String(at, "maxConcurrency", *v.MaxConcurrency, &c124)
 	}
 	if v.MaxErrors != nil {
-		e.String(at, "maxErrors", *v.MaxErrors, &c124)
+		e.String(at, "maxErrors", *v.MaxErrors, &c125)
 	}
 	if v.LoggingInfo != nil {
 		v.LoggingInfo.validate(e, at.Member("loggingInfo"))
@@ -3105,7 +3109,7 @@ func (v *UpdateMaintenanceWindowTaskInput) validate(e *codec.Violations, at *cod
 		e.String(at, "description", *v.Description, &c41)
 	}
 	if v.CutoffBehavior != nil {
-		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c125)
+		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c126)
 	}
 	if v.AlarmConfiguration != nil {
 		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
@@ -3123,7 +3127,7 @@ func (v *UpdateManagedInstancePublicKeyInput) validate(e *codec.Violations, at *
 	if v.NewPublicKey == nil {
 		e.Null(at, "newPublicKey")
 	} else {
-		e.String(at, "newPublicKey", *v.NewPublicKey, &c120)
+		e.String(at, "newPublicKey", *v.NewPublicKey, &c121)
 	}
 	if v.NewPublicKeyType == nil {
 		e.Null(at, "newPublicKeyType")
@@ -3217,6 +3221,6 @@ func (v *UpdateServiceSettingInput) validate(e *codec.Violations, at *codec.Path
 	if v.SettingValue == nil {
 		e.Null(at, "settingValue")
 	} else {
-		e.String(at, "settingValue", *v.SettingValue, &c120)
+		e.String(at, "settingValue", *v.SettingValue, &c121)
 	}
 }
