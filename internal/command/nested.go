@@ -30,12 +30,15 @@ func (s *Service) nested(ctx context.Context, tx *store.Tx, doc document.Version
 		document.Version
 		values document.Values
 		depth  int
+		told   bool // a document above says itself whether it installs
 	}
-	queue := []entry{{doc, doc.WithDefaults(given), 0}}
+	queue := []entry{{doc, doc.WithDefaults(given), 0, false}}
 	for seen := 0; len(queue) > 0 && seen < maxNested; seen++ {
 		d := queue[0]
 		queue = queue[1:]
-		r.installs = r.installs || installs(d.Name, d.values)
+		op, patches := document.PatchOperation(d.Name, d.values)
+		r.installs = r.installs || op == "Install" && !d.told
+		d.told = d.told || patches // a scan with hooks names an install that it never comes to
 		for _, step := range d.Steps {
 			bound := step.Bind(d.values)
 			named := d.depth == 0 && step.Referred()
@@ -67,7 +70,7 @@ func (s *Service) nested(ctx context.Context, tx *store.Tx, doc document.Version
 			if !builtin(v.Name) {
 				r.documents = append(r.documents, v.Name)
 			}
-			queue = append(queue, entry{v, values, d.depth + 1})
+			queue = append(queue, entry{v, values, d.depth + 1, d.told})
 		}
 	}
 	return r, nil
