@@ -127,8 +127,21 @@ deb bookworm-security oakslow 1.1-1
 		s.refused(code, "ssm", "send-command", "--document-name", "AWS-RunPatchBaselineWithHooks", "--instance-ids", h.id, "--parameters", parameters)
 	}
 
+	// A script from a bucket of the server, by a document that another one runs.
+	script := filepath.Join(h.dir, "hello.sh")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho \"hello $1 from $PWD\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.aws("s3api", "put-object", "--bucket", "scripts", "--key", "a/hello.sh", "--body", script)
+	id := s.aws("ssm", "send-command", "--document-name", "AWS-RunDocument", "--instance-ids", h.id, "--parameters", `{"sourceType":["SSMDocument"],"documentPath":["AWS-RunRemoteScript"],`+
+		`"documentParameters":["{\"sourceType\":\"S3\",\"sourceInfo\":{\"path\":\"s3://scripts/a/hello.sh\"},\"commandLine\":\"hello.sh world\"}"]}`).at("Command", "CommandId").String()
+	s.commandEnd(id, time.Minute).is("Status", "Success")
+	if got := h.step(id, "runDocument").at("StandardOutputContent").String(); !strings.HasPrefix(got, "Content downloaded to /") || !strings.Contains(got, "\nhello world from /var/lib/oakum/commands/") {
+		t.Errorf("AWS-RunRemoteScript: %s", got)
+	}
+
 	// A scan runs no hook.
-	id := h.send("Operation", "Scan")
+	id = h.send("Operation", "Scan")
 	s.commandEnd(id, time.Minute).is("Status", "Success")
 	if got, want := h.steps(id), "PatchScan Success, CheckState Success, PreInstallHook Success (skipped), InstallNoReboot Success (skipped), "+
 		"PostInstallHook Success (skipped), CheckReboot Success (skipped), RebootAndReport Success (skipped), OnExitHook Success (skipped)"; got != want {
