@@ -23,6 +23,10 @@ type Builtin struct {
 // Names of the built-in documents that code refers to.
 const (
 	RunPatchBaseline        = "AWS-RunPatchBaseline"
+	RunPatchAssociation     = "AWS-RunPatchBaselineAssociation"
+	RunPatchHooks           = "AWS-RunPatchBaselineWithHooks"
+	RebootAndReport         = "Oakum-RebootAndReport"
+	Noop                    = "AWS-Noop"
 	RunShellScript          = "AWS-RunShellScript"
 	RunPowerShellScript     = "AWS-RunPowerShellScript"
 	GatherSoftwareInventory = "AWS-GatherSoftwareInventory"
@@ -30,7 +34,10 @@ const (
 )
 
 // Snapshots reports whether a document judges nodes by the snapshot that its parameter SnapshotId names.
-func Snapshots(name string) bool { return name == RunPatchBaseline }
+func Snapshots(name string) bool {
+	b, ok := LookupBuiltin(name)
+	return ok && b.Parameters["SnapshotId"] != nil
+}
 
 var builtins = sync.OnceValue(func() []Builtin {
 	entries, err := builtinFiles.ReadDir("builtin")

@@ -236,7 +236,12 @@ func TestBuiltins(t *testing.T) {
 			t.Errorf("%s changes when parsed again: %s", b.Name, diff)
 		}
 	}
-	want := []string{"AWS-ConfigureKernelLivePatching", "AWS-GatherSoftwareInventory", "AWS-RunPatchBaseline", "AWS-RunPowerShellScript", "AWS-RunShellScript"}
+	want := []string{
+		"AWS-ApplyPatchBaseline", "AWS-ConfigureAWSPackage", "AWS-ConfigureKernelLivePatching", "AWS-ConfigureWindowsUpdate", "AWS-FindWindowsUpdates",
+		"AWS-GatherSoftwareInventory", "AWS-InstallMissingWindowsUpdates", "AWS-InstallSpecificWindowsUpdates", "AWS-InstallWindowsUpdates", "AWS-Noop",
+		"AWS-RefreshAssociation", "AWS-RunDocument", "AWS-RunPatchBaseline", "AWS-RunPatchBaselineAssociation", "AWS-RunPatchBaselineWithHooks",
+		"AWS-RunPowerShellScript", "AWS-RunRemoteScript", "AWS-RunShellScript", "Oakum-RebootAndReport",
+	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
 	}

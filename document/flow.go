@@ -94,6 +94,8 @@ func Sum(states []Status) Status {
 // Flow follows the steps of one run and knows when the remaining ones are skipped. The zero value is a fresh run.
 type Flow struct {
 	exited bool
+	by     string
+	status Status
 }
 
 // Skips reports whether step i of n is skipped because of an earlier exit.
@@ -105,7 +107,7 @@ func (f *Flow) Skips(s Step, i, n int) bool {
 // a failure into Success with code 168.
 func (f *Flow) Finish(s Step, status Status, code int) (Status, int) {
 	if code == ExitSkipRest || code == ExitFailSkipRest {
-		f.exited = true
+		f.exit(s, status)
 		return status, code
 	}
 	onFailure, onSuccess := Text(s.input("onFailure")), Text(s.input("onSuccess"))
@@ -113,19 +115,27 @@ func (f *Flow) Finish(s Step, status Status, code int) (Status, int) {
 	case Failed, TimedOut:
 		switch onFailure {
 		case "exit":
-			f.exited = true
+			f.exit(s, status)
 		case "successAndExit":
-			f.exited = true
+			f.exit(s, status)
 			return Success, ExitSkipRest
 		}
 	case Success:
-		f.exited = f.exited || onSuccess == "exit"
+		if onSuccess == "exit" {
+			f.exit(s, status)
+		}
 	}
 	return status, code
 }
 
-// Exit makes the remaining steps skipped, for a cancelled document.
-func (f *Flow) Exit() { f.exited = true }
+func (f *Flow) exit(s Step, status Status) {
+	if !f.exited {
+		f.exited, f.by, f.status = true, s.Name, status
+	}
+}
+
+// By returns the step that ended the run early, and how it ended itself; "" when none did.
+func (f *Flow) By() (step string, status Status) { return f.by, f.status }
 
 func (s Step) input(name string) any {
 	if len(s.Properties) == 0 {

@@ -23,13 +23,30 @@ type trackedPatch struct {
 
 // WriteTracking writes the two files of the original below root: the states of installed patches, and the summary.
 func WriteTracking(root string, res *compliance.Result) error {
-	return writeTracking(filepath.Join(root, trackingDir), "patch-states-configuration.json", "patch-inventory-from-last-operation.json", res)
+	return writeTracking(filepath.Join(root, trackingDir), "patch-states-configuration.json", linuxSummary, res)
+}
+
+// The names of the file with the last operation's summary.
+const (
+	linuxSummary   = "patch-inventory-from-last-operation.json"
+	windowsSummary = "PatchInventoryFromLastOperation.json"
+)
+
+// TrackedSummary is the file below root that WriteTracking writes the summary to, an inventory item.
+func TrackedSummary(root string) string { return filepath.Join(root, trackingDir, linuxSummary) }
+
+// TrackedWindowsSummary is TrackedSummary for Windows.
+func TrackedWindowsSummary(programData string) string {
+	return filepath.Join(windowsTracking(programData), windowsSummary)
+}
+
+func windowsTracking(programData string) string {
+	return filepath.Join(programData, "Amazon", "PatchBaselineOperations", "State")
 }
 
 // WriteWindowsTracking is WriteTracking for Windows: below %ProgramData%.
 func WriteWindowsTracking(programData string, res *compliance.Result) error {
-	dir := filepath.Join(programData, "Amazon", "PatchBaselineOperations", "State")
-	return writeTracking(dir, "PatchStatesConfiguration.json", "PatchInventoryFromLastOperation.json", res)
+	return writeTracking(windowsTracking(programData), "PatchStatesConfiguration.json", windowsSummary, res)
 }
 
 func writeTracking(dir, statesFile, inventoryFile string, res *compliance.Result) error {

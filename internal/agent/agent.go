@@ -285,7 +285,7 @@ func (a *Agent) allowed(name string, sent *document.Document) (*document.Documen
 		return sent, nil
 	}
 	switch name {
-	case document.RunPatchBaseline, document.GatherSoftwareInventory:
+	case document.RunPatchBaseline, document.RunPatchAssociation, document.RunPatchHooks, document.RebootAndReport, document.Noop, document.GatherSoftwareInventory:
 		b, _ := document.LookupBuiltin(name)
 		return b.Document, nil
 	}

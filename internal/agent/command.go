@@ -50,11 +50,11 @@ type command struct {
 	counts    map[document.Status]int
 }
 
-type commandFiles struct{ dir, journal, payload, steps, downloads string }
+type commandFiles struct{ dir, journal, payload, steps, downloads, result string }
 
 func commandPaths(commands, id string) commandFiles {
 	dir := filepath.Join(commands, id)
-	return commandFiles{dir, filepath.Join(dir, "journal"), filepath.Join(dir, "payload.json"), filepath.Join(dir, "steps"), filepath.Join(dir, "downloads")}
+	return commandFiles{dir, filepath.Join(dir, "journal"), filepath.Join(dir, "payload.json"), filepath.Join(dir, "steps"), filepath.Join(dir, "downloads"), filepath.Join(dir, "result.json")}
 }
 
 type storedPayload struct {
@@ -175,7 +175,11 @@ func (c *command) run(ctx context.Context) error {
 	if end := codec.TimeOf(c.payload.NotAfter); !end.IsZero() && !c.started() && !c.agent.client.now().Before(end) {
 		return c.finish(ctx, document.Failed, "the command was not started: it had expired at "+end.UTC().Format(time.RFC3339))
 	}
-	status, err := c.runSteps(ctx)
+	f := c.top()
+	if !c.started() && !c.isCancelled() {
+		f.prefetch(ctx)
+	}
+	status, err := f.run(ctx)
 	if err != nil {
 		return err
 	}
@@ -220,7 +224,7 @@ func (c *command) finish(ctx context.Context, status document.Status, trace stri
 	var steps map[string]stepReply
 	if c.doc != nil && len(c.doc.Steps) == 1 && c.state.step(c.doc.Steps[0].Name).finished {
 		s := c.doc.Steps[0]
-		steps = map[string]stepReply{s.Name: c.stepReply(0, s)}
+		steps = map[string]stepReply{s.Name: c.top().stepReply(0, s)}
 	}
 	reply := c.agent.reply(c.messageID, status, trace, steps, c.counts)
 	reply.ReplyID = replyID(c.messageID, "final")

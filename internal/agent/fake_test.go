@@ -54,6 +54,7 @@ type fakeServer struct {
 	inventories []map[string]any
 	hashes      map[string]bool
 	objects     map[string]string
+	documents   map[string]string    // by name
 	onReply     func(fakeReply) bool // false: answer 503
 }
 
@@ -69,7 +70,7 @@ type fakeReply struct {
 }
 
 func newFakeServer(t testing.TB, useTLS bool) *fakeServer {
-	f := &fakeServer{t: t, wake: make(chan struct{}, 100), secrets: map[string]string{}, tokenLife: time.Hour, hashes: map[string]bool{}, objects: map[string]string{}}
+	f := &fakeServer{t: t, wake: make(chan struct{}, 100), secrets: map[string]string{}, tokenLife: time.Hour, hashes: map[string]bool{}, objects: map[string]string{}, documents: map[string]string{}}
 	if useTLS {
 		f.Server = httptest.NewTLSServer(f)
 	} else {
@@ -109,6 +110,18 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
+		return
+	}
+	if r.Method == http.MethodGet {
+		if f.verify(w, r, body, "s3") {
+			f.mu.Lock()
+			text, ok := f.objects[r.URL.Path]
+			f.mu.Unlock()
+			if !ok {
+				w.WriteHeader(http.StatusNotFound)
+			}
+			_, _ = io.WriteString(w, text)
+		}
 		return
 	}
 	if r.Method == http.MethodPut {
@@ -267,6 +280,7 @@ func (f *fakeServer) accept(key *rsa.PublicKey) {
 
 func (f *fakeServer) call(w http.ResponseWriter, r *http.Request, op string, body []byte) {
 	var in struct {
+		Name                                                                                 string
 		InstanceId, Destination, MessageId, MessagesRequestId, ReplyId, Payload, FailureType string
 		Items                                                                                []map[string]any
 	}
@@ -282,6 +296,16 @@ func (f *fakeServer) call(w http.ResponseWriter, r *http.Request, op string, bod
 	defer f.mu.Unlock()
 	entry := op
 	switch op {
+	case "GetDocument":
+		text, ok := f.documents[in.Name]
+		if !ok {
+			fakeError(w, 400, "InvalidDocument", "Document with name "+in.Name+" does not exist.")
+			return
+		}
+		f.log = append(f.log, op+" "+in.Name)
+		b, _ := json.Marshal(map[string]string{"Name": in.Name, "Content": text, "DocumentType": "Command"})
+		_, _ = w.Write(b)
+		return
 	case "UpdateInstanceInformation":
 		var info map[string]string
 		_ = json.Unmarshal(body, &info)

@@ -39,7 +39,8 @@ type record struct {
 type commandState struct {
 	at                                   time.Time // of the last record
 	received, delivered, cancelled, done bool
-	started                              bool // some step was started
+	started                              bool   // some step was started
+	boot                                 string // boot id when the first one was
 	steps                                map[string]*stepState
 	reboots                              int // that were requested for the steps so far, repetitions not counted
 }
@@ -81,7 +82,9 @@ func (s *commandState) apply(r record) {
 	case kindDone:
 		s.done = true
 	case kindStarting, kindResuming:
-		s.started = true
+		if !s.started {
+			s.started, s.boot = true, r.Boot
+		}
 		st := s.step(r.Step)
 		begun, output := st.begun, st.output
 		if r.Kind == kindStarting {

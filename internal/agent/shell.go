@@ -27,6 +27,7 @@ const wrapper = `echo $$ >"$3"; sh -c 'exec "$0"' "$1"; code=$?; echo "$code" >"
 // stepRun is one start of a step.
 type stepRun struct {
 	command *command
+	frame   *frame
 	index   int
 	step    document.Step
 	dir     string
@@ -114,11 +115,22 @@ func (r *stepRun) process(scope, script string, property int, inputs map[string]
 	return cmd, cmd.Start()
 }
 
+// unit is the step's place in the command: its number, behind those of the steps that run its document.
+func (r *stepRun) unit() string {
+	unit := ""
+	for part := range strings.SplitSeq(strings.TrimSuffix(r.frame.place, "/"), "/") {
+		if number, _, ok := strings.Cut(part, "-"); ok {
+			unit += number + "."
+		}
+	}
+	return unit + strconv.Itoa(r.index)
+}
+
 func (r *stepRun) scopeName(property int) string {
 	if !r.command.agent.scopes() {
 		return ""
 	}
-	return fmt.Sprintf("oakum-%s-%d-%d-%d", r.command.id, r.index, r.attempt, property)
+	return fmt.Sprintf("oakum-%s-%s-%d-%d", r.command.id, r.unit(), r.attempt, property)
 }
 
 // scopes reports whether steps get a systemd scope.
@@ -185,14 +197,18 @@ func (r *stepRun) environment(inputs map[string]any) []string {
 	set("OAKUM_BIN", a.sys.Executable)
 	set("OAKUM_STATE_DIR", a.paths.dir)
 	set("OAKUM_ENDPOINT", a.Endpoint())
-	set("OAKUM_STEP", fmt.Sprintf("%d-%s", r.index, r.step.Name))
+	set("OAKUM_STEP", fmt.Sprintf("%s%d-%s", r.frame.place, r.index, r.step.Name))
+	set("OAKUM_RESULT", r.command.paths.result)
+	for name, value := range r.frame.hookEnvironment() {
+		set(name, value)
+	}
 	if r.modules != "" {
 		set("PSModulePath", strings.Trim(r.modules+string(os.PathListSeparator)+lookupEnv(env, "PSModulePath"), string(os.PathListSeparator)))
 	}
 	if len(r.step.Properties) == 1 {
 		set("OAKUM_DEADLINE", strconv.FormatInt(a.sys.Now().Add(r.step.Timeout()).Unix(), 10))
 	}
-	for name, value := range r.command.values {
+	for name, value := range r.frame.values {
 		if text := document.Text(value); len(text) < 32<<10 && !strings.ContainsAny(name, "=\x00") && !strings.Contains(text, "\x00") && isScalar(value) {
 			set("SSM_"+name, text)
 		}
@@ -241,13 +257,13 @@ func (r *stepRun) watch(ctx context.Context, w watched) (code int, why document.
 		return r.exitCode(w, err), "", nil
 	case <-ctx.Done():
 		return 0, "", ctx.Err()
-	case <-r.command.cancelled:
+	case <-r.frame.whenCancelled():
 		why = document.Cancelled
 	case <-timer.C:
 		why = document.TimedOut
 	}
 	timing := r.command.agent.timing
-	if strings.HasPrefix(r.command.payload.DocumentName, document.RunPatchBaseline) {
+	if r.frame.engine(r.step) != document.NoEngine {
 		// A package manager must not be stopped in the middle: the engine ends its current batch on SIGTERM.
 		signalGroup(w.pid, w.scope, false)
 		select {
@@ -305,7 +321,7 @@ func (r *stepRun) result(code int, why document.Status) outcome {
 // takes the result that it left. ok is false when there is neither.
 func (r *stepRun) reattach(ctx context.Context) (o outcome, ok bool, err error) {
 	a := r.command.agent
-	st := r.command.state.step(r.step.Name)
+	st := r.frame.stateOf(r.step)
 	r.attempt = st.starts
 	if r.step.Action != "aws:runShellScript" && !runsPowerShell(r.step.Action) || len(r.step.Properties) != 1 {
 		return outcome{}, false, nil

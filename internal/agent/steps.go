@@ -34,16 +34,26 @@ func interrupted(detail string) outcome {
 	return outcome{status: document.Failed, code: 1, notice: "OAKUM INTERRUPTED: " + detail + "\n"}
 }
 
+// lacking are plugins that this agent knows and does not have, with what to do instead: their steps fail and say so.
+var lacking = map[string]string{
+	"aws:configurePackage":   "this agent installs no packages of Distributor: install them with the node's own package manager, from a script",
+	"aws:refreshAssociation": "this agent keeps no associations that it could look at: start-associations-once runs them now",
+	"aws:updateSsmAgent":     "this is Oakum's agent, which AWS-UpdateSSMAgent does not update: run the server's install.sh on the node again",
+}
+
 // support says what this agent can do with a plugin. Plugins that exist elsewhere but not here yet are unknown, so
 // that a step is never skipped in silence.
 func (a *Agent) support(action string) document.Support {
+	if lacking[action] != "" {
+		return document.Supported
+	}
 	switch action {
 	case "aws:runShellScript":
 		if a.self.Type == document.Windows {
 			return document.Unsupported
 		}
 		return document.Supported
-	case "aws:softwareInventory", pluginPowerShell: // where there is no PowerShell, the step fails and says so
+	case "aws:softwareInventory", document.RunDocument, pluginDownload, pluginPowerShell: // where there is no PowerShell, the step fails and says so
 		return document.Supported
 	case pluginModule:
 		if a.self.Type == document.Windows {
@@ -58,39 +68,43 @@ func (a *Agent) support(action string) document.Support {
 	return document.Unknown
 }
 
-// runSteps runs or resumes the steps and returns the document's status.
-func (c *command) runSteps(ctx context.Context) (document.Status, error) {
+// run runs or resumes the document's steps and returns its status. Those of the command's own document are reported one
+// by one; those of others with the step that runs them, and they cannot ask for a reboot: what comes after one is for
+// the command's own document to say. An error means that ctx ended, or the disk failed.
+func (f *frame) run(ctx context.Context) (document.Status, error) {
+	c, own := f.command, f.depth == 0
 	var flow document.Flow
-	statuses := make([]document.Status, 0, len(c.doc.Steps))
-	for i := range c.doc.Steps {
-		step := c.doc.Steps[i].Bind(c.values)
-		st := c.state.step(step.Name)
-		if st.finished && st.status == document.SuccessAndReboot {
-			if err := c.settleReboot(ctx, i, step); err != nil {
-				return "", err
+	statuses := make([]document.Status, 0, len(f.doc.Steps))
+	for i := range f.doc.Steps {
+		step := f.doc.Steps[i].Bind(f.values)
+		for {
+			if st := f.stateOf(step); own && st.finished && st.status == document.SuccessAndReboot {
+				if err := f.settleReboot(ctx, i, step); err != nil {
+					return "", err
+				}
 			}
-			st = c.state.step(step.Name)
-		}
-		for !st.finished {
-			o, err := c.runStep(ctx, i, step, &flow)
+			if f.stateOf(step).finished {
+				break
+			}
+			o, err := f.runStep(ctx, i, step, &flow)
 			if err != nil {
 				return "", err
 			}
-			if err := c.finishStep(ctx, i, step, o); err != nil {
-				return "", err
+			if !own && o.status == document.SuccessAndReboot {
+				o.status, o.message = document.Failed, fmt.Sprintf("exit code %d: a document that another one runs cannot ask for a reboot", o.code)
 			}
-			if st = c.state.step(step.Name); st.status == document.SuccessAndReboot {
-				if err := c.settleReboot(ctx, i, step); err != nil {
-					return "", err
-				}
-				st = c.state.step(step.Name)
+			if err := f.finishStep(ctx, i, step, o); err != nil {
+				return "", err
 			}
 		}
+		st := f.stateOf(step)
 		status, _ := flow.Finish(step, st.status, st.code)
-		c.counts[status]++
-		if !st.replied {
-			if err := c.replyStep(i, step); err != nil {
-				return "", err
+		if own {
+			c.counts[status]++
+			if !st.replied {
+				if err := f.replyStep(i, step); err != nil {
+					return "", err
+				}
 			}
 		}
 		statuses = append(statuses, status)
@@ -99,34 +113,40 @@ func (c *command) runSteps(ctx context.Context) (document.Status, error) {
 }
 
 // runStep decides about a step and runs it. An error means that ctx ended, or the disk failed.
-func (c *command) runStep(ctx context.Context, i int, step document.Step, flow *document.Flow) (outcome, error) {
-	a := c.agent
-	st := c.state.step(step.Name)
+func (f *frame) runStep(ctx context.Context, i int, step document.Step, flow *document.Flow) (outcome, error) {
+	c, a := f.command, f.agent
+	st := f.stateOf(step)
 	resumed := st.starts > 0 && (st.requests == 0 || a.sys.BootID() == st.boot)
 	if !resumed {
-		if flow.Skips(step, i, len(c.doc.Steps)) {
-			return outcome{status: document.Skipped, message: "Step execution skipped due to an earlier exit. Step name: " + step.Name}, nil
+		if flow.Skips(step, i, len(f.doc.Steps)) {
+			return outcome{status: document.Skipped, message: f.skipReason(step, flow)}, nil
 		}
-		if c.isCancelled() {
+		if f.isCancelled() && !f.mustRun(step) {
 			return outcome{status: document.Cancelled, code: document.ExitKilled}, nil
 		}
-		if d := c.doc.Decide(step, a.support(step.Action), a.self.Type, c.values); d.Status == document.Skipped {
+		if d := f.doc.Decide(step, a.support(step.Action), a.self.Type, f.values); d.Status == document.Skipped {
+			if document.HasHooks(f.name) {
+				d.Reason = "Step skipped: " + strings.TrimPrefix(d.Reason, "Step execution skipped due to ")
+			}
 			return outcome{status: document.Skipped, message: d.Reason}, nil
 		} else if d.Status != "" {
 			return failed(d.Reason), nil
 		}
 	}
-	run := &stepRun{command: c, index: i, step: step, dir: c.stepDir(i, step.Name), resumed: resumed}
+	if step.Action == document.RunDocument {
+		return f.nested(ctx, i, step, resumed)
+	}
+	run := &stepRun{command: c, frame: f, index: i, step: step, dir: f.stepDir(i, step.Name), resumed: resumed}
 	kind := kindStarting
 	if resumed {
 		o, ok, err := run.reattach(ctx)
-		if err != nil || ok && !(o.killed && c.resumable(step)) {
+		if err != nil || ok && !(o.killed && f.resumable(step)) {
 			return o, err
 		}
 		switch {
-		case c.resumable(step):
+		case f.resumable(step):
 			kind = kindResuming
-		case !c.rerunnable(step):
+		case !f.rerunnable(step):
 			return interrupted(fmt.Sprintf("step %s was running when the agent or the node stopped; it is not run again (engine code 1)", step.Name)), nil
 		}
 	}
@@ -134,7 +154,7 @@ func (c *command) runStep(ctx context.Context, i int, step document.Step, flow *
 		return failed(err.Error()), nil
 	}
 	for {
-		starts := c.state.step(step.Name).starts
+		starts := f.stateOf(step).starts
 		if kind == kindResuming && starts > maxStarts || kind == kindStarting && resumed && starts >= maxStarts {
 			detail := fmt.Sprintf("step %s was started %d times and never finished", step.Name, starts)
 			if kind == kindResuming {
@@ -142,24 +162,24 @@ func (c *command) runStep(ctx context.Context, i int, step document.Step, flow *
 			}
 			return interrupted(detail + " (engine code 1)"), ctx.Err()
 		}
-		if resumed && c.isCancelled() {
-			if c.resumable(step) {
+		if resumed && f.isCancelled() {
+			if f.resumable(step) {
 				c.settle(ctx)
 			}
 			return outcome{status: document.Cancelled, code: document.ExitKilled}, nil
 		}
-		rec := record{Kind: kind, Step: step.Name, Boot: a.sys.BootID()}
+		rec := record{Kind: kind, Step: f.key(step), Boot: a.sys.BootID()}
 		if kind == kindStarting {
 			rec.Output = run.outputSizes()
-		} else if err := run.cutOutput(c.state.step(step.Name).output); err != nil {
+		} else if err := run.cutOutput(f.stateOf(step).output); err != nil {
 			return failed(err.Error()), nil
 		}
 		if err := c.append(rec); err != nil {
 			return outcome{}, err
 		}
-		run.attempt = c.state.step(step.Name).starts
+		run.attempt = f.stateOf(step).starts
 		o, err := run.once(ctx)
-		if err != nil || !o.killed || !c.resumable(step) {
+		if err != nil || !o.killed || !f.resumable(step) {
 			return o, err
 		}
 		kind, resumed = kindResuming, true // the engine was killed under a living agent: it finishes by its journal
@@ -190,8 +210,14 @@ func (c *command) settle(ctx context.Context) string {
 
 // once runs what a step consists of.
 func (r *stepRun) once(ctx context.Context) (outcome, error) {
-	if r.step.Action == "aws:softwareInventory" {
+	if why := lacking[r.step.Action]; why != "" {
+		return failed(r.step.Action + ": " + why), nil
+	}
+	switch r.step.Action {
+	case "aws:softwareInventory":
 		return r.inventory(ctx)
+	case pluginDownload:
+		return r.download(ctx)
 	}
 	var all []document.Status
 	var worst outcome
@@ -213,34 +239,36 @@ func (r *stepRun) once(ctx context.Context) (outcome, error) {
 
 // resumable reports whether the step is the patch engine's and keeps a journal of its own, by which it finishes after
 // a crash, without beginning anew.
-func (c *command) resumable(step document.Step) bool {
-	return c.payload.DocumentName == document.RunPatchBaseline && c.values["Operation"] == "Install" && (step.Action == "aws:runShellScript" || step.Action == pluginPowerShell)
-}
+func (f *frame) resumable(step document.Step) bool { return f.engine(step) == document.EngineInstalls }
 
 // rerunnable reports whether starting the step again changes nothing that the first start did not.
-func (c *command) rerunnable(step document.Step) bool {
-	return step.Action == "aws:softwareInventory" ||
-		strings.HasPrefix(c.payload.DocumentName, document.RunPatchBaseline) && c.values["Operation"] == "Scan"
+func (f *frame) rerunnable(step document.Step) bool {
+	switch step.Action {
+	case "aws:softwareInventory", pluginDownload:
+		return true
+	}
+	return f.engine(step) == document.EngineLooks
 }
 
 // finishStep records a result, uploads the output and queues the step's reply where that must be now.
-func (c *command) finishStep(ctx context.Context, i int, step document.Step, o outcome) error {
+func (f *frame) finishStep(ctx context.Context, i int, step document.Step, o outcome) error {
+	c := f.command
 	if o.status == document.SuccessAndReboot && c.state.reboots >= c.agent.cfg.MaxReboots {
 		o = outcome{status: document.Failed, code: o.code, notice: fmt.Sprintf("OAKUM REBOOT: the step asked for a reboot again after %d reboots (engine code %d)\n", c.state.reboots, o.code)}
 	}
-	if err := c.append(record{Kind: kindFinished, Step: step.Name, Status: o.status, Code: o.code, Notice: o.notice, Message: o.message}); err != nil {
+	if err := c.append(record{Kind: kindFinished, Step: f.key(step), Status: o.status, Code: o.code, Notice: o.notice, Message: o.message}); err != nil {
 		return err
 	}
-	if o.status != document.Skipped {
-		c.upload(ctx, i, step)
+	if o.status != document.Skipped && f.depth == 0 {
+		f.upload(ctx, i, step)
 	}
 	return nil
 }
 
 // replyStep queues the reply of a finished step: that step only.
-func (c *command) replyStep(i int, step document.Step) error {
-	reply := c.agent.reply(c.messageID, document.InProgress, "", map[string]stepReply{step.Name: c.stepReply(i, step)}, c.counts)
-	st := c.state.step(step.Name)
+func (f *frame) replyStep(i int, step document.Step) error {
+	c, st := f.command, f.stateOf(step)
+	reply := c.agent.reply(c.messageID, document.InProgress, "", map[string]stepReply{step.Name: f.stepReply(i, step)}, c.counts)
 	reply.ReplyID = replyID(c.messageID, "step", step.Name, strconv.Itoa(st.starts), string(st.status))
 	if err := c.agent.outbox.put(reply); err != nil {
 		return err
@@ -249,17 +277,21 @@ func (c *command) replyStep(i int, step document.Step) error {
 }
 
 // stepReply builds a step's part of a reply from its journal and output files.
-func (c *command) stepReply(i int, step document.Step) stepReply {
-	st := c.state.step(step.Name)
+func (f *frame) stepReply(i int, step document.Step) stepReply {
+	c, st := f.command, f.stateOf(step)
 	var flow document.Flow
-	status, code := flow.Finish(step.Bind(c.values), st.status, st.code)
-	dir := c.stepDir(i, step.Name)
+	status, code := flow.Finish(step.Bind(f.values), st.status, st.code)
+	dir := f.stepDir(i, step.Name)
 	stdout, stderr := readHead(filepath.Join(dir, "stdout")), readHead(filepath.Join(dir, "stderr"))
-	stderr = st.notice + cut(stderr, maxStream-len(st.notice)-len(st.message)-1, streamCut)
-	if st.message != "" && stderr != "" && !strings.HasSuffix(stderr, "\n") {
+	message := st.message
+	if st.status == document.Skipped && document.HasHooks(f.name) {
+		stdout, message = message, "" // not an error
+	}
+	stderr = st.notice + cut(stderr, maxStream-len(st.notice)-len(message)-1, streamCut)
+	if message != "" && stderr != "" && !strings.HasSuffix(stderr, "\n") {
 		stderr += "\n"
 	}
-	stderr += st.message
+	stderr += message
 	r := stepReply{
 		Status: status, Code: code, Name: step.Action, Output: join(stdout, stderr),
 		StandardOutput: cut(stdout, maxStream, streamCut), StandardError: cut(stderr, maxStream, streamCut),
@@ -286,20 +318,15 @@ func readHead(path string) string {
 	return string(b)
 }
 
-// stepDir is where a step's script and output are. Names are safe as files: the document package checks them.
-func (c *command) stepDir(i int, name string) string {
-	return filepath.Join(c.paths.steps, fmt.Sprintf("%02d-%s", i, strings.ReplaceAll(name, ":", "")))
-}
-
 // settleReboot deals with a step that asked for a reboot. When the node has rebooted since, it makes the step
 // ready to run again; else it reports, requests the reboot, once more if it does not come, and fails the step in
 // the end. It returns ctx's error when the process ends first, which is what a reboot looks like.
-func (c *command) settleReboot(ctx context.Context, i int, step document.Step) error {
-	a := c.agent
-	st := c.state.step(step.Name)
+func (f *frame) settleReboot(ctx context.Context, i int, step document.Step) error {
+	c, a := f.command, f.agent
+	st := f.stateOf(step)
 	if !st.replied {
 		c.counts[document.SuccessAndReboot]++
-		if err := c.replyStep(i, step); err != nil {
+		if err := f.replyStep(i, step); err != nil {
 			return err
 		}
 		reply := a.reply(c.messageID, document.SuccessAndReboot, "", nil, c.counts)
@@ -339,7 +366,7 @@ func (c *command) settleReboot(ctx context.Context, i int, step document.Step) e
 		}
 	}
 	a.setRebooting(false)
-	return c.finishStep(ctx, i, step, outcome{status: document.Failed, code: document.ExitReboot, notice: "OAKUM REBOOT: " + problem + " (engine code 194)\n"})
+	return f.finishStep(ctx, i, step, outcome{status: document.Failed, code: document.ExitReboot, notice: "OAKUM REBOOT: " + problem + " (engine code 194)\n"})
 }
 
 func (c *command) waitForReboot(ctx context.Context) bool {

@@ -25,8 +25,8 @@ func (c *command) outputPrefix() string {
 
 // upload puts a step's whole output into the command's bucket, each stream that is not empty. A failure delays
 // the reply and changes no status.
-func (c *command) upload(ctx context.Context, i int, step document.Step) {
-	a := c.agent
+func (f *frame) upload(ctx context.Context, i int, step document.Step) {
+	c, a := f.command, f.agent
 	if c.payload.OutputS3BucketName == "" {
 		return
 	}
@@ -38,7 +38,7 @@ func (c *command) upload(ctx context.Context, i int, step document.Step) {
 	defer cancel()
 	clean := func(s string) string { return strings.NewReplacer(":", "", "/", "", "..", "").Replace(s) }
 	for _, stream := range []string{"stdout", "stderr"} {
-		file := filepath.Join(c.stepDir(i, step.Name), stream)
+		file := filepath.Join(f.stepDir(i, step.Name), stream)
 		key := path.Join(c.outputPrefix(), clean(step.Action), clean(name), stream)
 		b := &backoff{sys: a.sys, base: a.timing.BackoffBase, cap: a.timing.BackoffCap}
 		for attempt := 1; ; attempt++ {

@@ -38,7 +38,9 @@ import (
 // nodePatch is one run of AWS-RunPatchBaseline on a node: the payload of the document's step.
 type nodePatch struct {
 	operation, snapshotID, rebootOption, installList, override, associationID string
-	endpoint, stateDir, givenUp                                               string
+	endpoint, stateDir, givenUp, forOperation, onlyIfPending                  string
+	document, baselineTags                                                    string
+	adHoc                                                                     adHoc
 	said                                                                      bytes.Buffer // talk that is held back
 }
 
@@ -54,7 +56,7 @@ func newNodePatchCommand(s *Streams) *cobra.Command {
 			if o.operation == "Settle" {
 				return o.settle(cmd.Context(), s)
 			}
-			err := o.run(cmd.Context(), s)
+			err := o.perform(cmd.Context(), s)
 			defer func() { _, _ = s.Err.Write(o.said.Bytes()) }() // talk; a closed stderr must not fail the run
 			if err != nil {
 				if exit, ok := errors.AsType[*ExitError](err); ok && exit.Err == nil {
@@ -79,6 +81,11 @@ func newNodePatchCommand(s *Streams) *cobra.Command {
 	f.StringVar(&o.associationID, "association-id", "", "")
 	f.StringVar(&o.givenUp, "given-up", "", "")
 	f.StringVar(&o.endpoint, "endpoint", "", "")
+	f.StringVar(&o.document, "document", document.RunPatchBaseline, "")
+	f.StringVar(&o.baselineTags, "baseline-tags", "", "")
+	o.adHoc.flags(f)
+	f.StringVar(&o.forOperation, "for-operation", "", "")
+	f.StringVar(&o.onlyIfPending, "only-if-pending", "true", "")
 	stateDirFlag(cmd, &o.stateDir)
 	return cmd
 }
@@ -168,7 +175,26 @@ func coded(reason string, code int, format string, args ...any) error {
 	return e
 }
 
+// perform does what the step asks for.
+func (o *nodePatch) perform(ctx context.Context, s *Streams) error {
+	switch o.operation {
+	case "CheckState":
+		return o.checkState(s)
+	case "CheckReboot":
+		return o.checkReboot(s)
+	case "Reboot":
+		return o.rebootNode(ctx, s)
+	}
+	return o.run(ctx, s)
+}
+
 func (o *nodePatch) run(ctx context.Context, s *Streams) error {
+	if o.adHoc.allowReboot != "" {
+		o.rebootOption = patch.RebootIfNeeded
+		if o.adHoc.allowReboot == "False" {
+			o.rebootOption = patch.NoReboot
+		}
+	}
 	switch {
 	case o.override != "" && o.installList != "":
 		return coded("PARAM_CONFLICT", 167, "BaselineOverride and InstallOverrideList cannot be given together")
@@ -192,10 +218,8 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 	if o.snapshotID == "" && o.operation == "Install" {
 		o.snapshotID = begunSnapshot(engine.StateDir, os.Getenv("SSM_COMMAND_ID"), os.Getenv("OAKUM_STEP"))
 	}
-	if o.snapshotID == "" {
-		if o.snapshotID, err = arn.NewUUID(rand.Reader); err != nil {
-			return err
-		}
+	if err := o.nameSnapshot(); err != nil {
+		return err
 	}
 	override, err := o.loadOverride(ctx, node, platform)
 	if err != nil {
@@ -227,6 +251,17 @@ func (o *nodePatch) run(ctx context.Context, s *Streams) error {
 	return o.tell(ctx, s, talk, node, res, override)
 }
 
+// nameSnapshot makes up a snapshot id where the document has none.
+func (o *nodePatch) nameSnapshot() (err error) {
+	if command := os.Getenv("SSM_COMMAND_ID"); o.snapshotID == "" && o.document == document.RunPatchAssociation && arn.IsUUID(command) {
+		o.snapshotID = command // the document has no parameter for it; all nodes of the command judge by one
+	}
+	if o.snapshotID == "" {
+		o.snapshotID, err = arn.NewUUID(rand.Reader)
+	}
+	return err
+}
+
 // begunSnapshot is the snapshot of the run that this step has begun: after a crash or a reboot it goes on by the same
 // baseline. It is empty when the step has begun none.
 func begunSnapshot(stateDir, command, step string) string {
@@ -253,10 +288,20 @@ func (o *nodePatch) tell(ctx context.Context, s, talk *Streams, node *agent.Node
 	}
 	writeStepSummary(s, node.InstanceID(), res)
 	writeStepInstall(s, res)
+	if err := writeStepResult(resultFile(), res); err != nil {
+		return coded("DISK", 1, "the result for the steps after this one cannot be written: %v", err)
+	}
 	if agent.Privileged() {
 		if err := writeTracking(res); err != nil {
 			fmt.Fprintf(talk.Err, "oakum: warning: %v\n", err)
 		}
+	}
+	switch {
+	case o.adHoc.on:
+		writeChosen(s, res)
+		return nil
+	case o.document == document.RunPatchAssociation:
+		return o.reportAssociation(ctx, node, res)
 	}
 	if override != nil && o.associationID == "" {
 		writeNonCompliant(s, res)
@@ -378,8 +423,14 @@ func writeStepInstall(s *Streams, res *compliance.Result) {
 
 // snapshot fetches the frozen baseline of the operation.
 func (o *nodePatch) snapshot(ctx context.Context, node *agent.Node, override *ssm.BaselineOverride) (*baseline.Snapshot, error) {
+	if o.adHoc.on {
+		return o.adHoc.snapshot(time.Now())
+	}
 	id := node.InstanceID()
 	in := &ssm.GetDeployablePatchSnapshotForInstanceInput{InstanceId: &id, SnapshotId: &o.snapshotID, BaselineOverride: override}
+	if o.baselineTags != "" {
+		in.BaselineTags = &o.baselineTags
+	}
 	var out ssm.GetDeployablePatchSnapshotForInstanceOutput
 	if err := node.Client().Call(ctx, "ssm", "GetDeployablePatchSnapshotForInstance", in, &out); err != nil {
 		switch awserr.Code(err) {
@@ -387,6 +438,10 @@ func (o *nodePatch) snapshot(ctx context.Context, node *agent.Node, override *ss
 			return nil, coded("UNSUPPORTED_OS", 146, "%v", err)
 		case "AccessDeniedException":
 			return nil, coded("SNAPSHOT", 145, "%v", err)
+		case "ValidationException":
+			if o.baselineTags != "" {
+				return nil, coded("BASELINE_LOOKUP", 153, "%v", err)
+			}
 		}
 		return nil, coded("SNAPSHOT", 143, "%v", err)
 	}

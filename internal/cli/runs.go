@@ -233,6 +233,12 @@ func showOutput(ctx context.Context, s *Streams, o *clientOptions, c *Client, id
 		if len(steps) > 1 && text == "" && (errText == "" || strings.HasPrefix(errText, "Step execution skipped")) && st.ResponseCode <= 0 {
 			continue // a step for another platform
 		}
+		if why, skipped := strings.CutPrefix(text, "Step skipped: "); skipped && errText == "" && st.ResponseCode == 0 {
+			if !strings.Contains(why, "[platformType ") && !strings.HasPrefix(why, "unsupported plugin") {
+				fmt.Fprintf(&b, "%s: Skipped: %s\n", aws.ToString(st.PluginName), printable(why))
+			}
+			continue
+		}
 		fmt.Fprintf(&b, "%s: %s, exit code %d\n", aws.ToString(st.PluginName), aws.ToString(st.StatusDetails), st.ResponseCode)
 		writeOutput(&b, "stdout", text)
 		writeOutput(&b, "stderr", errText)

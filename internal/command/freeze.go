@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"oakum.dev/document"
 	"oakum.dev/iam"
 	"oakum.dev/internal/store"
 	"oakum.dev/wire/codec"
@@ -91,12 +90,6 @@ func wireFreeze(f store.Freeze) *oakum.InstallFreeze {
 		return &oakum.InstallFreeze{Active: new(false)}
 	}
 	return &oakum.InstallFreeze{Active: new(true), Reason: &f.Reason, StartDate: codec.NewTime(f.StartedAt), EndDate: codec.NewTime(f.EndsAt), By: &f.SetBy}
-}
-
-// installs reports whether a command would change the packages of nodes.
-func installs(doc string, given document.Values) bool {
-	op, _ := given["Operation"].(string)
-	return strings.HasPrefix(doc, document.RunPatchBaseline) && op == "Install"
 }
 
 // refuseFrozen fails where installs are frozen. It runs in the transaction that would accept the command: what was

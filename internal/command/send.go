@@ -62,7 +62,11 @@ func (s *Service) SendIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandI
 	if !notAfter.IsZero() && notAfter.Before(c.DeliverByAt) {
 		c.DeliverByAt = notAfter
 	}
-	if installs(doc.Name, given) {
+	run, err := s.nested(ctx, tx, doc, given)
+	if err != nil {
+		return out, nil, err
+	}
+	if run.installs {
 		if err := refuseFrozen(tx, sc); err != nil {
 			return out, nil, err
 		}
@@ -79,6 +83,9 @@ func (s *Service) SendIn(ctx context.Context, tx *store.Tx, in *ssm.SendCommandI
 		return out, nil, err
 	}
 	if err := tx.InsertCommand(c); err != nil {
+		return out, nil, err
+	}
+	if err := tx.PutCommandDocuments(sc, c.ID, run.documents); err != nil {
 		return out, nil, err
 	}
 	h := &change{tx: tx, sc: sc, c: c, mint: func() (string, error) { return arn.NewUUID(s.random) }}
@@ -140,6 +147,9 @@ func (s *Service) plan(ctx context.Context, tx *store.Tx, in *ssm.SendCommandInp
 		return fail(err)
 	}
 	if err := checkPatchParameters(doc.Name, in.Parameters); err != nil {
+		return fail(err)
+	}
+	if _, err := s.nested(ctx, tx, doc, given); err != nil {
 		return fail(err)
 	}
 	id, err := arn.NewUUID(s.random)
@@ -209,7 +219,7 @@ func parameterError(err error) error {
 // checkPatchParameters refuses early what the engine would refuse on every node (code 167).
 func checkPatchParameters(name string, given map[string][]string) error {
 	set := func(k string) bool { return len(given[k]) > 0 && given[k][0] != "" }
-	if name == document.RunPatchBaseline && set("BaselineOverride") && set("InstallOverrideList") {
+	if document.Snapshots(name) && set("BaselineOverride") && set("InstallOverrideList") {
 		return ssm.InvalidParameters("BaselineOverride and InstallOverrideList cannot be given together.")
 	}
 	return nil
@@ -218,7 +228,7 @@ func checkPatchParameters(name string, given map[string][]string) error {
 // fillSnapshot gives all nodes of a patching command one snapshot when the caller names none. The command's
 // Parameters echo what the caller sent.
 func (s *Service) fillSnapshot(doc document.Version, given document.Values) error {
-	if _, ok := doc.Parameters["SnapshotId"]; !ok || doc.Name != document.RunPatchBaseline {
+	if !document.Snapshots(doc.Name) {
 		return nil
 	}
 	if v, _ := given["SnapshotId"].(string); v != "" {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"oakum.dev/awserr"
 	"oakum.dev/baseline"
 	"oakum.dev/internal/origin"
 	"oakum.dev/internal/store"
@@ -54,7 +55,7 @@ func (s *Service) GetDeployablePatchSnapshotForInstance(ctx context.Context, in 
 		if where, ok = baseline.Detect(n.PlatformName, n.PlatformVersion); !ok {
 			return ssm.UnsupportedOperatingSystem("The operating system %q %s of %s is not supported by patch baselines.", n.PlatformName, n.PlatformVersion, id)
 		}
-		return s.freeze(tx, sc, n.PatchGroup, where, snapshotKey(in), in.BaselineOverride)
+		return s.freeze(tx, sc, n.PatchGroup, where, in)
 	})
 	if err != nil {
 		return nil, err
@@ -67,14 +68,15 @@ func (s *Service) GetDeployablePatchSnapshotForInstance(ctx context.Context, in 
 // the group: a node must not decide what the others judge by.
 func snapshotKey(in *ssm.GetDeployablePatchSnapshotForInstanceInput) string {
 	id := codec.Value(in.SnapshotId)
-	if in.BaselineOverride == nil {
+	if in.BaselineOverride == nil && codec.Value(in.BaselineTags) == "" {
 		return id
 	}
-	only := ssm.GetDeployablePatchSnapshotForInstanceInput{BaselineOverride: in.BaselineOverride}
+	only := ssm.GetDeployablePatchSnapshotForInstanceInput{BaselineOverride: in.BaselineOverride, BaselineTags: in.BaselineTags}
 	return id + "-" + store.Hash(codec.Marshal(&only))[:16]
 }
 
-func (s *Service) freeze(tx *store.Tx, sc store.Scope, group string, where baseline.Node, snapshotID string, override *ssm.BaselineOverride) error {
+func (s *Service) freeze(tx *store.Tx, sc store.Scope, group string, where baseline.Node, in *ssm.GetDeployablePatchSnapshotForInstanceInput) error {
+	snapshotID, override := snapshotKey(in), in.BaselineOverride
 	since := tx.Now().Add(-snapshotLife)
 	_, err := tx.Snapshot(sc, group, string(where.OS), snapshotID, since)
 	if !errors.Is(err, store.ErrNotFound) {
@@ -87,7 +89,10 @@ func (s *Service) freeze(tx *store.Tx, sc store.Scope, group string, where basel
 			return err
 		}
 	} else {
-		id, err := effectiveID(tx, sc, group, where.OS)
+		id, err := taggedID(tx, sc, codec.Value(in.BaselineTags), where.OS)
+		if err == nil && id == "" {
+			id, err = effectiveID(tx, sc, group, where.OS)
+		}
 		if err != nil {
 			return err
 		}
@@ -110,6 +115,41 @@ func (s *Service) freeze(tx *store.Tx, sc store.Scope, group string, where basel
 	return tx.PutSnapshot(sc, store.Snapshot{
 		PatchGroup: group, OperatingSystem: string(where.OS), ID: snapshotID, BaselineID: b.BaselineID, Body: string(body), CreatedAt: tx.Now(),
 	}, since)
+}
+
+// taggedID is the one baseline of the operating system that carries the tag of a BaselineTags parameter; "" when there is
+// none. Source: AWS Systems Manager User Guide, "AWS-RunPatchBaselineAssociation", BaselineTags.
+func taggedID(tx *store.Tx, sc store.Scope, tags string, os baseline.OS) (id string, err error) {
+	if tags == "" {
+		return "", nil
+	}
+	rest, okKey := strings.CutPrefix(tags, "Key=")
+	key, values, okValues := strings.Cut(rest, ",Values=")
+	if !okKey || !okValues || key == "" || values == "" {
+		return "", awserr.Validation("BaselineTags is Key=KEY,Values=VALUE[,VALUE], not %q.", tags)
+	}
+	found, err := tx.TaggedWith(sc, resourceType, key, strings.Split(values, ","))
+	if err != nil {
+		return "", err
+	}
+	for _, f := range found {
+		r, err := named(sc, f)
+		if err != nil {
+			return "", err
+		}
+		b, _, err := load(tx, sc, r, msgGone)
+		if err != nil {
+			return "", err
+		}
+		switch {
+		case b.OperatingSystem != os:
+		case id != "":
+			return "", awserr.Validation("The patch baselines %s and %s for %s both carry the tag %s: only one may carry that key and value.", id, f, os, tags)
+		default:
+			id = f
+		}
+	}
+	return id, nil
 }
 
 func fromOverride(o *ssm.BaselineOverride, os baseline.OS) (*baseline.Baseline, error) {

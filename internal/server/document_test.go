@@ -229,7 +229,7 @@ func TestListDocuments(t *testing.T) {
 			{[]string{"tag:team=M", "TargetType=/Mid"}, []string{"Mid"}},
 			{[]string{"tag:none=x"}, nil},
 			{[]string{"SearchKeyword=SAYS IT"}, []string{"AAlpha", "Mid", "Midway", "Zeta"}},
-			{[]string{"Owner=Amazon", "Name=AWS-RunP"}, []string{"AWS-RunPatchBaseline", "AWS-RunPowerShellScript"}},
+			{[]string{"Owner=Amazon", "Name=AWS-RunP"}, []string{"AWS-RunPatchBaseline", "AWS-RunPatchBaselineAssociation", "AWS-RunPatchBaselineWithHooks", "AWS-RunPowerShellScript"}},
 		} {
 			if d := cmp.Diff(tc.want, list(tc.filters...)); d != "" {
 				t.Errorf("%v (-want +got):\n%s", tc.filters, d)

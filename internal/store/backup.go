@@ -15,7 +15,7 @@ import (
 // tables lists every table in the order in which a copy is read back.
 var tables = []string{
 	"account", "access_key", "counter", "client_token", "tag", "activation", "node", "patch_baseline", "default_baseline", "patch_group",
-	"snapshot", "content", "document", "document_version", "document_share", "command", "invocation", "node_message", "work_item", "node_state",
+	"snapshot", "content", "document", "document_version", "document_share", "command", "command_document", "invocation", "node_message", "work_item", "node_state",
 	"scan_history", "patch_dict", "noncompliant",
 	"compliance_set", "inventory_item", "custom_inventory_type", "inventory_deletion", "resource_data_sync", "data_sync_object", "resource_group",
 	"service_setting", "available_patch", "available_set", "install_freeze", "maintenance_window", "window_part",

@@ -214,11 +214,24 @@ func (tx *Tx) OldCommands(before time.Time, limit int) ([]CommandKey, error) {
 		WHERE requested_at < $1 AND (completed_count >= target_count OR expires_at < $1) ORDER BY requested_at LIMIT $2`, at(before), limit)
 }
 
+// PutCommandDocuments lets the nodes of a command read documents, by name or by ARN, beside the one that it was sent with.
+func (tx *Tx) PutCommandDocuments(sc Scope, commandID string, documents []string) error {
+	for _, name := range documents {
+		_, err := tx.exec(`INSERT INTO command_document (account, region, command_id, document_name) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+			sc.Account, sc.Region, commandID, name)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // DeleteCommand removes a command with its invocations and messages.
 func (tx *Tx) DeleteCommand(sc Scope, id string) error {
 	for _, q := range []string{
 		`DELETE FROM node_message WHERE account = $1 AND region = $2 AND command_id = $3`,
 		`DELETE FROM invocation WHERE account = $1 AND region = $2 AND command_id = $3`,
+		`DELETE FROM command_document WHERE account = $1 AND region = $2 AND command_id = $3`,
 		`DELETE FROM command WHERE account = $1 AND region = $2 AND id = $3`,
 	} {
 		if _, err := tx.exec(q, sc.Account, sc.Region, id); err != nil {

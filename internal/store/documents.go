@@ -199,11 +199,13 @@ func (tx *Tx) PublicDocumentCount(sc Scope) (int64, error) {
 	return scalar[int64](tx, `SELECT count(*) FROM document_share WHERE region = $1 AND shared_with = 'all' AND account = $2`, sc.Region, sc.Account)
 }
 
-// RunsDocument reports whether a command that has not ended on the node was sent with one of the names, or an association
-// with one of them is run by the node.
+// RunsDocument reports whether a command that has not ended on the node was sent with a document of one of the names, or
+// with one that runs it, or an association with one of them is run by the node.
 func (tx *Tx) RunsDocument(sc Scope, nodeID string, names []string) (bool, error) {
+	in := placeholders(4, len(names))
 	n, err := scalar[int64](tx, `SELECT count(*) FROM invocation v JOIN command c ON c.account = v.account AND c.region = v.region AND c.id = v.command_id
-		WHERE v.account = $1 AND v.region = $2 AND v.node_id = $3 AND v.ended_at = 0 AND c.document_name IN (`+placeholders(4, len(names))+`)`,
+		WHERE v.account = $1 AND v.region = $2 AND v.node_id = $3 AND v.ended_at = 0 AND (c.document_name IN (`+in+`) OR EXISTS (
+			SELECT 1 FROM command_document d WHERE d.account = v.account AND d.region = v.region AND d.command_id = v.command_id AND d.document_name IN (`+in+`)))`,
 		append([]any{sc.Account, sc.Region, nodeID}, anys(names)...)...)
 	if n > 0 || err != nil {
 		return n > 0, err

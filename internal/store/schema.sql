@@ -259,6 +259,14 @@ CREATE INDEX invocation_queue ON invocation (account, region, command_id, claime
 CREATE INDEX invocation_node ON invocation (account, region, node_id, requested_at, command_id);
 CREATE INDEX invocation_order ON invocation (account, region, requested_at, command_id, node_id);
 
+CREATE TABLE command_document (           -- that a command's own document runs or downloads
+    account       TEXT NOT NULL,
+    region        TEXT NOT NULL,
+    command_id    TEXT NOT NULL,
+    document_name TEXT NOT NULL,          -- or ARN, of another account's
+    PRIMARY KEY (account, region, command_id, document_name)
+);
+
 CREATE TABLE node_message (
     account          TEXT NOT NULL,
     region           TEXT NOT NULL,

@@ -5549,6 +5549,8 @@ func (v *GetDeployablePatchSnapshotForInstanceInput) DecodeJSON(d *codec.Decoder
 			return v.BaselineOverride.DecodeJSON(d)
 		case "UseS3DualStackEndpoint":
 			return codec.ReadBool(d, &v.UseS3DualStackEndpoint)
+		case "BaselineTags":
+			return codec.ReadString(d, &v.BaselineTags)
 		}
 		return d.Skip()
 	})
@@ -5568,6 +5570,9 @@ func (v *GetDeployablePatchSnapshotForInstanceInput) EncodeJSON(e *codec.Encoder
 	}
 	if v.UseS3DualStackEndpoint != nil && e.Key("UseS3DualStackEndpoint") {
 		e.Bool(*v.UseS3DualStackEndpoint)
+	}
+	if v.BaselineTags != nil && e.Key("BaselineTags") {
+		e.String(*v.BaselineTags)
 	}
 	e.End()
 }

@@ -1245,6 +1245,7 @@ type GetDeployablePatchSnapshotForInstanceInput struct {
 	SnapshotId             *string           `json:"SnapshotId,omitzero"`
 	BaselineOverride       *BaselineOverride `json:"BaselineOverride,omitzero"`
 	UseS3DualStackEndpoint *bool             `json:"UseS3DualStackEndpoint,omitzero"`
+	BaselineTags           *string           `json:"BaselineTags,omitzero"`
 }
 
 // GetDeployablePatchSnapshotForInstanceOutput is the output of GetDeployablePatchSnapshotForInstance.

@@ -97,62 +97,63 @@ var (
 	c88  = codec.Constraint{HasMin: true, Min: 4}
 	c89  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 400}
 	c90  = codec.Constraint{HasMin: true, Min: 36, HasMax: true, Max: 36, Pattern: &codec.Pattern{Text: "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"}}
-	c91  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 10}
-	c92  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 100}
-	c93  = codec.Constraint{HasMin: true, Min: 50, HasMax: true, Max: 200}
-	c94  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048}
-	c95  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
-	c96  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "LessThan", "GreaterThan"}}
-	c97  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "DocumentName", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
-	c98  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100000, Pattern: &codec.Pattern{Text: "^.{1,100000}$"}}
-	c99  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan"}}
-	c100 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 15}
-	c101 = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan", "Exists"}}
-	c102 = codec.Constraint{Pattern: &codec.Pattern{Text: "^([0-9]{1,6})(\\.[0-9]{1,6})$"}}
-	c103 = codec.Constraint{Pattern: &codec.Pattern{Text: "^(20)[0-9][0-9]-(0[1-9]|1[012])-([12][0-9]|3[01]|0[1-9])(T)(2[0-3]|[0-1][0-9])(:[0-5][0-9])(:[0-5][0-9])(Z)$"}}
-	c104 = codec.Constraint{HasMax: true, Max: 256}
-	c105 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10000}
-	c106 = codec.Constraint{Enum: []string{"DocumentReviews"}}
-	c107 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 6}
-	c108 = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 63}
-	c109 = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 20}
-	c110 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 8000}
-	c111 = codec.Constraint{HasMax: true, Max: 4096, Sensitive: true}
-	c112 = codec.Constraint{Enum: []string{"Sha256", "Sha1"}}
-	c113 = codec.Constraint{HasMin: true, Min: 30, HasMax: true, Max: 2592000}
-	c114 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 80}
-	c115 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255, Sensitive: true}
-	c116 = codec.Constraint{HasMax: true, Max: 20}
-	c117 = codec.Constraint{Pattern: &codec.Pattern{Text: "(?i)all|[0-9]{12}"}}
-	c118 = codec.Constraint{HasMax: true, Max: 8, Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|[$]ALL)"}}
-	c119 = codec.Constraint{Enum: []string{"All", "InProgress", "Success", "TimedOut", "Cancelled", "Failed"}}
-	c120 = codec.Constraint{Enum: []string{"Command", "Invocation"}}
-	c121 = codec.Constraint{Enum: []string{"ARCH", "ADVISORY_ID", "BUGZILLA_ID", "PATCH_SET", "PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "CVE_ID", "EPOCH", "MSRC_SEVERITY", "NAME", "PATCH_ID", "SECTION", "PRIORITY", "REPOSITORY", "RELEASE", "SEVERITY", "SECURITY", "VERSION"}}
-	c122 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 360}
-	c123 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10}
-	c124 = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,50}$"}}
-	c125 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Sensitive: true}
-	c126 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "[A-Za-z0-9_\\-]\\w+|Custom:[a-zA-Z0-9_\\-]\\w+"}}
-	c127 = codec.Constraint{Enum: []string{"COMPLETE", "PARTIAL"}}
-	c128 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 30}
-	c129 = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 250, Sensitive: true}
-	c130 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 4096}
-	c131 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1600}
-	c132 = codec.Constraint{Enum: []string{"RUN_COMMAND", "AUTOMATION", "STEP_FUNCTIONS", "LAMBDA"}}
-	c133 = codec.Constraint{Enum: []string{"CONTINUE_TASK", "CANCEL_TASK"}}
-	c134 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
-	c135 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
-	c136 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
-	c137 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}$"}}
-	c138 = codec.Constraint{Enum: []string{"JsonSerDe"}}
-	c139 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 512, Pattern: &codec.Pattern{Text: "arn:.*"}}
-	c140 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 163, Pattern: &codec.Pattern{Text: "^[\\p{L}\\p{Z}\\p{N}_.:/=\\-@]*$|resource-groups:ResourceTypeFilters|resource-groups:Name"}}
-	c141 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 64, Pattern: &codec.Pattern{Text: "[\\w+=,.@/-]+"}}
-	c142 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 5000}
-	c143 = codec.Constraint{Pattern: &codec.Pattern{Text: "^(ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}$)|^(r-[a-z0-9]{4,32}$)|(\\d{12})$"}}
-	c144 = codec.Constraint{Pattern: &codec.Pattern{Text: "(^[1-9][0-9]*$)"}}
-	c145 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255}
-	c146 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 46, Sensitive: true}
+	c91  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1500}
+	c92  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 10}
+	c93  = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 100}
+	c94  = codec.Constraint{HasMin: true, Min: 50, HasMax: true, Max: 200}
+	c95  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048}
+	c96  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
+	c97  = codec.Constraint{Enum: []string{"Equal", "NotEqual", "LessThan", "GreaterThan"}}
+	c98  = codec.Constraint{Enum: []string{"InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "DocumentName", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus"}}
+	c99  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100000, Pattern: &codec.Pattern{Text: "^.{1,100000}$"}}
+	c100 = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan"}}
+	c101 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 15}
+	c102 = codec.Constraint{Enum: []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan", "Exists"}}
+	c103 = codec.Constraint{Pattern: &codec.Pattern{Text: "^([0-9]{1,6})(\\.[0-9]{1,6})$"}}
+	c104 = codec.Constraint{Pattern: &codec.Pattern{Text: "^(20)[0-9][0-9]-(0[1-9]|1[012])-([12][0-9]|3[01]|0[1-9])(T)(2[0-3]|[0-1][0-9])(:[0-5][0-9])(:[0-5][0-9])(Z)$"}}
+	c105 = codec.Constraint{HasMax: true, Max: 256}
+	c106 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10000}
+	c107 = codec.Constraint{Enum: []string{"DocumentReviews"}}
+	c108 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 6}
+	c109 = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 63}
+	c110 = codec.Constraint{HasMin: true, Min: 3, HasMax: true, Max: 20}
+	c111 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 8000}
+	c112 = codec.Constraint{HasMax: true, Max: 4096, Sensitive: true}
+	c113 = codec.Constraint{Enum: []string{"Sha256", "Sha1"}}
+	c114 = codec.Constraint{HasMin: true, Min: 30, HasMax: true, Max: 2592000}
+	c115 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 80}
+	c116 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255, Sensitive: true}
+	c117 = codec.Constraint{HasMax: true, Max: 20}
+	c118 = codec.Constraint{Pattern: &codec.Pattern{Text: "(?i)all|[0-9]{12}"}}
+	c119 = codec.Constraint{HasMax: true, Max: 8, Pattern: &codec.Pattern{Text: "([$]LATEST|[$]DEFAULT|[$]ALL)"}}
+	c120 = codec.Constraint{Enum: []string{"All", "InProgress", "Success", "TimedOut", "Cancelled", "Failed"}}
+	c121 = codec.Constraint{Enum: []string{"Command", "Invocation"}}
+	c122 = codec.Constraint{Enum: []string{"ARCH", "ADVISORY_ID", "BUGZILLA_ID", "PATCH_SET", "PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATION", "CVE_ID", "EPOCH", "MSRC_SEVERITY", "NAME", "PATCH_ID", "SECTION", "PRIORITY", "REPOSITORY", "RELEASE", "SEVERITY", "SECURITY", "VERSION"}}
+	c123 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 360}
+	c124 = codec.Constraint{HasMin: true, Min: 0, HasMax: true, Max: 10}
+	c125 = codec.Constraint{Pattern: &codec.Pattern{Text: "^[a-zA-Z0-9_\\-.]{3,50}$"}}
+	c126 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024, Sensitive: true}
+	c127 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 100, Pattern: &codec.Pattern{Text: "[A-Za-z0-9_\\-]\\w+|Custom:[a-zA-Z0-9_\\-]\\w+"}}
+	c128 = codec.Constraint{Enum: []string{"COMPLETE", "PARTIAL"}}
+	c129 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 30}
+	c130 = codec.Constraint{HasMin: true, Min: 20, HasMax: true, Max: 250, Sensitive: true}
+	c131 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 4096}
+	c132 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1600}
+	c133 = codec.Constraint{Enum: []string{"RUN_COMMAND", "AUTOMATION", "STEP_FUNCTIONS", "LAMBDA"}}
+	c134 = codec.Constraint{Enum: []string{"CONTINUE_TASK", "CANCEL_TASK"}}
+	c135 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
+	c136 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 2048, Pattern: &codec.Pattern{Text: "^(?!\\s*$).+"}}
+	c137 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$"}}
+	c138 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: &codec.Pattern{Text: "^ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}$"}}
+	c139 = codec.Constraint{Enum: []string{"JsonSerDe"}}
+	c140 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 512, Pattern: &codec.Pattern{Text: "arn:.*"}}
+	c141 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 163, Pattern: &codec.Pattern{Text: "^[\\p{L}\\p{Z}\\p{N}_.:/=\\-@]*$|resource-groups:ResourceTypeFilters|resource-groups:Name"}}
+	c142 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 64, Pattern: &codec.Pattern{Text: "[\\w+=,.@/-]+"}}
+	c143 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 5000}
+	c144 = codec.Constraint{Pattern: &codec.Pattern{Text: "^(ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}$)|^(r-[a-z0-9]{4,32}$)|(\\d{12})$"}}
+	c145 = codec.Constraint{Pattern: &codec.Pattern{Text: "(^[1-9][0-9]*$)"}}
+	c146 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 255}
+	c147 = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 46, Sensitive: true}
 )
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
@@ -1801,6 +1802,9 @@ func (v *GetDeployablePatchSnapshotForInstanceInput) validate(e *codec.Violation
 	if v.BaselineOverride != nil {
 		v.BaselineOverride.validate(e, at.Member("baselineOverride"))
 	}
+	if v.BaselineTags != nil {
+		e.String(at, "baselineTags", *v.BaselineTags, &c91)
+	}
 }
 
 // Validate returns a ValidationException for every constraint of the model that v breaks.
@@ -1843,7 +1847,7 @@ func (v *GetInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 		}
 	}
 	if v.Aggregators != nil {
-		e.Len(at, "aggregators", len(v.Aggregators), &c91)
+		e.Len(at, "aggregators", len(v.Aggregators), &c92)
 		for i0 := range v.Aggregators {
 			p0 := at.Elem("aggregators", i0)
 			v.Aggregators[i0].validate(e, p0)
@@ -1870,10 +1874,10 @@ func (v *GetInventorySchemaInput) Validate() error {
 
 func (v *GetInventorySchemaInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.TypeName != nil {
-		e.String(at, "typeName", *v.TypeName, &c92)
+		e.String(at, "typeName", *v.TypeName, &c93)
 	}
 	if v.MaxResults != nil {
-		e.Int(at, "maxResults", *v.MaxResults, &c93)
+		e.Int(at, "maxResults", *v.MaxResults, &c94)
 	}
 }
 
@@ -2003,7 +2007,7 @@ func (v *GetParameterInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c94)
+		e.String(at, "name", *v.Name, &c95)
 	}
 }
 
@@ -2018,7 +2022,7 @@ func (v *GetParametersInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Names == nil {
 		e.Null(at, "names")
 	} else {
-		e.Strings(at, "names", v.Names, &c91, &c94)
+		e.Strings(at, "names", v.Names, &c92, &c95)
 	}
 }
 
@@ -2089,7 +2093,7 @@ func (v *InstanceInformationFilter) validate(e *codec.Violations, at *codec.Path
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c95)
+		e.String(at, "key", *v.Key, &c96)
 	}
 	if v.ValueSet == nil {
 		e.Null(at, "valueSet")
@@ -2125,7 +2129,7 @@ func (v *InstancePatchStateFilter) validate(e *codec.Violations, at *codec.Path)
 	if v.Type == nil {
 		e.Null(at, "type")
 	} else {
-		e.String(at, "type", *v.Type, &c96)
+		e.String(at, "type", *v.Type, &c97)
 	}
 }
 
@@ -2133,12 +2137,12 @@ func (v *InstancePropertyFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c97)
+		e.String(at, "key", *v.Key, &c98)
 	}
 	if v.ValueSet == nil {
 		e.Null(at, "valueSet")
 	} else {
-		e.Strings(at, "valueSet", v.ValueSet, &c77, &c98)
+		e.Strings(at, "valueSet", v.ValueSet, &c77, &c99)
 	}
 }
 
@@ -2146,15 +2150,15 @@ func (v *InstancePropertyStringFilter) validate(e *codec.Violations, at *codec.P
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c98)
+		e.String(at, "key", *v.Key, &c99)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
 	} else {
-		e.Strings(at, "values", v.Values, &c77, &c98)
+		e.Strings(at, "values", v.Values, &c77, &c99)
 	}
 	if v.Operator != nil {
-		e.String(at, "operator", *v.Operator, &c99)
+		e.String(at, "operator", *v.Operator, &c100)
 	}
 }
 
@@ -2163,14 +2167,14 @@ func (v *InventoryAggregator) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "expression", *v.Expression, &c38)
 	}
 	if v.Aggregators != nil {
-		e.Len(at, "aggregators", len(v.Aggregators), &c91)
+		e.Len(at, "aggregators", len(v.Aggregators), &c92)
 		for i0 := range v.Aggregators {
 			p0 := at.Elem("aggregators", i0)
 			v.Aggregators[i0].validate(e, p0)
 		}
 	}
 	if v.Groups != nil {
-		e.Len(at, "groups", len(v.Groups), &c100)
+		e.Len(at, "groups", len(v.Groups), &c101)
 		for i0 := range v.Groups {
 			p0 := at.Elem("groups", i0)
 			v.Groups[i0].validate(e, p0)
@@ -2190,7 +2194,7 @@ func (v *InventoryFilter) validate(e *codec.Violations, at *codec.Path) {
 		e.Strings(at, "values", v.Values, &c77, nil)
 	}
 	if v.Type != nil {
-		e.String(at, "type", *v.Type, &c101)
+		e.String(at, "type", *v.Type, &c102)
 	}
 }
 
@@ -2220,18 +2224,18 @@ func (v *InventoryItem) validate(e *codec.Violations, at *codec.Path) {
 	if v.SchemaVersion == nil {
 		e.Null(at, "schemaVersion")
 	} else {
-		e.String(at, "schemaVersion", *v.SchemaVersion, &c102)
+		e.String(at, "schemaVersion", *v.SchemaVersion, &c103)
 	}
 	if v.CaptureTime == nil {
 		e.Null(at, "captureTime")
 	} else {
-		e.String(at, "captureTime", *v.CaptureTime, &c103)
+		e.String(at, "captureTime", *v.CaptureTime, &c104)
 	}
 	if v.ContentHash != nil {
-		e.String(at, "contentHash", *v.ContentHash, &c104)
+		e.String(at, "contentHash", *v.ContentHash, &c105)
 	}
 	if v.Content != nil {
-		e.Len(at, "content", len(v.Content), &c105)
+		e.Len(at, "content", len(v.Content), &c106)
 		for i0 := range v.Content {
 			p0 := at.Elem("content", i0)
 			codec.Keys(e, p0, "", v.Content[i0], &c15, &c30)
@@ -2403,7 +2407,7 @@ func (v *ListDocumentMetadataHistoryInput) validate(e *codec.Violations, at *cod
 	if v.Metadata == nil {
 		e.Null(at, "metadata")
 	} else {
-		e.String(at, "metadata", *v.Metadata, &c106)
+		e.String(at, "metadata", *v.Metadata, &c107)
 	}
 	if v.MaxResults != nil {
 		e.Int(at, "maxResults", *v.MaxResults, &c40)
@@ -2444,7 +2448,7 @@ func (v *ListDocumentsInput) validate(e *codec.Violations, at *codec.Path) {
 		}
 	}
 	if v.Filters != nil {
-		e.Len(at, "filters", len(v.Filters), &c107)
+		e.Len(at, "filters", len(v.Filters), &c108)
 		for i0 := range v.Filters {
 			p0 := at.Elem("filters", i0)
 			v.Filters[i0].validate(e, p0)
@@ -2560,7 +2564,7 @@ func (v *LoggingInfo) validate(e *codec.Violations, at *codec.Path) {
 	if v.S3BucketName == nil {
 		e.Null(at, "s3BucketName")
 	} else {
-		e.String(at, "s3BucketName", *v.S3BucketName, &c108)
+		e.String(at, "s3BucketName", *v.S3BucketName, &c109)
 	}
 	if v.S3KeyPrefix != nil {
 		e.String(at, "s3KeyPrefix", *v.S3KeyPrefix, &c29)
@@ -2568,7 +2572,7 @@ func (v *LoggingInfo) validate(e *codec.Violations, at *codec.Path) {
 	if v.S3Region == nil {
 		e.Null(at, "s3Region")
 	} else {
-		e.String(at, "s3Region", *v.S3Region, &c109)
+		e.String(at, "s3Region", *v.S3Region, &c110)
 	}
 }
 
@@ -2596,13 +2600,13 @@ func (v *MaintenanceWindowFilter) validate(e *codec.Violations, at *codec.Path) 
 
 func (v *MaintenanceWindowLambdaParameters) validate(e *codec.Violations, at *codec.Path) {
 	if v.ClientContext != nil {
-		e.String(at, "clientContext", *v.ClientContext, &c110)
+		e.String(at, "clientContext", *v.ClientContext, &c111)
 	}
 	if v.Qualifier != nil {
 		e.String(at, "qualifier", *v.Qualifier, &c26)
 	}
 	if v.Payload != nil {
-		e.Len(at, "payload", len(v.Payload), &c111)
+		e.Len(at, "payload", len(v.Payload), &c112)
 	}
 }
 
@@ -2614,10 +2618,10 @@ func (v *MaintenanceWindowRunCommandParameters) validate(e *codec.Violations, at
 		v.CloudWatchOutputConfig.validate(e, at.Member("cloudWatchOutputConfig"))
 	}
 	if v.DocumentHash != nil {
-		e.String(at, "documentHash", *v.DocumentHash, &c104)
+		e.String(at, "documentHash", *v.DocumentHash, &c105)
 	}
 	if v.DocumentHashType != nil {
-		e.String(at, "documentHashType", *v.DocumentHashType, &c112)
+		e.String(at, "documentHashType", *v.DocumentHashType, &c113)
 	}
 	if v.DocumentVersion != nil {
 		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
@@ -2626,22 +2630,22 @@ func (v *MaintenanceWindowRunCommandParameters) validate(e *codec.Violations, at
 		v.NotificationConfig.validate(e, at.Member("notificationConfig"))
 	}
 	if v.OutputS3BucketName != nil {
-		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c108)
+		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c109)
 	}
 	if v.OutputS3KeyPrefix != nil {
 		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c29)
 	}
 	if v.TimeoutSeconds != nil {
-		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c113)
+		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c114)
 	}
 }
 
 func (v *MaintenanceWindowStepFunctionsParameters) validate(e *codec.Violations, at *codec.Path) {
 	if v.Input != nil {
-		e.String(at, "input", *v.Input, &c111)
+		e.String(at, "input", *v.Input, &c112)
 	}
 	if v.Name != nil {
-		e.String(at, "name", *v.Name, &c114)
+		e.String(at, "name", *v.Name, &c115)
 	}
 }
 
@@ -2662,7 +2666,7 @@ func (v *MaintenanceWindowTaskInvocationParameters) validate(e *codec.Violations
 
 func (v *MaintenanceWindowTaskParameterValueExpression) validate(e *codec.Violations, at *codec.Path) {
 	if v.Values != nil {
-		e.Strings(at, "values", v.Values, nil, &c115)
+		e.Strings(at, "values", v.Values, nil, &c116)
 	}
 }
 
@@ -2685,22 +2689,22 @@ func (v *ModifyDocumentPermissionInput) validate(e *codec.Violations, at *codec.
 		e.String(at, "permissionType", *v.PermissionType, &c71)
 	}
 	if v.AccountIdsToAdd != nil {
-		e.Strings(at, "accountIdsToAdd", v.AccountIdsToAdd, &c116, &c117)
+		e.Strings(at, "accountIdsToAdd", v.AccountIdsToAdd, &c117, &c118)
 	}
 	if v.AccountIdsToRemove != nil {
-		e.Strings(at, "accountIdsToRemove", v.AccountIdsToRemove, &c116, &c117)
+		e.Strings(at, "accountIdsToRemove", v.AccountIdsToRemove, &c117, &c118)
 	}
 	if v.SharedDocumentVersion != nil {
-		e.String(at, "sharedDocumentVersion", *v.SharedDocumentVersion, &c118)
+		e.String(at, "sharedDocumentVersion", *v.SharedDocumentVersion, &c119)
 	}
 }
 
 func (v *NotificationConfig) validate(e *codec.Violations, at *codec.Path) {
 	if v.NotificationEvents != nil {
-		e.Strings(at, "notificationEvents", v.NotificationEvents, nil, &c119)
+		e.Strings(at, "notificationEvents", v.NotificationEvents, nil, &c120)
 	}
 	if v.NotificationType != nil {
-		e.String(at, "notificationType", *v.NotificationType, &c120)
+		e.String(at, "notificationType", *v.NotificationType, &c121)
 	}
 }
 
@@ -2708,7 +2712,7 @@ func (v *PatchFilter) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c121)
+		e.String(at, "key", *v.Key, &c122)
 	}
 	if v.Values == nil {
 		e.Null(at, "values")
@@ -2748,10 +2752,10 @@ func (v *PatchRule) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "complianceLevel", *v.ComplianceLevel, &c17)
 	}
 	if v.ApproveAfterDays != nil {
-		e.Int(at, "approveAfterDays", *v.ApproveAfterDays, &c122)
+		e.Int(at, "approveAfterDays", *v.ApproveAfterDays, &c123)
 	}
 	if v.ApproveUntilDate != nil {
-		e.String(at, "approveUntilDate", *v.ApproveUntilDate, &c91)
+		e.String(at, "approveUntilDate", *v.ApproveUntilDate, &c92)
 	}
 }
 
@@ -2759,7 +2763,7 @@ func (v *PatchRuleGroup) validate(e *codec.Violations, at *codec.Path) {
 	if v.PatchRules == nil {
 		e.Null(at, "patchRules")
 	} else {
-		e.Len(at, "patchRules", len(v.PatchRules), &c123)
+		e.Len(at, "patchRules", len(v.PatchRules), &c124)
 		for i0 := range v.PatchRules {
 			p0 := at.Elem("patchRules", i0)
 			v.PatchRules[i0].validate(e, p0)
@@ -2771,7 +2775,7 @@ func (v *PatchSource) validate(e *codec.Violations, at *codec.Path) {
 	if v.Name == nil {
 		e.Null(at, "name")
 	} else {
-		e.String(at, "name", *v.Name, &c124)
+		e.String(at, "name", *v.Name, &c125)
 	}
 	if v.Products == nil {
 		e.Null(at, "products")
@@ -2781,7 +2785,7 @@ func (v *PatchSource) validate(e *codec.Violations, at *codec.Path) {
 	if v.Configuration == nil {
 		e.Null(at, "configuration")
 	} else {
-		e.String(at, "configuration", *v.Configuration, &c125)
+		e.String(at, "configuration", *v.Configuration, &c126)
 	}
 }
 
@@ -2806,7 +2810,7 @@ func (v *PutComplianceItemsInput) validate(e *codec.Violations, at *codec.Path) 
 	if v.ComplianceType == nil {
 		e.Null(at, "complianceType")
 	} else {
-		e.String(at, "complianceType", *v.ComplianceType, &c126)
+		e.String(at, "complianceType", *v.ComplianceType, &c127)
 	}
 	if v.ExecutionSummary == nil {
 		e.Null(at, "executionSummary")
@@ -2816,17 +2820,17 @@ func (v *PutComplianceItemsInput) validate(e *codec.Violations, at *codec.Path) 
 	if v.Items == nil {
 		e.Null(at, "items")
 	} else {
-		e.Len(at, "items", len(v.Items), &c105)
+		e.Len(at, "items", len(v.Items), &c106)
 		for i0 := range v.Items {
 			p0 := at.Elem("items", i0)
 			v.Items[i0].validate(e, p0)
 		}
 	}
 	if v.ItemContentHash != nil {
-		e.String(at, "itemContentHash", *v.ItemContentHash, &c104)
+		e.String(at, "itemContentHash", *v.ItemContentHash, &c105)
 	}
 	if v.UploadType != nil {
-		e.String(at, "uploadType", *v.UploadType, &c127)
+		e.String(at, "uploadType", *v.UploadType, &c128)
 	}
 }
 
@@ -2886,7 +2890,7 @@ func (v *PutInventoryInput) validate(e *codec.Violations, at *codec.Path) {
 	if v.Items == nil {
 		e.Null(at, "items")
 	} else {
-		e.Len(at, "items", len(v.Items), &c128)
+		e.Len(at, "items", len(v.Items), &c129)
 		for i0 := range v.Items {
 			p0 := at.Elem("items", i0)
 			v.Items[i0].validate(e, p0)
@@ -2921,12 +2925,12 @@ func (v *RegisterManagedInstanceInput) validate(e *codec.Violations, at *codec.P
 		e.String(at, "activationId", *v.ActivationId, &c60)
 	}
 	if v.ActivationCode != nil {
-		e.String(at, "activationCode", *v.ActivationCode, &c129)
+		e.String(at, "activationCode", *v.ActivationCode, &c130)
 	}
 	if v.PublicKey == nil {
 		e.Null(at, "publicKey")
 	} else {
-		e.String(at, "publicKey", *v.PublicKey, &c130)
+		e.String(at, "publicKey", *v.PublicKey, &c131)
 	}
 	if v.PublicKeyType != nil {
 		e.String(at, "publicKeyType", *v.PublicKeyType, &c30)
@@ -3032,15 +3036,15 @@ func (v *RegisterTaskWithMaintenanceWindowInput) validate(e *codec.Violations, a
 	if v.TaskArn == nil {
 		e.Null(at, "taskArn")
 	} else {
-		e.String(at, "taskArn", *v.TaskArn, &c131)
+		e.String(at, "taskArn", *v.TaskArn, &c132)
 	}
 	if v.TaskType == nil {
 		e.Null(at, "taskType")
 	} else {
-		e.String(at, "taskType", *v.TaskType, &c132)
+		e.String(at, "taskType", *v.TaskType, &c133)
 	}
 	if v.TaskParameters != nil {
-		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c115)
+		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c116)
 		for _, k0 := range codec.Sorted(v.TaskParameters) {
 			p0 := at.Entry("taskParameters", k0)
 			s0 := v.TaskParameters[k0]
@@ -3072,7 +3076,7 @@ func (v *RegisterTaskWithMaintenanceWindowInput) validate(e *codec.Violations, a
 		e.String(at, "clientToken", *v.ClientToken, &c30)
 	}
 	if v.CutoffBehavior != nil {
-		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c133)
+		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c134)
 	}
 	if v.AlarmConfiguration != nil {
 		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
@@ -3083,12 +3087,12 @@ func (v *RegistrationMetadataItem) validate(e *codec.Violations, at *codec.Path)
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c134)
+		e.String(at, "key", *v.Key, &c135)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
 	} else {
-		e.String(at, "value", *v.Value, &c135)
+		e.String(at, "value", *v.Value, &c136)
 	}
 }
 
@@ -3111,7 +3115,7 @@ func (v *RemoveTagsFromResourceInput) validate(e *codec.Violations, at *codec.Pa
 	if v.TagKeys == nil {
 		e.Null(at, "tagKeys")
 	} else {
-		e.Strings(at, "tagKeys", v.TagKeys, nil, &c136)
+		e.Strings(at, "tagKeys", v.TagKeys, nil, &c137)
 	}
 }
 
@@ -3168,7 +3172,7 @@ func (v *ResourceDataSyncDestinationDataSharing) validate(e *codec.Violations, a
 
 func (v *ResourceDataSyncOrganizationalUnit) validate(e *codec.Violations, at *codec.Path) {
 	if v.OrganizationalUnitId != nil {
-		e.String(at, "organizationalUnitId", *v.OrganizationalUnitId, &c137)
+		e.String(at, "organizationalUnitId", *v.OrganizationalUnitId, &c138)
 	}
 }
 
@@ -3176,7 +3180,7 @@ func (v *ResourceDataSyncS3Destination) validate(e *codec.Violations, at *codec.
 	if v.BucketName == nil {
 		e.Null(at, "bucketName")
 	} else {
-		e.String(at, "bucketName", *v.BucketName, &c94)
+		e.String(at, "bucketName", *v.BucketName, &c95)
 	}
 	if v.Prefix != nil {
 		e.String(at, "prefix", *v.Prefix, &c43)
@@ -3184,7 +3188,7 @@ func (v *ResourceDataSyncS3Destination) validate(e *codec.Violations, at *codec.
 	if v.SyncFormat == nil {
 		e.Null(at, "syncFormat")
 	} else {
-		e.String(at, "syncFormat", *v.SyncFormat, &c138)
+		e.String(at, "syncFormat", *v.SyncFormat, &c139)
 	}
 	if v.Region == nil {
 		e.Null(at, "region")
@@ -3192,7 +3196,7 @@ func (v *ResourceDataSyncS3Destination) validate(e *codec.Violations, at *codec.
 		e.String(at, "region", *v.Region, &c30)
 	}
 	if v.AWSKMSKeyARN != nil {
-		e.String(at, "aWSKMSKeyARN", *v.AWSKMSKeyARN, &c139)
+		e.String(at, "aWSKMSKeyARN", *v.AWSKMSKeyARN, &c140)
 	}
 	if v.DestinationDataSharing != nil {
 		v.DestinationDataSharing.validate(e, at.Member("destinationDataSharing"))
@@ -3225,10 +3229,10 @@ func (v *ResultAttribute) validate(e *codec.Violations, at *codec.Path) {
 
 func (v *S3OutputLocation) validate(e *codec.Violations, at *codec.Path) {
 	if v.OutputS3Region != nil {
-		e.String(at, "outputS3Region", *v.OutputS3Region, &c109)
+		e.String(at, "outputS3Region", *v.OutputS3Region, &c110)
 	}
 	if v.OutputS3BucketName != nil {
-		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c108)
+		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c109)
 	}
 	if v.OutputS3KeyPrefix != nil {
 		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c29)
@@ -3262,22 +3266,22 @@ func (v *SendCommandInput) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "documentVersion", *v.DocumentVersion, &c41)
 	}
 	if v.DocumentHash != nil {
-		e.String(at, "documentHash", *v.DocumentHash, &c104)
+		e.String(at, "documentHash", *v.DocumentHash, &c105)
 	}
 	if v.DocumentHashType != nil {
-		e.String(at, "documentHashType", *v.DocumentHashType, &c112)
+		e.String(at, "documentHashType", *v.DocumentHashType, &c113)
 	}
 	if v.TimeoutSeconds != nil {
-		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c113)
+		e.Int(at, "timeoutSeconds", *v.TimeoutSeconds, &c114)
 	}
 	if v.Comment != nil {
 		e.String(at, "comment", *v.Comment, &c27)
 	}
 	if v.OutputS3Region != nil {
-		e.String(at, "outputS3Region", *v.OutputS3Region, &c109)
+		e.String(at, "outputS3Region", *v.OutputS3Region, &c110)
 	}
 	if v.OutputS3BucketName != nil {
-		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c108)
+		e.String(at, "outputS3BucketName", *v.OutputS3BucketName, &c109)
 	}
 	if v.OutputS3KeyPrefix != nil {
 		e.String(at, "outputS3KeyPrefix", *v.OutputS3KeyPrefix, &c29)
@@ -3310,7 +3314,7 @@ func (v *StartAssociationsOnceInput) validate(e *codec.Violations, at *codec.Pat
 	if v.AssociationIds == nil {
 		e.Null(at, "associationIds")
 	} else {
-		e.Strings(at, "associationIds", v.AssociationIds, &c91, &c61)
+		e.Strings(at, "associationIds", v.AssociationIds, &c92, &c61)
 	}
 }
 
@@ -3318,7 +3322,7 @@ func (v *Tag) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key == nil {
 		e.Null(at, "key")
 	} else {
-		e.String(at, "key", *v.Key, &c136)
+		e.String(at, "key", *v.Key, &c137)
 	}
 	if v.Value == nil {
 		e.Null(at, "value")
@@ -3329,7 +3333,7 @@ func (v *Tag) validate(e *codec.Violations, at *codec.Path) {
 
 func (v *Target) validate(e *codec.Violations, at *codec.Path) {
 	if v.Key != nil {
-		e.String(at, "key", *v.Key, &c140)
+		e.String(at, "key", *v.Key, &c141)
 	}
 	if v.Values != nil {
 		e.Strings(at, "values", v.Values, &c15, nil)
@@ -3350,13 +3354,13 @@ func (v *TargetLocation) validate(e *codec.Violations, at *codec.Path) {
 		e.String(at, "targetLocationMaxErrors", *v.TargetLocationMaxErrors, &c44)
 	}
 	if v.ExecutionRoleName != nil {
-		e.String(at, "executionRoleName", *v.ExecutionRoleName, &c141)
+		e.String(at, "executionRoleName", *v.ExecutionRoleName, &c142)
 	}
 	if v.TargetLocationAlarmConfiguration != nil {
 		v.TargetLocationAlarmConfiguration.validate(e, at.Member("targetLocationAlarmConfiguration"))
 	}
 	if v.ExcludeAccounts != nil {
-		e.Strings(at, "excludeAccounts", v.ExcludeAccounts, &c142, &c143)
+		e.Strings(at, "excludeAccounts", v.ExcludeAccounts, &c143, &c144)
 	}
 	if v.Targets != nil {
 		e.Len(at, "targets", len(v.Targets), &c42)
@@ -3496,7 +3500,7 @@ func (v *UpdateDocumentDefaultVersionInput) validate(e *codec.Violations, at *co
 	if v.DocumentVersion == nil {
 		e.Null(at, "documentVersion")
 	} else {
-		e.String(at, "documentVersion", *v.DocumentVersion, &c144)
+		e.String(at, "documentVersion", *v.DocumentVersion, &c145)
 	}
 }
 
@@ -3622,10 +3626,10 @@ func (v *UpdateInstanceInformationInput) validate(e *codec.Violations, at *codec
 		e.String(at, "availabilityZoneId", *v.AvailabilityZoneId, &c11)
 	}
 	if v.ComputerName != nil {
-		e.String(at, "computerName", *v.ComputerName, &c145)
+		e.String(at, "computerName", *v.ComputerName, &c146)
 	}
 	if v.IPAddress != nil {
-		e.String(at, "iPAddress", *v.IPAddress, &c146)
+		e.String(at, "iPAddress", *v.IPAddress, &c147)
 	}
 	if v.PlatformName != nil {
 		e.String(at, "platformName", *v.PlatformName, &c11)
@@ -3736,10 +3740,10 @@ func (v *UpdateMaintenanceWindowTaskInput) validate(e *codec.Violations, at *cod
 		}
 	}
 	if v.TaskArn != nil {
-		e.String(at, "taskArn", *v.TaskArn, &c131)
+		e.String(at, "taskArn", *v.TaskArn, &c132)
 	}
 	if v.TaskParameters != nil {
-		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c115)
+		codec.Keys(e, at, "taskParameters", v.TaskParameters, nil, &c116)
 		for _, k0 := range codec.Sorted(v.TaskParameters) {
 			p0 := at.Entry("taskParameters", k0)
 			s0 := v.TaskParameters[k0]
@@ -3768,7 +3772,7 @@ func (v *UpdateMaintenanceWindowTaskInput) validate(e *codec.Violations, at *cod
 		e.String(at, "description", *v.Description, &c58)
 	}
 	if v.CutoffBehavior != nil {
-		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c133)
+		e.String(at, "cutoffBehavior", *v.CutoffBehavior, &c134)
 	}
 	if v.AlarmConfiguration != nil {
 		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
@@ -3786,7 +3790,7 @@ func (v *UpdateManagedInstancePublicKeyInput) validate(e *codec.Violations, at *
 	if v.NewPublicKey == nil {
 		e.Null(at, "newPublicKey")
 	} else {
-		e.String(at, "newPublicKey", *v.NewPublicKey, &c130)
+		e.String(at, "newPublicKey", *v.NewPublicKey, &c131)
 	}
 	if v.NewPublicKeyType == nil {
 		e.Null(at, "newPublicKeyType")
@@ -3905,6 +3909,6 @@ func (v *UpdateServiceSettingInput) validate(e *codec.Violations, at *codec.Path
 	if v.SettingValue == nil {
 		e.Null(at, "settingValue")
 	} else {
-		e.String(at, "settingValue", *v.SettingValue, &c130)
+		e.String(at, "settingValue", *v.SettingValue, &c131)
 	}
 }
