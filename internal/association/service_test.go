@@ -271,6 +271,41 @@ func TestSweep(t *testing.T) {
 	})
 }
 
+// A node that changed targets have left is forgotten when the new version has run.
+func TestChangedTargets(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	first, second := w.join(1, web), w.join(2, store.Tag{Key: "Group", Value: "db"})
+	id := w.create(nil)
+	w.work()
+	w.take(first, command.Success)
+	w.work()
+	_, err := w.UpdateAssociation(w.ctx, &ssm.UpdateAssociationInput{
+		AssociationId: &id, Parameters: map[string][]string{"commands": {"true"}}, Targets: []ssm.Target{{Key: new("tag:Group"), Values: []string{"db"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	if n := w.take(first, command.Success); n != 0 {
+		t.Errorf("the node that was left is sent %d commands", n)
+	}
+	w.take(second, command.Success)
+	w.work()
+	w.want(id, success, success)
+	w.update(func(tx *store.Tx) error {
+		list, err := tx.AssociationNodes(scope, id, "", 10)
+		if len(list) != 1 || list[0].NodeID != second {
+			t.Errorf("it stands on %+v", list)
+		}
+		sets, serr := tx.ComplianceSets(scope, first)
+		if len(sets) != 0 {
+			t.Errorf("the node that was left has %+v", sets)
+		}
+		return errors.Join(err, serr)
+	})
+}
+
 // Deleting an association cancels what runs of it, and takes away what it has left.
 func TestDeleteCancels(t *testing.T) {
 	t.Parallel()
