@@ -288,6 +288,11 @@ func (s *Service) create(ctx context.Context, tx *store.Tx, in *ssm.CreateAssoci
 		return nil, ssm.AssociationLimitExceeded("There are %d associations already; at most %d are allowed.", n, maxAssociations)
 	}
 	for _, t := range in.Tags {
+		if codec.Value(t.Key) == ZoneTag {
+			if _, err := whenOf(&d, codec.Value(t.Value)); err != nil {
+				return nil, err
+			}
+		}
 		if err := tx.PutTag(sc, resourceType, id, store.Tag{Key: codec.Value(t.Key), Value: codec.Value(t.Value)}); err != nil {
 			return nil, err
 		}
@@ -297,7 +302,7 @@ func (s *Service) create(ctx context.Context, tx *store.Tx, in *ssm.CreateAssoci
 		Body: string(codec.Marshal(&d)), CreatedAt: tx.Now(), ModifiedAt: tx.Now(), AnchorAt: tx.Now(),
 		Status: statusBlock("Associated", "Associated with "+codec.Value(d.Name), tx.Now()), Overview: overview{Status: pending, Detailed: creating}.text(),
 	}
-	if err := s.plan(tx, sc, &a, &d); err != nil {
+	if err := s.plan(tx, sc, &a, &d, tx.Now()); err != nil {
 		return nil, err
 	}
 	if err := tx.InsertAssociation(sc, a); err != nil {
@@ -377,7 +382,7 @@ func (s *Service) UpdateAssociation(ctx context.Context, in *ssm.UpdateAssociati
 		a.DocumentName, a.Name, a.NodeID, a.Body = documentName(codec.Value(d.Name)), codec.Value(d.AssociationName), codec.Value(d.InstanceId), string(codec.Marshal(d))
 		a.Version++
 		a.ModifiedAt, a.AnchorAt = tx.Now(), tx.Now()
-		if err := s.plan(tx, sc, &a, d); err != nil {
+		if err := s.plan(tx, sc, &a, d, tx.Now()); err != nil {
 			return err
 		}
 		if err := tx.SaveAssociation(sc, a); err != nil {

@@ -73,7 +73,7 @@ func (s *Service) Run(ctx context.Context, w store.WorkItem) error {
 			if !late {
 				from = tx.Now() // what has come meanwhile is this run
 			}
-			if err := s.planAfter(tx, sc, a, d, from); err != nil {
+			if err := s.plan(tx, sc, a, d, from); err != nil {
 				return nil, err
 			}
 			if !late {
@@ -96,7 +96,7 @@ func (s *Service) Start(ctx context.Context, w store.WorkItem) error {
 		case joined:
 			return s.join(ctx, tx, sc, a, d, nodeID)
 		case replan:
-			return nil, s.plan(tx, sc, a, d)
+			return nil, s.plan(tx, sc, a, d, tx.Now())
 		}
 		return s.enter(ctx, tx, sc, a, d, cause(why), tx.Now())
 	})
@@ -110,7 +110,7 @@ func (s *Service) Skip(ctx context.Context, w store.WorkItem) error {
 			if why, _, _ := strings.Cut(what, "/"); cause(why) == joined || cause(why) == replan {
 				return nil, nil
 			}
-		} else if err := s.plan(tx, sc, a, d); err != nil {
+		} else if err := s.plan(tx, sc, a, d, tx.Now()); err != nil {
 			return nil, err
 		}
 		return nil, s.passOver(tx, sc, a, tx.Now())
@@ -432,11 +432,6 @@ func (s *Service) advance(tx *store.Tx, sc store.Scope, a *store.Association, d 
 	if err != nil {
 		return err
 	}
-	if more {
-		if err := tx.Schedule(WorkStep, sc, a.ID+"/"+e.ID+"/more", tx.Now()); err != nil {
-			return err
-		}
-	}
 	if e.EndedAt.IsZero() && !more {
 		over := !waits
 		if e.CommandID != "" && over {
@@ -452,6 +447,16 @@ func (s *Service) advance(tx *store.Tx, sc store.Scope, a *store.Association, d 
 			err = tx.Schedule(WorkStep, sc, a.ID+"/"+e.ID+"/tick", tx.Now().Add(tickEvery))
 		}
 		if err != nil {
+			return err
+		}
+	}
+	if !e.EndedAt.IsZero() && !more {
+		if more, err = s.prune(tx, sc, a, d, e); err != nil {
+			return err
+		}
+	}
+	if more {
+		if err := tx.Schedule(WorkStep, sc, a.ID+"/"+e.ID+"/more", tx.Now()); err != nil {
 			return err
 		}
 	}
@@ -481,6 +486,33 @@ func (s *Service) finish(tx *store.Tx, sc store.Scope, a *store.Association, e *
 		return err
 	}
 	return tx.Schedule(WorkStart, sc, a.ID+"/"+string(changed), tx.Now())
+}
+
+// prune forgets nodes on which an older version ran and which the association does not reach any more, once the run of
+// the new one has ended. It reports whether there may be more of them.
+func (s *Service) prune(tx *store.Tx, sc store.Scope, a *store.Association, d *definition, e *store.AssociationExecution) (more bool, err error) {
+	if e.NodeID != "" || e.Version != a.Version {
+		return false, nil
+	}
+	list, err := tx.OutdatedAssociationNodes(sc, a.ID, a.Version, nodesPerTurn)
+	if err != nil {
+		return false, err
+	}
+	gone := 0
+	for _, n := range list {
+		ok, err := reaches(tx, sc, d, store.Node{ID: n.NodeID})
+		if err != nil {
+			return false, err
+		}
+		if ok {
+			continue
+		}
+		if err := s.forget(tx, sc, a.ID, n.NodeID); err != nil {
+			return false, err
+		}
+		gone++
+	}
+	return len(list) == nodesPerTurn && gone > 0, nil
 }
 
 // fold takes over the ends of an execution's invocations, and reports whether there may be more of them.

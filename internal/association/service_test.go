@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"oakum.dev/iam"
 	"oakum.dev/internal/command"
 	"oakum.dev/internal/oakumtest"
 	"oakum.dev/internal/store"
@@ -271,6 +274,41 @@ func TestSweep(t *testing.T) {
 	})
 }
 
+// A node that changed targets have left is forgotten when the new version has run.
+func TestChangedTargets(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	first, second := w.join(1, web), w.join(2, store.Tag{Key: "Group", Value: "db"})
+	id := w.create(nil)
+	w.work()
+	w.take(first, command.Success)
+	w.work()
+	_, err := w.UpdateAssociation(w.ctx, &ssm.UpdateAssociationInput{
+		AssociationId: &id, Parameters: map[string][]string{"commands": {"true"}}, Targets: []ssm.Target{{Key: new("tag:Group"), Values: []string{"db"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	if n := w.take(first, command.Success); n != 0 {
+		t.Errorf("the node that was left is sent %d commands", n)
+	}
+	w.take(second, command.Success)
+	w.work()
+	w.want(id, success, success)
+	w.update(func(tx *store.Tx) error {
+		list, err := tx.AssociationNodes(scope, id, "", 10)
+		if len(list) != 1 || list[0].NodeID != second {
+			t.Errorf("it stands on %+v", list)
+		}
+		sets, serr := tx.ComplianceSets(scope, first)
+		if len(sets) != 0 {
+			t.Errorf("the node that was left has %+v", sets)
+		}
+		return errors.Join(err, serr)
+	})
+}
+
 // Deleting an association cancels what runs of it, and takes away what it has left.
 func TestDeleteCancels(t *testing.T) {
 	t.Parallel()
@@ -427,4 +465,76 @@ func TestTimeoutFollowsTheTurns(t *testing.T) {
 			t.Errorf("timeout(%q, %d, %d) = %ds, want %s", tc.tag, tc.concurrency, tc.nodes, got, tc.want)
 		}
 	}
+}
+
+// Two servers on one database work at the same time: every instant is run once, and neither waits for the other for ever.
+//
+// proves R-39
+func TestTwoServers(t *testing.T) {
+	t.Parallel()
+	url := oakumtest.Postgres(t)
+	a, b := newWorld(t, store.Config{URL: url}), newWorld(t, store.Config{URL: url})
+	var nodes, ids []string
+	for n := range 4 {
+		nodes = append(nodes, a.join(n+1, web))
+	}
+	for range 3 {
+		ids = append(ids, a.create(func(in *ssm.CreateAssociationInput) { in.ScheduleExpression = new("rate(30 minutes)") }))
+	}
+	const rounds = 6
+	for range rounds {
+		var g errgroup.Group
+		for _, w := range []*world{a, b} {
+			g.Go(func() error {
+				for range 60 { // they meet at the same items
+					var items []store.WorkItem
+					err := w.store.Update(w.ctx, func(tx *store.Tx) (err error) { items, err = tx.ClaimWork(time.Minute, 1); return err })
+					if err != nil {
+						return err
+					}
+					for _, i := range items {
+						if err := w.handle(i); err != nil {
+							return err
+						}
+					}
+				}
+				return nil
+			})
+			g.Go(func() error {
+				for _, id := range nodes {
+					p := iam.Principal{Kind: iam.Node, Account: scope.Account, Region: scope.Region, NodeID: id}
+					list, _, err := w.commands.Offer(w.ctx, p, time.Minute)
+					if err != nil {
+						return err
+					}
+					for _, m := range list {
+						if err := w.commands.TakeReply(w.ctx, p, m.ID, command.Reply{Details: command.Success}); err != nil {
+							return err
+						}
+					}
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 { // what they have left to each other
+			a.work()
+			for _, id := range nodes {
+				a.take(id, command.Success)
+			}
+			a.clock = a.clock.Add(time.Minute) // past the visibility of what was offered
+			b.clock = a.clock
+		}
+		a.clock = a.clock.Add(20 * time.Minute)
+		b.clock = a.clock
+	}
+	for _, id := range ids {
+		got := a.statuses(id)
+		if len(got) != rounds || slices.ContainsFunc(got, func(s string) bool { return s != success }) {
+			t.Errorf("executions %v, want %d, all successful", got, rounds)
+		}
+	}
+	sound(a, ids)
 }

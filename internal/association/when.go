@@ -50,22 +50,15 @@ func oneShot(d *definition) bool {
 	return err != nil || w.Schedule.Kind() == schedule.At
 }
 
-// plan sets an association's next instant after now, and makes its work item the one that stands.
-func (s *Service) plan(tx *store.Tx, sc store.Scope, a *store.Association, d *definition) error {
-	return s.planAfter(tx, sc, a, d, tx.Now())
-}
-
-func (s *Service) planAfter(tx *store.Tx, sc store.Scope, a *store.Association, d *definition, after time.Time) error {
+// plan sets an association's next instant after a time, and makes its work item the one that stands.
+func (s *Service) plan(tx *store.Tx, sc store.Scope, a *store.Association, d *definition, after time.Time) error {
 	tags, err := tx.Tags(sc, resourceType, a.ID)
 	if err != nil {
 		return err
 	}
 	when, err := whenOf(d, tagged(tags, ZoneTag))
-	if err != nil {
-		if after.Equal(tx.Now()) && a.NextAt.IsZero() {
-			return err
-		}
-		if when, err = whenOf(d, ""); err != nil { // a tag that is no zone does not stop the schedule
+	if err != nil { // a tag that is no zone does not stop the schedule
+		if when, err = whenOf(d, ""); err != nil {
 			return err
 		}
 	}

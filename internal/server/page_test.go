@@ -76,6 +76,7 @@ func TestPages(t *testing.T) {
 				Name: str("Paged0"), PermissionType: "Share", AccountIdsToAdd: []string{fmt.Sprintf("%012d", 500-i)},
 			}))
 		}
+		association, run := associations(t, c)
 		try(t, s.Flush(ctx))
 		five, _ := json.Marshal(ids[:20])
 		listings := []listing{
@@ -113,6 +114,12 @@ func TestPages(t *testing.T) {
 			{"ssm", "ListDocuments", `{"Filters":[{"Key":"Owner","Values":["Self"]}]}`, "DocumentIdentifiers", 4, 9},
 			{"ssm", "ListDocumentVersions", `{"Name":"Paged0"}`, "DocumentVersions", 4, 9},
 			{"ssm", "DescribeDocumentPermission", `{"Name":"Paged0","PermissionType":"Share"}`, "AccountIds", 4, 9},
+			{"ssm", "ListAssociations", `{}`, "Associations", 5, 12},
+			{"ssm", "ListAssociationVersions", `{"AssociationId":"` + association + `"}`, "AssociationVersions", 5, 12},
+			{"ssm", "DescribeAssociationExecutions", `{"AssociationId":"` + association + `"}`, "AssociationExecutions", 4, 6},
+			{"ssm", "DescribeAssociationExecutionTargets", `{"AssociationId":"` + association + `","ExecutionId":"` + run + `"}`, "AssociationExecutionTargets", 7, 23},
+			{"ssm", "DescribeInstanceAssociationsStatus", `{"InstanceId":"` + ids[0] + `"}`, "InstanceAssociationStatusInfos", 5, 12},
+			{"ssm", "DescribeEffectiveInstanceAssociations", `{"InstanceId":"` + ids[0] + `"}`, "Associations", 2, 12},
 			{"oakum", "DescribeNodes", `{}`, "Nodes", 4, 23},
 		}
 		tokens := map[string]string{}
@@ -318,4 +325,27 @@ func TestPagesUnderChange(t *testing.T) {
 			}
 		}
 	})
+}
+
+// associations makes associations for all nodes of a patch group, of which one has many versions and has run often, and
+// answers that one and its last run.
+func associations(t *testing.T, c *ssm.Client) (id, run string) {
+	t.Helper()
+	parameters := map[string][]string{"commands": {"true"}}
+	for range 12 {
+		a := associate(t, c, &ssm.CreateAssociationInput{
+			Name: str("AWS-RunShellScript"), Targets: webNodes(), Parameters: parameters, ScheduleExpression: str("cron(0 2 1 1 ? 2190)"), ApplyOnlyAtCronInterval: true,
+		})
+		id = *a.AssociationId
+	}
+	for range 11 {
+		must[*ssm.UpdateAssociationOutput](t)(c.UpdateAssociation(t.Context(), &ssm.UpdateAssociationInput{
+			AssociationId: &id, Parameters: parameters, ScheduleExpression: str("cron(0 2 1 1 ? 2190)"), ApplyOnlyAtCronInterval: true,
+		}))
+	}
+	for i := range 6 {
+		must[*ssm.StartAssociationsOnceOutput](t)(c.StartAssociationsOnce(t.Context(), &ssm.StartAssociationsOnceInput{AssociationIds: []string{id}}))
+		run = *untilRun(t, c, &id, i+1, "InProgress").ExecutionId
+	}
+	return id, run
 }

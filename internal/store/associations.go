@@ -294,6 +294,12 @@ func (tx *Tx) OpenAssociationNodes(sc Scope, associationID, commandID, nodeAfter
 		sc.Account, sc.Region, associationID, commandID, nodeAfter, limit)
 }
 
+// OutdatedAssociationNodes lists nodes on which an older version of the association ran, and does not any more.
+func (tx *Tx) OutdatedAssociationNodes(sc Scope, associationID string, version int64, limit int) ([]AssociationNode, error) {
+	return all[AssociationNode](tx, `SELECT `+associationNodeColumns+` FROM association_node
+		WHERE account = $1 AND region = $2 AND association_id = $3 AND version < $4 AND ended_at > 0 ORDER BY node_id LIMIT $5`, sc.Account, sc.Region, associationID, version, limit)
+}
+
 // EndedOnNodes lists the invocations of a command that have ended and whose ends the association has not taken over.
 func (tx *Tx) EndedOnNodes(sc Scope, associationID, commandID string, limit int) ([]Invocation, error) {
 	return all[Invocation](tx, `SELECT `+prefixed("v", invocationColumns)+` FROM association_node n
