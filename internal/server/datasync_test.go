@@ -204,3 +204,53 @@ func TestResourceDataSync(t *testing.T) {
 		}
 	})
 }
+
+// Two servers on one database share the rounds of a sync and the turns of a deletion, and nothing is lost or done by halves.
+func TestInventoryWorkOfTwoServers(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, "postgres")
+	other := s.Beside()
+	ctx := t.Context()
+	a, b := s.SSM(s.Admin), other.SSM(s.Admin)
+	nodes := s.Nodes(6)
+	for _, n := range nodes {
+		try(t, putInventory(ctx, n, "Custom:Rack", "1.0", rows{{"Location": n.ID}}))
+	}
+	for i, c := range []*ssm.Client{a, b, a} {
+		must[*ssm.CreateResourceDataSyncOutput](t)(c.CreateResourceDataSync(ctx, &ssm.CreateResourceDataSyncInput{SyncName: new([]string{"one", "two", "three"}[i]), S3Destination: &types.ResourceDataSyncS3Destination{
+			BucketName: new("shared"), Prefix: new([]string{"one", "two", "three"}[i]), SyncFormat: "JsonSerDe", Region: new("us-east-1"),
+		}}))
+	}
+	wait := func(what string, done func() bool) {
+		t.Helper()
+		for range 400 {
+			if done() {
+				return
+			}
+			time.Sleep(50 * time.Millisecond) // the servers' own work
+		}
+		t.Fatal("not in time: " + what)
+	}
+	wait("the syncs", func() bool {
+		list := must[*ssm.ListResourceDataSyncOutput](t)(b.ListResourceDataSync(ctx, &ssm.ListResourceDataSyncInput{})).ResourceDataSyncItems
+		return len(list) == 3 && !slices.ContainsFunc(list, func(i types.ResourceDataSyncItem) bool { return i.LastStatus != types.LastResourceDataSyncStatusSuccessful })
+	})
+	racks := func() (n int) {
+		for _, k := range objects(t, s, "shared") {
+			if strings.Contains(k, "/Custom:Rack/") {
+				n++
+			}
+		}
+		return n
+	}
+	if racks() != 18 {
+		t.Errorf("%d objects, want 18", racks())
+	}
+	id := must[*ssm.DeleteInventoryOutput](t)(b.DeleteInventory(ctx, &ssm.DeleteInventoryInput{TypeName: new("Custom:Rack"), SchemaDeleteOption: "DeleteSchema"})).DeletionId
+	wait("the deletion", func() bool {
+		d := must[*ssm.DescribeInventoryDeletionsOutput](t)(a.DescribeInventoryDeletions(ctx, &ssm.DescribeInventoryDeletionsInput{DeletionId: id})).InventoryDeletions[0]
+		return d.LastStatus == types.InventoryDeletionStatusComplete && d.DeletionSummary.RemainingCount == 0 && d.DeletionSummary.TotalCount == 6
+	})
+	s.Advance(30 * time.Second)
+	wait("the end of what was copied", func() bool { return racks() == 0 })
+}

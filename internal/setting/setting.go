@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"oakum.dev/arn"
 	"oakum.dev/awserr"
@@ -78,14 +77,14 @@ func (s *Setting) check(value string) error {
 
 // answer is a setting as it is: changed by row, or with its default.
 func (s *Setting) answer(sc store.Scope, row store.ServiceSetting, changed bool) *ssm.ServiceSetting {
-	value, status, by, at := s.Default, "Default", "System", time.Unix(0, 0)
-	if changed {
-		value, status, by, at = row.Value, "Customized", row.ModifiedBy, row.ModifiedAt
-	}
-	return &ssm.ServiceSetting{
-		SettingId: &s.ID, SettingValue: &value, Status: &status, LastModifiedUser: &by, LastModifiedDate: codec.NewTime(at),
+	out := &ssm.ServiceSetting{
+		SettingId: &s.ID, SettingValue: &s.Default, Status: new("Default"), LastModifiedUser: new("System"),
 		ARN: new(arn.Resource("servicesetting", s.ID, sc.Account, sc.Region)),
 	}
+	if changed {
+		out.SettingValue, out.Status, out.LastModifiedUser, out.LastModifiedDate = &row.Value, new("Customized"), &row.ModifiedBy, codec.NewTime(row.ModifiedAt)
+	}
+	return out
 }
 
 // GetServiceSetting answers a setting.
