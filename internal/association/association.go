@@ -83,6 +83,8 @@ type Service struct {
 	Wake func(nodeIDs []string)
 	// Soon is told after a commit that there is work to be done now.
 	Soon func()
+	// Groups are the names of the resource groups that a node is in.
+	Groups func(tx *store.Tx, sc store.Scope, nodeID string) ([]string, error)
 	// OutputURL is the address of an object in a bucket.
 	OutputURL func(bucket, key string) string
 }
@@ -91,6 +93,7 @@ type Service struct {
 func New(st *store.Store, pages page.Book, commands Commands, compliance Compliance, random io.Reader, now func() time.Time, log *slog.Logger) *Service {
 	return &Service{
 		store: st, pages: pages, commands: commands, compliance: compliance, random: random, now: now, log: log, Wake: func([]string) {}, Soon: func() {},
+		Groups:    func(*store.Tx, store.Scope, string) ([]string, error) { return nil, nil },
 		OutputURL: func(bucket, key string) string { return "s3://" + bucket + "/" + key },
 	}
 }
@@ -199,10 +202,16 @@ func checkTargets(list []ssm.Target) error {
 	if err := target.Validate(out); err != nil {
 		return ssm.InvalidTarget("The target isn't valid or does not exist: %v.", err)
 	}
+	types, group := false, false
 	for _, t := range out {
 		switch kind, _, _ := t.Kind(); kind {
-		case target.ByResourceGroup, target.ByResourceType:
-			return ssm.InvalidTarget("Targets with the key %s are not supported yet.", t.Key)
+		case target.ByResourceGroup:
+			if len(t.Values) != 1 || group {
+				return ssm.InvalidTarget("An association takes one resource group.")
+			}
+			group = true
+		case target.ByResourceType:
+			types = true
 		case target.ByInstanceID:
 			for _, v := range t.Values {
 				if v != "*" && !arn.IsNodeID(v) {
@@ -210,6 +219,9 @@ func checkTargets(list []ssm.Target) error {
 				}
 			}
 		}
+	}
+	if types && !group {
+		return ssm.InvalidTarget("resource-groups:ResourceTypeFilters goes with resource-groups:Name.")
 	}
 	return nil
 }
@@ -363,7 +375,7 @@ func (s *Service) UpdateAssociation(ctx context.Context, in *ssm.UpdateAssociati
 			Name: was.Name, InstanceId: was.InstanceId, Targets: was.Targets, DocumentVersion: in.DocumentVersion, Parameters: in.Parameters, ScheduleExpression: in.ScheduleExpression,
 			OutputLocation: in.OutputLocation, AssociationName: in.AssociationName, AutomationTargetParameterName: in.AutomationTargetParameterName, MaxErrors: in.MaxErrors,
 			MaxConcurrency: in.MaxConcurrency, ComplianceSeverity: in.ComplianceSeverity, SyncCompliance: in.SyncCompliance, ApplyOnlyAtCronInterval: in.ApplyOnlyAtCronInterval,
-			CalendarNames: in.CalendarNames, TargetLocations: in.TargetLocations, ScheduleOffset: in.ScheduleOffset, Duration: in.Duration, TargetMaps: in.TargetMaps,
+			CalendarNames: in.CalendarNames, TargetLocations: in.TargetLocations, ScheduleOffset: in.ScheduleOffset, Duration: in.Duration, TargetMaps: in.TargetMaps, AssociationDispatchAssumeRole: in.AssociationDispatchAssumeRole,
 			AlarmConfiguration: in.AlarmConfiguration,
 		}
 		if codec.Value(in.Name) != "" {

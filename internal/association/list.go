@@ -13,6 +13,7 @@ import (
 	"oakum.dev/internal/page"
 	"oakum.dev/internal/store"
 	"oakum.dev/schedule"
+	"oakum.dev/target"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ssm"
 )
@@ -58,7 +59,7 @@ func describe(a store.Association, d *definition) (*ssm.AssociationDescription, 
 		AssociationId: &a.ID, Targets: targets(d), ScheduleExpression: d.ScheduleExpression, OutputLocation: d.OutputLocation, LastExecutionDate: someTime(a.LastRunAt),
 		LastSuccessfulExecutionDate: someTime(a.LastSuccessAt), AssociationName: d.AssociationName, MaxErrors: d.MaxErrors, MaxConcurrency: d.MaxConcurrency,
 		ComplianceSeverity: d.ComplianceSeverity, SyncCompliance: d.SyncCompliance, ApplyOnlyAtCronInterval: d.ApplyOnlyAtCronInterval, ScheduleOffset: d.ScheduleOffset,
-		Duration: d.Duration, AlarmConfiguration: d.AlarmConfiguration,
+		Duration: d.Duration, AssociationDispatchAssumeRole: d.AssociationDispatchAssumeRole, AlarmConfiguration: d.AlarmConfiguration,
 	}, nil
 }
 
@@ -71,7 +72,7 @@ func (s *Service) DescribeAssociation(ctx context.Context, in *ssm.DescribeAssoc
 		if err != nil {
 			return err
 		}
-		if ok, err := forNode(ctx, tx, sc, d); err != nil || !ok {
+		if ok, err := s.forNode(ctx, tx, sc, d); err != nil || !ok {
 			return errors.Join(err, hidden(ok))
 		}
 		if v := codec.Value(in.AssociationVersion); v != "" && v != "$LATEST" && v != text(a.Version) {
@@ -162,11 +163,11 @@ func listFilters(in []ssm.AssociationFilter) (out []listFilter, err error) {
 	return out, nil
 }
 
-// takes reports whether a filter lets an association through. tags are those of the node that InstanceId names.
-func (f listFilter) takes(a store.Association, d *definition, o overview, tags []store.Tag) bool {
+// takes reports whether a filter lets an association through. node is the one that InstanceId names.
+func (f listFilter) takes(a store.Association, d *definition, o overview, node target.Node) bool {
 	switch f.key {
 	case ssm.AssociationFilterKeyInstanceId:
-		return matches(d, f.value, tags)
+		return matches(d, node)
 	case ssm.AssociationFilterKeyName:
 		return codec.Value(d.Name) == f.value || a.DocumentName == f.value
 	case ssm.AssociationFilterKeyAssociationId:
@@ -200,10 +201,10 @@ func (s *Service) ListAssociations(ctx context.Context, in *ssm.ListAssociations
 	sc, caller := store.ScopeOf(ctx), iam.PrincipalFrom(ctx)
 	out := &ssm.ListAssociationsOutput{Associations: []ssm.Association{}}
 	err = s.store.View(ctx, func(tx *store.Tx) error {
-		tags := make([][]store.Tag, len(filters))
+		nodes := make([]target.Node, len(filters))
 		for i, f := range filters {
 			if f.key == ssm.AssociationFilterKeyInstanceId {
-				if tags[i], err = tx.Tags(sc, "ManagedInstance", f.value); err != nil {
+				if nodes[i], err = s.seenBy(tx, sc, f.value); err != nil {
 					return err
 				}
 			}
@@ -215,7 +216,7 @@ func (s *Service) ListAssociations(ctx context.Context, in *ssm.ListAssociations
 				return false, err
 			}
 			for i, f := range filters {
-				if !f.takes(a, d, o, tags[i]) {
+				if !f.takes(a, d, o, nodes[i]) {
 					return true, nil
 				}
 			}
@@ -278,7 +279,7 @@ func (s *Service) ListAssociationVersions(ctx context.Context, in *ssm.ListAssoc
 				AssociationId: in.AssociationId, AssociationVersion: new(text(v.Version)), CreatedDate: codec.NewTime(v.CreatedAt), Name: d.Name,
 				DocumentVersion: new(orDefault(d.DocumentVersion)), Parameters: d.Parameters, Targets: targets(d), ScheduleExpression: d.ScheduleExpression, OutputLocation: d.OutputLocation,
 				AssociationName: d.AssociationName, MaxErrors: d.MaxErrors, MaxConcurrency: d.MaxConcurrency, ComplianceSeverity: d.ComplianceSeverity, SyncCompliance: d.SyncCompliance,
-				ApplyOnlyAtCronInterval: d.ApplyOnlyAtCronInterval, ScheduleOffset: d.ScheduleOffset, Duration: d.Duration,
+				ApplyOnlyAtCronInterval: d.ApplyOnlyAtCronInterval, ScheduleOffset: d.ScheduleOffset, Duration: d.Duration, AssociationDispatchAssumeRole: d.AssociationDispatchAssumeRole,
 			})
 		}
 		return nil

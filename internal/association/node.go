@@ -48,7 +48,7 @@ func (s *Service) NodeChanged(ctx context.Context, w store.WorkItem) error {
 		if err != nil || n.LastPingAt.IsZero() { // it is looked at when it is first heard of
 			return err
 		}
-		tags, err := tx.Tags(sc, "ManagedInstance", n.ID)
+		node, err := s.seenBy(tx, sc, n.ID)
 		if err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (s *Service) NodeChanged(ctx context.Context, w store.WorkItem) error {
 		}
 		return each(tx, sc, time.Time{}, "", func(a store.Association, d *definition) (bool, error) {
 			was := stands[a.ID]
-			ok := matches(d, n.ID, tags)
+			ok := matches(d, node)
 			if ok && wanted(d, was) || !ok && was != nil {
 				return true, tx.Schedule(WorkStart, sc, a.ID+"/"+string(joined)+"/"+n.ID, tx.Now())
 			}
@@ -133,12 +133,12 @@ func (s *Service) reaching(tx *store.Tx, sc store.Scope, nodeID string, after *p
 	} else if err != nil {
 		return nil, err
 	}
-	tags, err := tx.Tags(sc, "ManagedInstance", nodeID)
+	node, err := s.seenBy(tx, sc, nodeID)
 	if err != nil {
 		return nil, err
 	}
 	err = each(tx, sc, fromMicroseconds(after.At(0)), after.At(1), func(a store.Association, d *definition) (bool, error) {
-		if !matches(d, nodeID, tags) {
+		if !matches(d, node) {
 			return true, nil
 		}
 		o := on{a, d, nil}
@@ -372,10 +372,10 @@ func (s *Service) UpdateInstanceAssociationStatus(ctx context.Context, in *ssm.U
 func short(s string) string { return s[:min(len(s), 510)] }
 
 // forNode reports whether the caller may see an association: a node sees those that reach it.
-func forNode(ctx context.Context, tx *store.Tx, sc store.Scope, d *definition) (bool, error) {
+func (s *Service) forNode(ctx context.Context, tx *store.Tx, sc store.Scope, d *definition) (bool, error) {
 	p := iam.PrincipalFrom(ctx)
 	if p.Kind != iam.Node {
 		return true, nil
 	}
-	return reaches(tx, sc, d, store.Node{ID: p.NodeID})
+	return s.reaches(tx, sc, d, p.NodeID)
 }

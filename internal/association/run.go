@@ -162,7 +162,7 @@ func (s *Service) join(ctx context.Context, tx *store.Tx, sc store.Scope, a *sto
 	if err != nil {
 		return nil, err
 	}
-	ok, err := reaches(tx, sc, d, n)
+	ok, err := s.reaches(tx, sc, d, n.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -186,19 +186,26 @@ func (s *Service) join(ctx context.Context, tx *store.Tx, sc store.Scope, a *sto
 }
 
 // reaches reports whether an association's targets select a node.
-func reaches(tx *store.Tx, sc store.Scope, d *definition, n store.Node) (bool, error) {
-	rows, err := tx.Tags(sc, "ManagedInstance", n.ID)
-	if err != nil {
-		return false, err
-	}
-	return matches(d, n.ID, rows), nil
+func (s *Service) reaches(tx *store.Tx, sc store.Scope, d *definition, nodeID string) (bool, error) {
+	node, err := s.seenBy(tx, sc, nodeID)
+	return err == nil && matches(d, node), err
 }
 
-func matches(d *definition, nodeID string, tags []store.Tag) bool {
-	node := target.Node{ID: nodeID, Tags: map[string]string{}}
-	for _, t := range tags {
-		node.Tags[t.Key] = t.Value
+// seenBy is a node as targets see it.
+func (s *Service) seenBy(tx *store.Tx, sc store.Scope, nodeID string) (n target.Node, err error) {
+	n = target.Node{ID: nodeID, Tags: map[string]string{}, Types: []string{"AWS::SSM::ManagedInstance"}}
+	rows, err := tx.Tags(sc, "ManagedInstance", nodeID)
+	if err != nil {
+		return n, err
 	}
+	for _, t := range rows {
+		n.Tags[t.Key] = t.Value
+	}
+	n.Groups, err = s.Groups(tx, sc, nodeID)
+	return n, err
+}
+
+func matches(d *definition, node target.Node) bool {
 	var list []target.Target
 	for _, t := range targets(d) {
 		list = append(list, target.Target{Key: codec.Value(t.Key), Values: t.Values})
@@ -500,7 +507,7 @@ func (s *Service) prune(tx *store.Tx, sc store.Scope, a *store.Association, d *d
 	}
 	gone := 0
 	for _, n := range list {
-		ok, err := reaches(tx, sc, d, store.Node{ID: n.NodeID})
+		ok, err := s.reaches(tx, sc, d, n.NodeID)
 		if err != nil {
 			return false, err
 		}
@@ -545,7 +552,7 @@ func (s *Service) take(tx *store.Tx, sc store.Scope, a *store.Association, d *de
 	if err != nil {
 		return err
 	}
-	if ok, err := reaches(tx, sc, d, row); err != nil || !ok {
+	if ok, err := s.reaches(tx, sc, d, row.ID); err != nil || !ok {
 		return errors.Join(err, s.forget(tx, sc, a.ID, n.NodeID))
 	}
 	if e.NodeID == "" && wanted(d, &n) && tx.Now().Sub(row.LastPingAt) < onlineFor {

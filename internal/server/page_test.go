@@ -55,7 +55,7 @@ func TestPages(t *testing.T) {
 		for i := range 30 {
 			rows = append(rows, fmt.Sprintf(`{"n":"%d"}`, i))
 		}
-		try(t, s.Call(ctx, nodes[0].Session, "ssm", "PutInventory", `{"InstanceId":"`+ids[0]+`","Items":[{"TypeName":"Custom:rows","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","Content":[`+strings.Join(rows, ",")+`]}]}`, nil))
+		try(t, s.Call(ctx, nodes[0].Session, "ssm", "PutInventory", `{"InstanceId":"`+ids[0]+`","Items":[{"TypeName":"Custom:Rows","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","Content":[`+strings.Join(rows, ",")+`]}]}`, nil))
 		deb := ""
 		for i := range 12 {
 			out := must[*ssm.CreatePatchBaselineOutput](t)(c.CreatePatchBaseline(ctx, &ssm.CreatePatchBaselineInput{Name: str(fmt.Sprint("mine", i)), OperatingSystem: "DEBIAN", ApprovedPatches: []string{"lib*"}, ApprovedPatchesEnableNonSecurity: new(true)}))
@@ -100,7 +100,7 @@ func TestPages(t *testing.T) {
 			{"ssm", "ListComplianceItems", `{"ResourceIds":["` + ids[0] + `","` + ids[1] + `"],"ResourceTypes":["ManagedInstance"]}`, "ComplianceItems", 5, 20},
 			{"ssm", "ListComplianceSummaries", `{}`, "ComplianceSummaryItems", 1, 4},
 			{"ssm", "ListResourceComplianceSummaries", `{}`, "ResourceComplianceSummaryItems", 1, 35},
-			{"ssm", "ListInventoryEntries", `{"InstanceId":"` + ids[0] + `","TypeName":"Custom:rows"}`, "Entries", 4, 30},
+			{"ssm", "ListInventoryEntries", `{"InstanceId":"` + ids[0] + `","TypeName":"Custom:Rows"}`, "Entries", 4, 30},
 			{"ssm", "DescribeMaintenanceWindows", `{}`, "WindowIdentities", 10, 13},
 			{"ssm", "DescribeMaintenanceWindowTargets", `{"WindowId":"` + busy + `"}`, "Targets", 10, 12},
 			{"ssm", "DescribeMaintenanceWindowTasks", `{"WindowId":"` + busy + `"}`, "Tasks", 10, 12},
