@@ -245,7 +245,7 @@ func TestNodesAreIsolated(t *testing.T) {
 			"ec2messages:FailMessage":                   `{"MessageId":"$M","FailureType":"NoHandlerExists"}`,
 			"ec2messages:SendReply":                     `{"MessageId":"$M","Payload":"{\"documentStatus\":\"Success\"}","ReplyId":"00000000-0000-4000-8000-000000000000"}`,
 			"ec2messages:GetEndpoint":                   `{"Destination":"$B"}`,
-			"ssm:PutInventory":                          `{"InstanceId":"$B","Items":[{"TypeName":"Custom:x","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","Content":[{"a":"b"}]}]}`,
+			"ssm:PutInventory":                          `{"InstanceId":"$B","Items":[{"TypeName":"Custom:X","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","Content":[{"a":"b"}]}]}`,
 			"ssm:PutComplianceItems":                    `{"ResourceId":"$B","ResourceType":"ManagedInstance","ComplianceType":"Custom:x","ExecutionSummary":{"ExecutionTime":1},"Items":[{"Id":"1","Severity":"LOW","Status":"COMPLIANT"}]}`,
 			"ssm:UpdateInstanceInformation":             `{"InstanceId":"$B","ComputerName":"stolen"}`,
 			"ssm:GetDeployablePatchSnapshotForInstance": `{"InstanceId":"$B","SnapshotId":"00000000-0000-4000-8000-000000000000"}`,
@@ -427,7 +427,7 @@ func TestNodesMaySayAnything(t *testing.T) {
 			t.Errorf("Flush: %v", err)
 		}
 		for _, c := range []struct{ service, op, in string }{
-			{"ssm", "PutInventory", `{"InstanceId":"$","Items":[{"TypeName":"Custom:x","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","ContentHash":"\u0000","Content":[{"a\u0000":"\u0000b"}],"Context":{"x":"\u0000"}}]}`},
+			{"ssm", "PutInventory", `{"InstanceId":"$","Items":[{"TypeName":"Custom:X","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","ContentHash":"\u0000","Content":[{"a\u0000":"\u0000b"}],"Context":{"x":"\u0000"}}]}`},
 			{"ssm", "PutComplianceItems", `{"ResourceId":"$","ResourceType":"ManagedInstance","ComplianceType":"Custom:x","ExecutionSummary":{"ExecutionTime":1,"ExecutionId":"\u0000"},"Items":[{"Id":"\u0000","Severity":"LOW","Status":"COMPLIANT"}]}`},
 		} {
 			err := nodes[0].Call(ctx, c.service, c.op, strings.ReplaceAll(c.in, "$", nodes[0].ID), nil)

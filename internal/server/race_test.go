@@ -43,7 +43,7 @@ func TestResultByTheHashOfSomethingElse(t *testing.T) {
 	t.Parallel()
 	servertest.Engines(t, func(t *testing.T, s *servertest.Server) {
 		n := s.Nodes(1)[0]
-		try(t, n.Call(t.Context(), "ssm", "PutInventory", `{"InstanceId":"`+n.ID+`","Items":[{"TypeName":"Custom:x","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","Content":[{"a":"b"}]}]}`, nil))
+		try(t, n.Call(t.Context(), "ssm", "PutInventory", `{"InstanceId":"`+n.ID+`","Items":[{"TypeName":"Custom:X","SchemaVersion":"1.0","CaptureTime":"2026-07-01T00:00:00Z","Content":[{"a":"b"}]}]}`, nil))
 		header := `{"endedAt":"` + s.Now().UTC().Format(time.RFC3339) + `"}`
 		in := &oakum.PutPatchResultInput{InstanceId: &n.ID, Header: &header, ItemsHash: new(store.Hash([]byte(`[{"a":"b"}]`)))}
 		refused(t, "PutPatchResult", n.Call(t.Context(), "oakum", "PutPatchResult", in, nil), "ValidationException", "")
