@@ -95,7 +95,11 @@ func (s *fileScan) scan(ctx context.Context, f fileFilter) error {
 		limit = *f.DirScanLimit
 	}
 	prefix := strings.TrimSuffix(s.agent.sys.path("/"), string(filepath.Separator))
-	top, err := filepath.EvalSymlinks(s.agent.sys.path(f.Path))
+	path := s.agent.sys.path(f.Path)
+	if filepath.VolumeName(f.Path) != "" { // C:\ is below nothing else
+		path = f.Path
+	}
+	top, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		s.notes = append(s.notes, fmt.Sprintf("%.200q cannot be read: %v", f.Path, errors.Unwrap(err)))
 		return nil

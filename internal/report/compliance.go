@@ -13,6 +13,7 @@ import (
 	"oakum.dev/compliance"
 	"oakum.dev/iam"
 	"oakum.dev/internal/store"
+	"oakum.dev/inventory"
 	"oakum.dev/wire/codec"
 	"oakum.dev/wire/ssm"
 )
@@ -594,39 +595,19 @@ func complianceItems(tx *store.Tx, sc store.Scope, m summary) ([]ssm.ComplianceI
 	return out, nil
 }
 
-// compareAny applies a filter's type to a value: EQUAL or BEGIN_WITH any of the values, unequal to all of them.
-func compareAny(op, v string, present bool, values []string) bool {
-	some := func(match func(want string) bool) bool {
-		for _, w := range values {
-			if match(w) {
-				return true
-			}
-		}
-		return false
-	}
-	switch strings.ToUpper(strings.ReplaceAll(op, "_", "")) {
-	case "", "EQUAL":
-		return some(func(w string) bool { return v == w })
-	case "NOTEQUAL":
-		return !some(func(w string) bool { return v == w })
-	case "BEGINWITH":
-		return some(func(w string) bool { return strings.HasPrefix(v, w) })
-	case "LESSTHAN":
-		return some(func(w string) bool { return less(v, w) })
-	case "GREATERTHAN":
-		return some(func(w string) bool { return less(w, v) })
-	case "EXISTS":
-		return present
-	}
-	return false
+// operators are the filter types of compliance in the words of inventory.
+var operators = map[string]inventory.Operator{
+	"": inventory.Equal, "EQUAL": inventory.Equal, "NOT_EQUAL": inventory.NotEqual, "BEGIN_WITH": inventory.BeginWith, "LESS_THAN": inventory.LessThan,
+	"GREATER_THAN": inventory.GreaterThan,
 }
 
-// less compares numbers as numbers and everything else, ISO times among it, as text.
-func less(a, b string) bool {
-	x, err1 := strconv.ParseFloat(a, 64)
-	y, err2 := strconv.ParseFloat(b, 64)
-	if err1 == nil && err2 == nil {
-		return x < y
+// compareAny applies a filter's type to a value, which may be absent: EQUAL or BEGIN_WITH any of the values, unequal to all
+// of them.
+func compareAny(op, v string, present bool, values []string) bool {
+	const attribute = "value"
+	f, e := inventory.Filter{Attribute: attribute, Operator: operators[op], Values: values}, inventory.Entry{}
+	if present {
+		e[attribute] = v
 	}
-	return a < b
+	return f.Match(e)
 }

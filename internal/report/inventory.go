@@ -221,7 +221,7 @@ func (s *Service) ListInventoryEntries(ctx context.Context, in *ssm.ListInventor
 			return notANode(err, id)
 		}
 		var version, capture string
-		rows, version, capture, err = s.entries(tx, sc, n, name)
+		rows, version, capture, err = s.Entries(tx, sc, n, name)
 		if version != "" {
 			out.SchemaVersion, out.CaptureTime = &version, &capture
 		}
@@ -247,10 +247,6 @@ func (s *Service) ListInventoryEntries(ctx context.Context, in *ssm.ListInventor
 // Entries are what a node has reported of a type, or what is made of what else is known of it. An empty version says that
 // there is nothing.
 func (s *Service) Entries(tx *store.Tx, sc store.Scope, n store.Node, name string) (rows []map[string]string, version, capture string, err error) {
-	return s.entries(tx, sc, n, name)
-}
-
-func (s *Service) entries(tx *store.Tx, sc store.Scope, n store.Node, name string) (rows []map[string]string, version, capture string, err error) {
 	switch name {
 	case instanceInfoType:
 		list := []store.Node{n}

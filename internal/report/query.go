@@ -136,7 +136,7 @@ func (r *reader) read(nodes []store.Node, typ string, filters []inventory.Filter
 	case inventory.InstanceInformation, inventory.PatchSummary, inventory.PatchCompliance, inventory.ComplianceItem, inventory.ComplianceSummary,
 		inventory.Tag, inventory.ResourceGroup:
 		for _, n := range nodes {
-			rows, version, capture, err := r.s.entries(r.tx, r.sc, n, typ)
+			rows, version, capture, err := r.s.Entries(r.tx, r.sc, n, typ)
 			if err != nil {
 				return nil, err
 			}

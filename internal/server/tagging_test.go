@@ -235,6 +235,16 @@ func TestResourceGroups(t *testing.T) {
 		if len(found.ResourceIdentifiers) != 6 { // four nodes, the window and the group itself
 			t.Errorf("everything: %d resources", len(found.ResourceIdentifiers))
 		}
+		var some resourcegroups.SearchResourcesOutput
+		in := `{"MaxResults":4,"ResourceQuery":` + query("AWS::AllSupported", "")
+		try(t, post("/resources/search", in+`}`, &some))
+		first := len(some.ResourceIdentifiers)
+		token := *some.NextToken
+		some = resourcegroups.SearchResourcesOutput{}
+		try(t, post("/resources/search", in+`,"NextToken":"`+token+`"}`, &some))
+		if first != 4 || len(some.ResourceIdentifiers) != 2 || some.NextToken != nil || *some.ResourceIdentifiers[0].ResourceArn != *found.ResourceIdentifiers[4].ResourceArn {
+			t.Errorf("pages of %d and %d resources", first, len(some.ResourceIdentifiers))
+		}
 		path := "/resources/" + url.PathEscape(arn) + "/tags"
 		rest := func(method, body string, out codec.Decodable) error {
 			return s.REST(ctx, s.Admin, "resource-groups", method, path, body, out)

@@ -179,7 +179,7 @@ func (s *Service) GetGroupConfiguration(ctx context.Context, in *wire.GetGroupCo
 	return &wire.GetGroupConfigurationOutput{GroupConfiguration: &wire.GroupConfiguration{Configuration: []wire.GroupConfigurationItem{}, Status: new(wire.GroupConfigurationStatusUpdateComplete)}}, nil
 }
 
-// change changes a group in a transaction.
+// changeGroup reads a group and changes it, in one transaction.
 func (s *Service) changeGroup(ctx context.Context, older, name *string, fn func(tx *store.Tx, sc store.Scope, g *store.ResourceGroup) error) (g store.ResourceGroup, err error) {
 	sc := store.ScopeOf(ctx)
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
@@ -310,7 +310,7 @@ func takesGroup(filters []wire.GroupFilter, g store.ResourceGroup) bool {
 // resource is what a query has found.
 type resource struct{ arn, typ string }
 
-// found lists the resources that a query finds, by their ARNs; types narrow it, unless there are none.
+// findAll lists the resources that a query finds, by their ARNs; types narrow it, unless there are none.
 func findAll(tx *store.Tx, sc store.Scope, q target.Query, types []string) ([]resource, error) {
 	var out []resource
 	for _, k := range kinds {
