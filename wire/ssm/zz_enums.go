@@ -35,6 +35,7 @@ const (
 	AssociationFilterKeyLastExecutedAfter     = "LastExecutedAfter"
 	AssociationFilterKeyAssociationName       = "AssociationName"
 	AssociationFilterKeyResourceGroupName     = "ResourceGroupName"
+	AssociationFilterKeyCloudConnectorId      = "CloudConnectorId"
 )
 
 // Values of AssociationFilterOperatorType.
@@ -548,7 +549,7 @@ func AssociationExecutionTargetsFilterKeyValues() []string {
 
 // AssociationFilterKeyValues returns the values of AssociationFilterKey in the model's order.
 func AssociationFilterKeyValues() []string {
-	return []string{"InstanceId", "Name", "AssociationId", "AssociationStatusName", "LastExecutedBefore", "LastExecutedAfter", "AssociationName", "ResourceGroupName"}
+	return []string{"InstanceId", "Name", "AssociationId", "AssociationStatusName", "LastExecutedBefore", "LastExecutedAfter", "AssociationName", "ResourceGroupName", "CloudConnectorId"}
 }
 
 // AssociationFilterOperatorTypeValues returns the values of AssociationFilterOperatorType in the model's order.

@@ -806,6 +806,8 @@ func (v *AssociationVersionInfo) DecodeJSON(d *codec.Decoder) error {
 			return codec.ReadList(d, &v.TargetMaps, func(v *map[string][]string, d *codec.Decoder) error {
 				return codec.ReadMap(d, v, func(v *[]string, d *codec.Decoder) error { return codec.ReadList(d, v, codec.ElemString) })
 			})
+		case "AssociationDispatchAssumeRole":
+			return codec.ReadString(d, &v.AssociationDispatchAssumeRole)
 		}
 		return d.Skip()
 	})
@@ -875,6 +877,9 @@ func (v *AssociationVersionInfo) EncodeJSON(e *codec.Encoder) {
 		codec.WriteList(e, v.TargetMaps, func(v *map[string][]string, e *codec.Encoder) {
 			codec.WriteMap(e, *v, func(v *[]string, e *codec.Encoder) { codec.WriteList(e, *v, codec.PutString) })
 		})
+	}
+	if v.AssociationDispatchAssumeRole != nil && e.Key("AssociationDispatchAssumeRole") {
+		e.String(*v.AssociationDispatchAssumeRole)
 	}
 	e.End()
 }
@@ -1826,6 +1831,8 @@ func (v *CreateAssociationBatchInput) DecodeJSON(d *codec.Decoder) error {
 		switch name {
 		case "Entries":
 			return codec.ReadList(d, &v.Entries, (*CreateAssociationBatchRequestEntry).DecodeJSON)
+		case "AssociationDispatchAssumeRole":
+			return codec.ReadString(d, &v.AssociationDispatchAssumeRole)
 		}
 		return d.Skip()
 	})
@@ -1836,6 +1843,9 @@ func (v *CreateAssociationBatchInput) EncodeJSON(e *codec.Encoder) {
 	e.Begin()
 	if v.Entries != nil && e.Key("Entries") {
 		codec.WriteList(e, v.Entries, (*CreateAssociationBatchRequestEntry).EncodeJSON)
+	}
+	if v.AssociationDispatchAssumeRole != nil && e.Key("AssociationDispatchAssumeRole") {
+		e.String(*v.AssociationDispatchAssumeRole)
 	}
 	e.End()
 }
@@ -2036,6 +2046,8 @@ func (v *CreateAssociationInput) DecodeJSON(d *codec.Decoder) error {
 		case "AlarmConfiguration":
 			v.AlarmConfiguration = new(AlarmConfiguration)
 			return v.AlarmConfiguration.DecodeJSON(d)
+		case "AssociationDispatchAssumeRole":
+			return codec.ReadString(d, &v.AssociationDispatchAssumeRole)
 		}
 		return d.Skip()
 	})
@@ -2108,6 +2120,9 @@ func (v *CreateAssociationInput) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
 		v.AlarmConfiguration.EncodeJSON(e)
+	}
+	if v.AssociationDispatchAssumeRole != nil && e.Key("AssociationDispatchAssumeRole") {
+		e.String(*v.AssociationDispatchAssumeRole)
 	}
 	e.End()
 }
@@ -11358,6 +11373,8 @@ func (v *UpdateAssociationInput) DecodeJSON(d *codec.Decoder) error {
 		case "AlarmConfiguration":
 			v.AlarmConfiguration = new(AlarmConfiguration)
 			return v.AlarmConfiguration.DecodeJSON(d)
+		case "AssociationDispatchAssumeRole":
+			return codec.ReadString(d, &v.AssociationDispatchAssumeRole)
 		}
 		return d.Skip()
 	})
@@ -11430,6 +11447,9 @@ func (v *UpdateAssociationInput) EncodeJSON(e *codec.Encoder) {
 	}
 	if v.AlarmConfiguration != nil && e.Key("AlarmConfiguration") {
 		v.AlarmConfiguration.EncodeJSON(e)
+	}
+	if v.AssociationDispatchAssumeRole != nil && e.Key("AssociationDispatchAssumeRole") {
+		e.String(*v.AssociationDispatchAssumeRole)
 	}
 	e.End()
 }

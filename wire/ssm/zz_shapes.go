@@ -165,26 +165,27 @@ type AssociationStatus struct {
 
 // AssociationVersionInfo is a structure of the ssm API.
 type AssociationVersionInfo struct {
-	AssociationId           *string                            `json:"AssociationId,omitzero"`
-	AssociationVersion      *string                            `json:"AssociationVersion,omitzero"`
-	CreatedDate             *codec.Time                        `json:"CreatedDate,omitzero"`
-	Name                    *string                            `json:"Name,omitzero"`
-	DocumentVersion         *string                            `json:"DocumentVersion,omitzero"`
-	Parameters              map[string][]string                `json:"Parameters,omitzero"`
-	Targets                 []Target                           `json:"Targets,omitzero"`
-	ScheduleExpression      *string                            `json:"ScheduleExpression,omitzero"`
-	OutputLocation          *InstanceAssociationOutputLocation `json:"OutputLocation,omitzero"`
-	AssociationName         *string                            `json:"AssociationName,omitzero"`
-	MaxErrors               *string                            `json:"MaxErrors,omitzero"`
-	MaxConcurrency          *string                            `json:"MaxConcurrency,omitzero"`
-	ComplianceSeverity      *string                            `json:"ComplianceSeverity,omitzero"`
-	SyncCompliance          *string                            `json:"SyncCompliance,omitzero"`
-	ApplyOnlyAtCronInterval *bool                              `json:"ApplyOnlyAtCronInterval,omitzero"`
-	CalendarNames           []string                           `json:"CalendarNames,omitzero"`
-	TargetLocations         []TargetLocation                   `json:"TargetLocations,omitzero"`
-	ScheduleOffset          *int64                             `json:"ScheduleOffset,omitzero"`
-	Duration                *int64                             `json:"Duration,omitzero"`
-	TargetMaps              []map[string][]string              `json:"TargetMaps,omitzero"`
+	AssociationId                 *string                            `json:"AssociationId,omitzero"`
+	AssociationVersion            *string                            `json:"AssociationVersion,omitzero"`
+	CreatedDate                   *codec.Time                        `json:"CreatedDate,omitzero"`
+	Name                          *string                            `json:"Name,omitzero"`
+	DocumentVersion               *string                            `json:"DocumentVersion,omitzero"`
+	Parameters                    map[string][]string                `json:"Parameters,omitzero"`
+	Targets                       []Target                           `json:"Targets,omitzero"`
+	ScheduleExpression            *string                            `json:"ScheduleExpression,omitzero"`
+	OutputLocation                *InstanceAssociationOutputLocation `json:"OutputLocation,omitzero"`
+	AssociationName               *string                            `json:"AssociationName,omitzero"`
+	MaxErrors                     *string                            `json:"MaxErrors,omitzero"`
+	MaxConcurrency                *string                            `json:"MaxConcurrency,omitzero"`
+	ComplianceSeverity            *string                            `json:"ComplianceSeverity,omitzero"`
+	SyncCompliance                *string                            `json:"SyncCompliance,omitzero"`
+	ApplyOnlyAtCronInterval       *bool                              `json:"ApplyOnlyAtCronInterval,omitzero"`
+	CalendarNames                 []string                           `json:"CalendarNames,omitzero"`
+	TargetLocations               []TargetLocation                   `json:"TargetLocations,omitzero"`
+	ScheduleOffset                *int64                             `json:"ScheduleOffset,omitzero"`
+	Duration                      *int64                             `json:"Duration,omitzero"`
+	TargetMaps                    []map[string][]string              `json:"TargetMaps,omitzero"`
+	AssociationDispatchAssumeRole *string                            `json:"AssociationDispatchAssumeRole,omitzero"`
 }
 
 // AttachmentContent is a structure of the ssm API.
@@ -394,7 +395,8 @@ type CreateActivationOutput struct {
 
 // CreateAssociationBatchInput is the input of CreateAssociationBatch.
 type CreateAssociationBatchInput struct {
-	Entries []CreateAssociationBatchRequestEntry `json:"Entries,omitzero"`
+	Entries                       []CreateAssociationBatchRequestEntry `json:"Entries,omitzero"`
+	AssociationDispatchAssumeRole *string                              `json:"AssociationDispatchAssumeRole,omitzero"`
 }
 
 // CreateAssociationBatchOutput is the output of CreateAssociationBatch.
@@ -450,6 +452,7 @@ type CreateAssociationInput struct {
 	TargetMaps                    []map[string][]string              `json:"TargetMaps,omitzero"`
 	Tags                          []Tag                              `json:"Tags,omitzero"`
 	AlarmConfiguration            *AlarmConfiguration                `json:"AlarmConfiguration,omitzero"`
+	AssociationDispatchAssumeRole *string                            `json:"AssociationDispatchAssumeRole,omitzero"`
 }
 
 // CreateAssociationOutput is the output of CreateAssociation.
@@ -2538,6 +2541,7 @@ type UpdateAssociationInput struct {
 	Duration                      *int64                             `json:"Duration,omitzero"`
 	TargetMaps                    []map[string][]string              `json:"TargetMaps,omitzero"`
 	AlarmConfiguration            *AlarmConfiguration                `json:"AlarmConfiguration,omitzero"`
+	AssociationDispatchAssumeRole *string                            `json:"AssociationDispatchAssumeRole,omitzero"`
 }
 
 // UpdateAssociationOutput is the output of UpdateAssociation.

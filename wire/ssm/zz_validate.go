@@ -14,7 +14,7 @@ var (
 	c5   = codec.Constraint{HasMin: true, Min: 1}
 	c6   = codec.Constraint{Enum: []string{"EQUAL", "LESS_THAN", "GREATER_THAN"}}
 	c7   = codec.Constraint{Enum: []string{"Status", "ResourceId", "ResourceType"}}
-	c8   = codec.Constraint{Enum: []string{"InstanceId", "Name", "AssociationId", "AssociationStatusName", "LastExecutedBefore", "LastExecutedAfter", "AssociationName", "ResourceGroupName"}}
+	c8   = codec.Constraint{Enum: []string{"InstanceId", "Name", "AssociationId", "AssociationStatusName", "LastExecutedBefore", "LastExecutedAfter", "AssociationName", "ResourceGroupName", "CloudConnectorId"}}
 	c9   = codec.Constraint{Enum: []string{"Pending", "Success", "Failed"}}
 	c10  = codec.Constraint{HasMin: true, Min: 1, HasMax: true, Max: 1024}
 	c11  = codec.Constraint{HasMax: true, Max: 1024}
@@ -467,6 +467,9 @@ func (v *CreateAssociationBatchInput) validate(e *codec.Violations, at *codec.Pa
 			v.Entries[i0].validate(e, p0)
 		}
 	}
+	if v.AssociationDispatchAssumeRole != nil {
+		e.String(at, "associationDispatchAssumeRole", *v.AssociationDispatchAssumeRole, &c24)
+	}
 }
 
 func (v *CreateAssociationBatchRequestEntry) validate(e *codec.Violations, at *codec.Path) {
@@ -624,6 +627,9 @@ func (v *CreateAssociationInput) validate(e *codec.Violations, at *codec.Path) {
 	}
 	if v.AlarmConfiguration != nil {
 		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
+	}
+	if v.AssociationDispatchAssumeRole != nil {
+		e.String(at, "associationDispatchAssumeRole", *v.AssociationDispatchAssumeRole, &c24)
 	}
 }
 
@@ -3321,6 +3327,9 @@ func (v *UpdateAssociationInput) validate(e *codec.Violations, at *codec.Path) {
 	}
 	if v.AlarmConfiguration != nil {
 		v.AlarmConfiguration.validate(e, at.Member("alarmConfiguration"))
+	}
+	if v.AssociationDispatchAssumeRole != nil {
+		e.String(at, "associationDispatchAssumeRole", *v.AssociationDispatchAssumeRole, &c24)
 	}
 }
 
