@@ -341,7 +341,7 @@ func (s *Service) CreateAssociationBatch(ctx context.Context, in *ssm.CreateAsso
 			OutputLocation: e.OutputLocation, AssociationName: e.AssociationName, AutomationTargetParameterName: e.AutomationTargetParameterName, MaxErrors: e.MaxErrors,
 			MaxConcurrency: e.MaxConcurrency, ComplianceSeverity: e.ComplianceSeverity, SyncCompliance: e.SyncCompliance, ApplyOnlyAtCronInterval: e.ApplyOnlyAtCronInterval,
 			CalendarNames: e.CalendarNames, TargetLocations: e.TargetLocations, ScheduleOffset: e.ScheduleOffset, Duration: e.Duration, TargetMaps: e.TargetMaps,
-			AlarmConfiguration: e.AlarmConfiguration,
+			AlarmConfiguration: e.AlarmConfiguration, AssociationDispatchAssumeRole: in.AssociationDispatchAssumeRole,
 		})
 		if known, ok := errors.AsType[*awserr.Error](err); ok {
 			out.Failed = append(out.Failed, ssm.FailedCreateAssociation{Entry: e, Message: new(known.Code + ": " + known.Message), Fault: new("Client")})
@@ -375,8 +375,8 @@ func (s *Service) UpdateAssociation(ctx context.Context, in *ssm.UpdateAssociati
 			Name: was.Name, InstanceId: was.InstanceId, Targets: was.Targets, DocumentVersion: in.DocumentVersion, Parameters: in.Parameters, ScheduleExpression: in.ScheduleExpression,
 			OutputLocation: in.OutputLocation, AssociationName: in.AssociationName, AutomationTargetParameterName: in.AutomationTargetParameterName, MaxErrors: in.MaxErrors,
 			MaxConcurrency: in.MaxConcurrency, ComplianceSeverity: in.ComplianceSeverity, SyncCompliance: in.SyncCompliance, ApplyOnlyAtCronInterval: in.ApplyOnlyAtCronInterval,
-			CalendarNames: in.CalendarNames, TargetLocations: in.TargetLocations, ScheduleOffset: in.ScheduleOffset, Duration: in.Duration, TargetMaps: in.TargetMaps, AssociationDispatchAssumeRole: in.AssociationDispatchAssumeRole,
-			AlarmConfiguration: in.AlarmConfiguration,
+			CalendarNames: in.CalendarNames, TargetLocations: in.TargetLocations, ScheduleOffset: in.ScheduleOffset, Duration: in.Duration, TargetMaps: in.TargetMaps,
+			AlarmConfiguration: in.AlarmConfiguration, AssociationDispatchAssumeRole: in.AssociationDispatchAssumeRole,
 		}
 		if codec.Value(in.Name) != "" {
 			d.Name = in.Name

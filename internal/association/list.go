@@ -59,7 +59,7 @@ func describe(a store.Association, d *definition) (*ssm.AssociationDescription, 
 		AssociationId: &a.ID, Targets: targets(d), ScheduleExpression: d.ScheduleExpression, OutputLocation: d.OutputLocation, LastExecutionDate: someTime(a.LastRunAt),
 		LastSuccessfulExecutionDate: someTime(a.LastSuccessAt), AssociationName: d.AssociationName, MaxErrors: d.MaxErrors, MaxConcurrency: d.MaxConcurrency,
 		ComplianceSeverity: d.ComplianceSeverity, SyncCompliance: d.SyncCompliance, ApplyOnlyAtCronInterval: d.ApplyOnlyAtCronInterval, ScheduleOffset: d.ScheduleOffset,
-		Duration: d.Duration, AssociationDispatchAssumeRole: d.AssociationDispatchAssumeRole, AlarmConfiguration: d.AlarmConfiguration,
+		Duration: d.Duration, AlarmConfiguration: d.AlarmConfiguration, AssociationDispatchAssumeRole: d.AssociationDispatchAssumeRole,
 	}, nil
 }
 
@@ -279,7 +279,8 @@ func (s *Service) ListAssociationVersions(ctx context.Context, in *ssm.ListAssoc
 				AssociationId: in.AssociationId, AssociationVersion: new(text(v.Version)), CreatedDate: codec.NewTime(v.CreatedAt), Name: d.Name,
 				DocumentVersion: new(orDefault(d.DocumentVersion)), Parameters: d.Parameters, Targets: targets(d), ScheduleExpression: d.ScheduleExpression, OutputLocation: d.OutputLocation,
 				AssociationName: d.AssociationName, MaxErrors: d.MaxErrors, MaxConcurrency: d.MaxConcurrency, ComplianceSeverity: d.ComplianceSeverity, SyncCompliance: d.SyncCompliance,
-				ApplyOnlyAtCronInterval: d.ApplyOnlyAtCronInterval, ScheduleOffset: d.ScheduleOffset, Duration: d.Duration, AssociationDispatchAssumeRole: d.AssociationDispatchAssumeRole,
+				ApplyOnlyAtCronInterval: d.ApplyOnlyAtCronInterval, ScheduleOffset: d.ScheduleOffset, Duration: d.Duration,
+				AssociationDispatchAssumeRole: d.AssociationDispatchAssumeRole,
 			})
 		}
 		return nil

@@ -227,9 +227,9 @@ func rebootMark(stateDir string) (string, error) {
 
 // rebootDue says why the node needs a reboot; "" when it does not. Nothing is refreshed, recorded or reported.
 func (o *nodePatch) rebootDue(ctx context.Context, s *Streams) (string, error) {
-	node, err := agent.LoadNode(o.stateDir)
+	node, err := o.node(ctx)
 	if err != nil {
-		return "", agentError(err, o.stateDir)
+		return "", err
 	}
 	engine, _, _, err := scanEngine(ctx, &Streams{In: s.In, Out: &o.said, Err: &o.said}, &scanOptions{root: "/"})
 	if err != nil {

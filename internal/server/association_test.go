@@ -370,7 +370,10 @@ func TestAssociationsRefused(t *testing.T) {
 			t.Errorf("what was refused is there: %+v", list.Associations)
 		}
 		// The old form with one node; the same document and node a second time.
-		old := associate(t, c, &ssm.CreateAssociationInput{Name: str("AWS-RunShellScript"), Parameters: script, InstanceId: &n.ID})
+		old := associate(t, c, &ssm.CreateAssociationInput{Name: str("AWS-RunShellScript"), Parameters: script, InstanceId: &n.ID, AssociationDispatchAssumeRole: str("arn:aws:iam::000000000001:role/Runs")})
+		if aws.ToString(described(t, c, old.AssociationId).AssociationDispatchAssumeRole) != "arn:aws:iam::000000000001:role/Runs" {
+			t.Errorf("the role is not kept: %+v", old)
+		}
 		if *old.InstanceId != n.ID || old.Targets[0].Values[0] != n.ID {
 			t.Errorf("the old form: %+v", old)
 		}
