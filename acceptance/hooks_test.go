@@ -154,6 +154,9 @@ deb bookworm-security oakslow 1.1-1
 	if got := h.read("tmp/hooks"); got != "" {
 		t.Errorf("a scan ran hooks: %s", got)
 	}
+	if out := s.mustOakum("runs", id, h.id); !strings.Contains(out, "\nPreInstallHook: Skipped: Operation is Scan: nothing is installed\n") || strings.Contains(out, "Windows") {
+		t.Errorf("oakum runs: %s", out)
+	}
 
 	// A hook that fails before the installation prevents it; the exit hook runs.
 	h.write("tmp/do-pre", "exit 7\n")

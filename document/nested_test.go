@@ -21,8 +21,10 @@ func TestNested(t *testing.T) {
 		{"version", map[string]any{"documentType": "SSMDocument", "documentPath": " Hook:3 "}, document.Nested{Name: "Hook", Version: "3"}, ""},
 		{"arn", map[string]any{"documentType": "SSMDocument", "documentPath": "arn:aws:ssm:us-east-1:111122223333:document/Hook"}, document.Nested{Name: "arn:aws:ssm:us-east-1:111122223333:document/Hook"}, ""},
 		{
-			"arn_and_version", map[string]any{"documentType": "SSMDocument", "documentPath": "arn:aws:ssm:us-east-1:111122223333:document/Hook:$LATEST"},
-			document.Nested{Name: "arn:aws:ssm:us-east-1:111122223333:document/Hook", Version: "$LATEST"}, "",
+			"arn_and_version",
+			map[string]any{"documentType": "SSMDocument", "documentPath": "arn:aws:ssm:us-east-1:111122223333:document/Hook:$LATEST"},
+			document.Nested{Name: "arn:aws:ssm:us-east-1:111122223333:document/Hook", Version: "$LATEST"},
+			"",
 		},
 		{"path", map[string]any{"documentType": "LocalPath", "documentPath": "C:/a:b"}, document.Nested{Path: "C:/a:b"}, ""},
 		{"object", map[string]any{"documentType": "SSMDocument", "documentPath": "H", "documentParameters": map[string]any{"a": "1"}}, document.Nested{Name: "H", Parameters: map[string]any{"a": "1"}}, ""},

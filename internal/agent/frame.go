@@ -172,7 +172,7 @@ type fetched struct {
 	Content string `json:"content"`
 }
 
-// fetchTries is how often a document is asked for while the server does not answer, and fetchWait the longest pause between.
+// fetchTries is how often a document is asked for while the server does not answer; each try is several itself.
 const fetchTries = 10
 
 // fetch returns a document of the server. What the command has fetched already is not asked for again.
@@ -357,6 +357,9 @@ func (f *frame) skipReason(step document.Step, flow *document.Flow) string {
 	if !document.HasHooks(f.name) {
 		return "Step execution skipped due to an earlier exit. Step name: " + step.Name
 	}
+	if d := f.doc.Decide(step, f.agent.support(step.Action), f.agent.self.Type, f.values); d.Status == document.Skipped {
+		return hookSkipped(d.Reason) // it is for another platform, and would have been skipped all the same
+	}
 	by, status := flow.By()
 	if status == document.Success {
 		for i := range f.doc.Steps {
@@ -369,6 +372,11 @@ func (f *frame) skipReason(step document.Step, flow *document.Flow) string {
 		return "Step skipped: " + by + " ended the document"
 	}
 	return fmt.Sprintf("Step skipped: %s ended as %s", by, status)
+}
+
+// hookSkipped is the reason of the document package in the words of documents with hooks.
+func hookSkipped(reason string) string {
+	return "Step skipped: " + strings.TrimPrefix(reason, "Step execution skipped due to ")
 }
 
 func readJSON(file string, v any) error {

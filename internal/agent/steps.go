@@ -126,7 +126,7 @@ func (f *frame) runStep(ctx context.Context, i int, step document.Step, flow *do
 		}
 		if d := f.doc.Decide(step, a.support(step.Action), a.self.Type, f.values); d.Status == document.Skipped {
 			if document.HasHooks(f.name) {
-				d.Reason = "Step skipped: " + strings.TrimPrefix(d.Reason, "Step execution skipped due to ")
+				d.Reason = hookSkipped(d.Reason)
 			}
 			return outcome{status: document.Skipped, message: d.Reason}, nil
 		} else if d.Status != "" {
