@@ -75,17 +75,26 @@ func TestImport(t *testing.T) {
 	})
 	check(err)
 
+	for _, in := range []*ssm.CreateAssociationInput{
+		{Name: aws.String("AWS-RunPatchBaseline"), AssociationName: aws.String("nightly"), ScheduleExpression: aws.String("cron(0 2 ? * SUN *)"), Parameters: map[string][]string{"Operation": {"Scan"}}, Targets: []types.Target{{Key: aws.String("tag:Env"), Values: []string{"prod"}}}, MaxErrors: aws.String("3"), Tags: []types.Tag{{Key: aws.String("Team"), Value: aws.String("web")}}},
+		{Name: aws.String("AWS-GatherSoftwareInventory"), Targets: []types.Target{{Key: aws.String("InstanceIds"), Values: []string{"*"}}}},
+		{Name: aws.String("AWS-RunShellScript"), Parameters: map[string][]string{"commands": {"true"}}, Targets: []types.Target{{Key: aws.String("InstanceIds"), Values: []string{from.Nodes(1)[0].ID}}}},
+	} {
+		_, err = src.CreateAssociation(ctx, in)
+		check(err)
+	}
+
 	clientEnvironment(t, to.URL, to.Admin.AccessKeyID, to.Admin.SecretAccessKey)
 	credentials := filepath.Join(t.TempDir(), "credentials")
 	check(os.WriteFile(credentials, fmt.Appendf(nil, "[source]\naws_access_key_id = %s\naws_secret_access_key = %s\n", from.Admin.AccessKeyID, from.Admin.SecretAccessKey), 0o600))
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", credentials)
 	base := []string{"--from-endpoint-url", from.URL, "--from-profile", "source"}
-	source := append(slices.Clip(base), "--only", "documents,baselines,windows")
+	source := base
 	before := to.Dump()
 
 	// The plan does nothing.
 	_, counts := imported(t, 0, source...)
-	if want := map[string]int{"create": 7, "update": 1, "skip": 1}; cmp.Diff(want, counts) != "" {
+	if want := map[string]int{"create": 9, "update": 1, "skip": 2}; cmp.Diff(want, counts) != "" {
 		t.Errorf("the plan has %v, want %v", counts, want)
 	}
 	if to.Dump() != before {
@@ -100,7 +109,7 @@ func TestImport(t *testing.T) {
 
 	// It is done, and found again.
 	imported(t, 0, append(source, "--apply")...)
-	if _, counts = imported(t, 0, source...); counts["unchanged"] != 8 || counts["skip"] != 1 || len(counts) != 2 {
+	if _, counts = imported(t, 0, source...); counts["unchanged"] != 10 || counts["skip"] != 2 || len(counts) != 2 {
 		t.Errorf("after it was done the plan has %v", counts)
 	}
 	d, err := dst.GetDefaultPatchBaseline(ctx, &ssm.GetDefaultPatchBaselineInput{OperatingSystem: types.OperatingSystemDebian})
@@ -128,6 +137,10 @@ func TestImport(t *testing.T) {
 	// What changes at the source changes here, and what was made here by hand stays.
 	_, err = src.UpdatePatchBaseline(ctx, &ssm.UpdatePatchBaselineInput{BaselineId: b.BaselineId, RejectedPatches: []string{}, Description: aws.String("new")})
 	check(err)
+	list, err := src.ListAssociations(ctx, &ssm.ListAssociationsInput{AssociationFilterList: []types.AssociationFilter{{Key: types.AssociationFilterKeyAssociationName, Value: aws.String("nightly")}}})
+	check(err)
+	_, err = src.UpdateAssociation(ctx, &ssm.UpdateAssociationInput{AssociationId: list.Associations[0].AssociationId, AssociationName: aws.String("weekly"), ScheduleExpression: aws.String("rate(7 days)"), Parameters: map[string][]string{"Operation": {"Scan"}}, Targets: list.Associations[0].Targets})
+	check(err)
 	_, err = src.UpdateMaintenanceWindow(ctx, &ssm.UpdateMaintenanceWindowInput{WindowId: w.WindowId, Enabled: aws.Bool(false)})
 	check(err)
 	up, err := src.UpdateDocument(ctx, &ssm.UpdateDocumentInput{Name: aws.String("Drain"), Content: aws.String(strings.Replace(text, "true", "false", 1)), DocumentFormat: types.DocumentFormatYaml, DocumentVersion: aws.String("$LATEST")})
@@ -136,16 +149,21 @@ func TestImport(t *testing.T) {
 		_, err = src.UpdateDocumentDefaultVersion(ctx, &ssm.UpdateDocumentDefaultVersionInput{Name: aws.String("Drain"), DocumentVersion: &version})
 		check(err)
 		_, counts = imported(t, 0, append(source, "--apply")...)
-		if want := map[string]int{"2": 3, "1": 1}[version]; counts["update"] != want || counts["create"] != 0 {
+		if want := map[string]int{"2": 4, "1": 1}[version]; counts["update"] != want || counts["create"] != 0 {
 			t.Errorf("with version %s: %v", version, counts)
 		}
 	}
 	_, counts = imported(t, 0, source...)
-	if counts["unchanged"] != 8 {
+	if counts["unchanged"] != 10 {
 		t.Errorf("after the changes: %v", counts)
 	}
 	got, err = dst.GetPatchBaseline(ctx, &ssm.GetPatchBaselineInput{BaselineId: d.BaselineId})
 	check(err)
+	here, err := dst.ListAssociations(ctx, &ssm.ListAssociationsInput{AssociationFilterList: []types.AssociationFilter{{Key: types.AssociationFilterKeyAssociationName, Value: aws.String("weekly")}}})
+	check(err)
+	if len(here.Associations) != 1 || *here.Associations[0].ScheduleExpression != "rate(7 days)" {
+		t.Errorf("the associations here are %+v", here.Associations)
+	}
 	if len(got.RejectedPatches) != 0 || aws.ToString(got.Description) != "new" {
 		t.Errorf("the baseline here is %+v", got)
 	}
