@@ -536,7 +536,7 @@ func (s *Service) fold(tx *store.Tx, sc store.Scope, a *store.Association, d *de
 }
 
 // take takes over the end on a node. One that does not match any more is forgotten. One that is there, and was not reached
-// as others held it up, is run by itself: nothing else would tell that it can be.
+// as others held it up or it came back too late for the command, is run by itself: nothing else would tell that it can be.
 func (s *Service) take(tx *store.Tx, sc store.Scope, a *store.Association, d *definition, e *store.AssociationExecution, n store.AssociationNode) error {
 	row, err := tx.Node(sc, n.NodeID)
 	if errors.Is(err, store.ErrNotFound) { // it never was there, or is not any more: the run has failed on it
@@ -548,8 +548,12 @@ func (s *Service) take(tx *store.Tx, sc store.Scope, a *store.Association, d *de
 	if ok, err := reaches(tx, sc, d, row); err != nil || !ok {
 		return errors.Join(err, s.forget(tx, sc, a.ID, n.NodeID))
 	}
-	if e.NodeID == "" && wanted(d, &n) && tx.Now().Sub(row.LastPingAt) < onlineFor {
-		if err := tx.Schedule(WorkStart, sc, a.ID+"/"+string(joined)+"/"+n.NodeID, tx.Now()); err != nil {
+	if wanted(d, &n) && tx.Now().Sub(row.LastPingAt) < onlineFor {
+		due := tx.Now()
+		if again := e.CreatedAt.Add(againAfter); e.NodeID != "" && again.After(due) { // it was tried by itself already
+			due = again
+		}
+		if err := tx.Schedule(WorkStart, sc, a.ID+"/"+string(joined)+"/"+n.NodeID, due); err != nil {
 			return err
 		}
 	}
