@@ -243,6 +243,9 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, sc store.Scope, a *st
 		AssociationID: a.ID, ID: id, Version: a.Version, NodeID: nodeID, Status: pending, DetailedStatus: inProgress, Counts: "{}", CreatedAt: tx.Now(), CutoffAt: cutoff(d, due),
 	}
 	a.LastRunAt = tx.Now()
+	if nodeID == "" {
+		a.RunAgain = false // whatever comes of it
+	}
 	ctx = principal(ctx, sc)
 	wake, err = s.send(ctx, tx, sc, a, d, &e)
 	if known, ok := errors.AsType[*awserr.Error](err); ok {
@@ -289,6 +292,9 @@ func (s *Service) send(ctx context.Context, tx *store.Tx, sc store.Scope, a *sto
 	if err != nil {
 		return nil, err
 	}
+	if e.NodeID == "" {
+		a.RanVersion = doc.Number
+	}
 	in := request(a.ID, e.ID, d, doc)
 	if e.NodeID != "" {
 		in.Targets = []ssm.Target{{Key: new("InstanceIds"), Values: []string{e.NodeID}}}
@@ -331,9 +337,6 @@ func (s *Service) send(ctx context.Context, tx *store.Tx, sc store.Scope, a *sto
 		return nil, err
 	}
 	e.CommandID = c.ID
-	if e.NodeID == "" {
-		a.RanVersion, a.RunAgain = doc.Number, false
-	}
 	return wake, tx.BeginAssociationNodes(sc, *e, pending, pending)
 }
 
@@ -460,6 +463,11 @@ func (s *Service) advance(tx *store.Tx, sc store.Scope, a *store.Association, d 
 			return err
 		}
 	}
+	if !e.EndedAt.IsZero() {
+		if err := s.again(tx, sc, a); err != nil {
+			return err
+		}
+	}
 	refused := ""
 	if e.CommandID == "" && e.Status == failed && e.DetailedStatus != timedOut {
 		refused = e.DetailedStatus
@@ -478,8 +486,13 @@ func (s *Service) finish(tx *store.Tx, sc store.Scope, a *store.Association, e *
 	if e.Status == success {
 		a.LastSuccessAt = tx.Now()
 	}
-	if err := tx.SaveAssociationExecution(sc, *e); err != nil || !a.RunAgain {
-		return err
+	return tx.SaveAssociationExecution(sc, *e)
+}
+
+// again promises the run of a change that waited for what ran, once that has ended, however it did.
+func (s *Service) again(tx *store.Tx, sc store.Scope, a *store.Association) error {
+	if !a.RunAgain {
+		return nil
 	}
 	open, err := tx.RunningAssociationExecutions(sc, a.ID)
 	if err != nil || len(open) > 0 {
