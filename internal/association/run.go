@@ -250,6 +250,9 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, sc store.Scope, a *st
 		AssociationID: a.ID, ID: id, Version: a.Version, NodeID: nodeID, Status: pending, DetailedStatus: inProgress, Counts: "{}", CreatedAt: tx.Now(), CutoffAt: cutoff(d, due),
 	}
 	a.LastRunAt = tx.Now()
+	if nodeID == "" {
+		a.RunAgain = false // whatever comes of it
+	}
 	ctx = principal(ctx, sc)
 	wake, err = s.send(ctx, tx, sc, a, d, &e)
 	if known, ok := errors.AsType[*awserr.Error](err); ok {
@@ -296,6 +299,9 @@ func (s *Service) send(ctx context.Context, tx *store.Tx, sc store.Scope, a *sto
 	if err != nil {
 		return nil, err
 	}
+	if e.NodeID == "" {
+		a.RanVersion = doc.Number
+	}
 	in := request(a.ID, e.ID, d, doc)
 	if e.NodeID != "" {
 		in.Targets = []ssm.Target{{Key: new("InstanceIds"), Values: []string{e.NodeID}}}
@@ -338,9 +344,6 @@ func (s *Service) send(ctx context.Context, tx *store.Tx, sc store.Scope, a *sto
 		return nil, err
 	}
 	e.CommandID = c.ID
-	if e.NodeID == "" {
-		a.RanVersion, a.RunAgain = doc.Number, false
-	}
 	return wake, tx.BeginAssociationNodes(sc, *e, pending, pending)
 }
 
@@ -467,6 +470,11 @@ func (s *Service) advance(tx *store.Tx, sc store.Scope, a *store.Association, d 
 			return err
 		}
 	}
+	if !e.EndedAt.IsZero() {
+		if err := s.again(tx, sc, a); err != nil {
+			return err
+		}
+	}
 	refused := ""
 	if e.CommandID == "" && e.Status == failed && e.DetailedStatus != timedOut {
 		refused = e.DetailedStatus
@@ -485,8 +493,13 @@ func (s *Service) finish(tx *store.Tx, sc store.Scope, a *store.Association, e *
 	if e.Status == success {
 		a.LastSuccessAt = tx.Now()
 	}
-	if err := tx.SaveAssociationExecution(sc, *e); err != nil || !a.RunAgain {
-		return err
+	return tx.SaveAssociationExecution(sc, *e)
+}
+
+// again promises the run of a change that waited for what ran, once that has ended, however it did.
+func (s *Service) again(tx *store.Tx, sc store.Scope, a *store.Association) error {
+	if !a.RunAgain {
+		return nil
 	}
 	open, err := tx.RunningAssociationExecutions(sc, a.ID)
 	if err != nil || len(open) > 0 {
@@ -543,7 +556,7 @@ func (s *Service) fold(tx *store.Tx, sc store.Scope, a *store.Association, d *de
 }
 
 // take takes over the end on a node. One that does not match any more is forgotten. One that is there, and was not reached
-// as others held it up, is run by itself: nothing else would tell that it can be.
+// as others held it up or it came back too late for the command, is run by itself: nothing else would tell that it can be.
 func (s *Service) take(tx *store.Tx, sc store.Scope, a *store.Association, d *definition, e *store.AssociationExecution, n store.AssociationNode) error {
 	row, err := tx.Node(sc, n.NodeID)
 	if errors.Is(err, store.ErrNotFound) { // it never was there, or is not any more: the run has failed on it
@@ -555,8 +568,12 @@ func (s *Service) take(tx *store.Tx, sc store.Scope, a *store.Association, d *de
 	if ok, err := s.reaches(tx, sc, d, row.ID); err != nil || !ok {
 		return errors.Join(err, s.forget(tx, sc, a.ID, n.NodeID))
 	}
-	if e.NodeID == "" && wanted(d, &n) && tx.Now().Sub(row.LastPingAt) < onlineFor {
-		if err := tx.Schedule(WorkStart, sc, a.ID+"/"+string(joined)+"/"+n.NodeID, tx.Now()); err != nil {
+	if wanted(d, &n) && tx.Now().Sub(row.LastPingAt) < onlineFor {
+		due := tx.Now()
+		if again := e.CreatedAt.Add(againAfter); e.NodeID != "" && again.After(due) { // it was tried by itself already
+			due = again
+		}
+		if err := tx.Schedule(WorkStart, sc, a.ID+"/"+string(joined)+"/"+n.NodeID, due); err != nil {
 			return err
 		}
 	}

@@ -257,7 +257,7 @@ func TestAssociationsSimulated(t *testing.T) {
 		}
 		seed = n
 	}
-	rounds := map[string]int{"sqlite": 24, "postgres": 4}
+	rounds := map[string]int{"sqlite": 12, "postgres": 3}
 	if testing.Short() {
 		rounds = map[string]int{"sqlite": 4, "postgres": 1}
 	}

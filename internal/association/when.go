@@ -90,6 +90,7 @@ const (
 	lateBy      = 15 * time.Minute // a run that could not begin in time begins so late, unless Duration says otherwise
 	ownWithin   = 2 * time.Hour    // until a node's own agent must have reported
 	onlineFor   = 11 * time.Minute // how long a node that was heard of counts as there
+	againAfter  = 30 * time.Minute // between tries of a node that is there and takes nothing
 	tickEvery   = 15 * time.Second // how often a run that goes on is looked at
 )
 
