@@ -10,6 +10,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"oakum.dev/compliance"
+	"oakum.dev/internal/oakumtest/servertest"
+	"oakum.dev/wire/oakum"
 )
 
 // hookDocument writes down in /tmp/hooks that it ran and what it was told, and does what the file of its name says.
@@ -318,6 +322,14 @@ deb bookworm-security oaktool 1.1-1
 		t.Errorf("OAKUM_INSTALLED_JSON after the reboot: %s", got)
 	}
 	s.state(h.agent).is("MissingCount", 0, "InstalledPendingRebootCount", 0)
+	var last oakum.GetPatchResultOutput // the last report is that of the step that rebooted; the command has installed something all the same
+	client := servertest.Attach(t, s.url, s.dir)
+	if err := client.Call(t.Context(), client.Admin, "oakum", "GetPatchResult", &oakum.GetPatchResultInput{InstanceId: &h.id}, &last); err != nil {
+		t.Fatal(err)
+	}
+	if head, err := compliance.DecodeHeader([]byte(*last.Header)); err != nil || head.Install == nil || len(head.Install.Changes) != 1 || head.Install.Changes[0].New != "1.1-1" {
+		t.Errorf("what the command has installed: %s, %v", *last.Header, err)
+	}
 
 	// A reboot that nobody needs does not happen; one that is asked for does, once.
 	l.mustRun("sh", "-c", "rm -f /tmp/hooks /root/go-on")

@@ -327,6 +327,26 @@ func without(list, known []string) []string {
 	return slices.DeleteFunc(list, func(s string) bool { return slices.Contains(known, s) })
 }
 
+// Earlier lists what runs of a command that ended before the given one have changed, oldest first: one command may install
+// in one step and reboot in another.
+func Earlier(stateDir, command, before string) ([]compliance.Change, error) {
+	if stateDir == "" || command == "" {
+		return nil, nil
+	}
+	runs, err := Runs(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(runs, func(a, b Run) int { return a.StartedAt.Compare(b.StartedAt) })
+	var out []compliance.Change
+	for i := range runs {
+		if r := &runs[i]; r.ExecutionID == command && r.ID != before && r.Phase == PhaseEnded {
+			out = append(out, compact(r.Changed)...)
+		}
+	}
+	return out, nil
+}
+
 func compact(changed []Change) []compliance.Change {
 	var out []compliance.Change
 	for _, c := range changed {

@@ -257,9 +257,9 @@ func TestAssociationsSimulated(t *testing.T) {
 		}
 		seed = n
 	}
-	rounds := map[string]int{"sqlite": 12, "postgres": 3}
-	if testing.Short() {
-		rounds = map[string]int{"sqlite": 4, "postgres": 1}
+	rounds := map[string]int{"sqlite": 4, "postgres": 1}
+	if os.Getenv("OAKUM_SOAK_SECONDS") != "" {
+		rounds = map[string]int{"sqlite": 60, "postgres": 15}
 	}
 	for engine, n := range rounds {
 		t.Run(engine, func(t *testing.T) {

@@ -41,7 +41,8 @@ type nodePatch struct {
 	endpoint, stateDir, givenUp, forOperation, onlyIfPending                  string
 	document, baselineTags                                                    string
 	adHoc                                                                     adHoc
-	said                                                                      bytes.Buffer // talk that is held back
+	earlier                                                                   []compliance.Change // by other steps of the command
+	said                                                                      bytes.Buffer        // talk that is held back
 }
 
 // newNodePatchCommand makes the hidden command that documents run. It is not part of the command-line contract.
@@ -307,6 +308,9 @@ func (o *nodePatch) tell(ctx context.Context, s, talk *Streams, node *agent.Node
 		writeNonCompliant(s, res)
 		return nil // with a plain override the node's stored compliance is not replaced
 	}
+	if i := res.Header.Install; i != nil { // the node's last install is the command's, not that of its last step
+		i.Changes = append(slices.Clone(o.earlier), i.Changes...)
+	}
 	return deliver(ctx, talk, node, res)
 }
 
@@ -335,6 +339,9 @@ func (o *nodePatch) install(ctx context.Context, s, talk *Streams, node *agent.N
 	in, err := engine.Install(ctx, req)
 	if err != nil {
 		return err
+	}
+	if o.earlier, err = patch.Earlier(engine.StateDir, req.ExecutionID, in.Run.ID); err != nil {
+		fmt.Fprintf(talk.Err, "oakum: warning: earlier runs of this command cannot be read: %v\n", err)
 	}
 	// The report goes out before the reboot, also when the step was cancelled meanwhile.
 	if err := o.tell(context.WithoutCancel(ctx), s, talk, node, in.Result, override); err != nil {

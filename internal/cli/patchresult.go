@@ -155,9 +155,22 @@ func (w *watch) scanned(ctx context.Context, n *oakum.Node) (bool, *compliance.H
 	return err == nil && h != nil && h.ExecutionID == w.id, h
 }
 
+// failedStep is the first step of a node that did not succeed: with hooks it may be another than the one that patches.
+func (w *watch) failedStep(ctx context.Context, v *types.CommandInvocation) string {
+	out, err := w.c.SSM.ListCommandInvocations(ctx, &ssm.ListCommandInvocationsInput{CommandId: &w.id, InstanceId: v.InstanceId, Details: true})
+	if err == nil && len(out.CommandInvocations) == 1 {
+		for _, p := range out.CommandInvocations[0].CommandPlugins {
+			if p.Status == types.CommandPluginStatusFailed || p.Status == types.CommandPluginStatusTimedOut {
+				return aws.ToString(p.Name)
+			}
+		}
+	}
+	return patchStep
+}
+
 // reason is why a node did not succeed: the first line of the step's standard error, or what the state means.
 func (w *watch) reason(ctx context.Context, v *types.CommandInvocation) (code *int32, text *string) {
-	out, err := w.c.SSM.GetCommandInvocation(ctx, &ssm.GetCommandInvocationInput{CommandId: &w.id, InstanceId: v.InstanceId, PluginName: aws.String(patchStep)})
+	out, err := w.c.SSM.GetCommandInvocation(ctx, &ssm.GetCommandInvocationInput{CommandId: &w.id, InstanceId: v.InstanceId, PluginName: aws.String(w.failedStep(ctx, v))})
 	if err == nil {
 		for line := range strings.Lines(aws.ToString(out.StandardErrorContent)) {
 			if line = strings.TrimPrefix(strings.TrimSpace(line), "OAKUM "); line != "" {
