@@ -23,6 +23,7 @@ import (
 // TestAgentIsMovedAndMovedBack runs the script that points amazon-ssm-agent at the server, with a program in its place that
 // writes down what it was asked.
 func TestAgentIsMovedAndMovedBack(t *testing.T) {
+	t.Parallel()
 	n := newDebNode(t, "awsmove")
 	s := install(t, "sqlite")
 	at := func(name string) string { return filepath.Join(n.root, name) }
@@ -93,6 +94,7 @@ func TestAgentIsMovedAndMovedBack(t *testing.T) {
 //
 // proves R-02
 func TestPatchedByAnotherAgent(t *testing.T) {
+	t.Parallel()
 	n := newDebNode(t, "awsagent", "--outdated", "default")
 	if err := os.Remove(filepath.Join(n.root, "usr/local/bin/oakum")); err != nil {
 		t.Fatal(err)

@@ -45,6 +45,7 @@ mainSteps:
 
 // A customer's own document, from its first version to its deletion, by the AWS CLI and a node that runs it.
 func TestOwnDocument(t *testing.T) {
+	t.Parallel()
 	n := newDebNode(t, "document")
 	engines(t, func(t *testing.T, s *installation) {
 		n.t = t

@@ -192,6 +192,7 @@ func saveNew(t *testing.T, name string, layers ...[]byte) {
 // TestImage wants one verdict on a node, on its root, and on images made of it: by hand in both forms of docker save,
 // and by umoci, and skopeo where it is installed, in theirs. The layers below hold what the ones above take away.
 func TestImage(t *testing.T) {
+	t.Parallel()
 	n := newDebNode(t, "image", "--outdated", "default")
 	live, err := n.output("/usr/local/bin/oakum", "scan", "--no-refresh", "--output", "json")
 	want := scanned(t, live, err)

@@ -25,6 +25,7 @@ func (n *debNode) securityPending() (out []string) {
 
 // Journey W3, steps 3 to 6: see what needs patching.
 func TestW3DetectiveControl(t *testing.T) {
+	t.Parallel()
 	old := newDebNode(t, "missing", "--outdated", "default")
 	fine := newDebNode(t, "patched")
 	for _, n := range []*debNode{old, fine} { // the lists of their base may be of another day

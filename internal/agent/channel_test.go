@@ -113,7 +113,7 @@ func TestPollsWhenTheChannelIsLost(t *testing.T) {
 	}
 	g.set(true)
 	f.waitFor(t, "the channel again", open)
-	time.Sleep(300 * time.Millisecond) // the poll that was under way
+	time.Sleep(2 * time.Second) // the poll that was under way, on a busy machine
 	second := f.sendScript(t, cmd2, "true")
 	time.Sleep(600 * time.Millisecond)
 	f.with(func() {
