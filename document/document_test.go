@@ -240,7 +240,7 @@ func TestBuiltins(t *testing.T) {
 		"AWS-ApplyPatchBaseline", "AWS-ConfigureAWSPackage", "AWS-ConfigureKernelLivePatching", "AWS-ConfigureWindowsUpdate", "AWS-FindWindowsUpdates",
 		"AWS-GatherSoftwareInventory", "AWS-InstallMissingWindowsUpdates", "AWS-InstallSpecificWindowsUpdates", "AWS-InstallWindowsUpdates", "AWS-Noop",
 		"AWS-RefreshAssociation", "AWS-RunDocument", "AWS-RunPatchBaseline", "AWS-RunPatchBaselineAssociation", "AWS-RunPatchBaselineWithHooks",
-		"AWS-RunPowerShellScript", "AWS-RunRemoteScript", "AWS-RunShellScript", "Oakum-RebootAndReport",
+		"AWS-RunPowerShellScript", "AWS-RunRemoteScript", "AWS-RunShellScript", "AWS-UpdateSSMAgent", "Oakum-RebootAndReport",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
