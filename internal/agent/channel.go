@@ -71,25 +71,30 @@ func (a *Agent) controlWith(ctx context.Context) {
 	for ctx.Err() == nil {
 		l, err := a.openChannel(ctx)
 		if err == nil {
-			opened = true
-			b.reset()
-			a.link.Store(l)
-			if lost != nil {
-				lost.Stop()
-			}
-			a.polling.set(false)
-			a.log.LogAttrs(ctx, slog.LevelInfo, "control channel open")
-			err = l.serve(ctx)
-			a.link.Store(nil)
-			lost = time.AfterFunc(a.timing.ChannelLost, func() {
-				if a.link.Load() == nil {
-					a.polling.set(true)
+			alive := false
+			err = l.serve(ctx, func() {
+				alive, opened = true, true
+				b.reset()
+				a.link.Store(l)
+				if lost != nil {
+					lost.Stop()
 				}
+				a.polling.set(false)
+				a.log.LogAttrs(ctx, slog.LevelInfo, "control channel open")
 			})
-			if ctx.Err() == nil {
+			a.link.Store(nil)
+			if alive {
+				lost = time.AfterFunc(a.timing.ChannelLost, func() {
+					if a.link.Load() == nil {
+						a.polling.set(true)
+					}
+				})
+			}
+			if alive && ctx.Err() == nil {
 				a.log.LogAttrs(ctx, slog.LevelWarn, "control channel lost", slog.Any("err", err))
 			}
-		} else if b.failures == 0 && ctx.Err() == nil {
+		}
+		if err != nil && b.failures == 0 && !opened && ctx.Err() == nil {
 			a.log.LogAttrs(ctx, slog.LevelWarn, "control channel not opened", slog.Any("err", err))
 		}
 		pause := b.next()
@@ -220,16 +225,25 @@ func (c *Client) signed(ctx context.Context, method, path string, body []byte, d
 	return nil, err
 }
 
-// serve takes jobs until the channel is lost or ctx ends.
-func (l *link) serve(ctx context.Context) error {
+// serve takes jobs until the channel is lost or ctx ends. alive is told when the server has answered a first ping: a channel that
+// something in between lets open, and cuts, is none.
+func (l *link) serve(agent context.Context, alive func()) error {
 	defer l.conn.CloseNow()
-	defer close(l.over)
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := context.WithCancel(agent)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	wg.Go(func() { l.work(ctx) })
-	wg.Go(func() { l.ping(ctx) })
+	defer close(l.over) // whoever waits for an answer waits no longer
+	wg.Go(func() { l.work(ctx, agent) })
+	first := make(chan struct{})
+	wg.Go(func() { l.ping(ctx, first) })
+	wg.Go(func() {
+		select {
+		case <-first:
+			alive()
+		case <-ctx.Done():
+		}
+	})
 	for {
 		kind, b, err := l.conn.Read(ctx)
 		if err != nil {
@@ -258,24 +272,29 @@ func (l *link) serve(ctx context.Context) error {
 }
 
 // ping keeps the channel alive, and ends it when the server does not answer any more.
-func (l *link) ping(ctx context.Context) {
-	for wait(ctx, l.agent.timing.ChannelPing) {
-		pong, cancel := context.WithTimeout(ctx, l.agent.timing.ChannelPing)
+func (l *link) ping(ctx context.Context, first chan<- struct{}) {
+	for answered := false; !answered || wait(ctx, l.agent.timing.ChannelPing); {
+		pong, cancel := context.WithTimeout(ctx, min(l.agent.timing.ChannelPing, l.agent.timing.RequestTimeout))
 		err := l.conn.Ping(pong)
 		cancel()
 		if err != nil {
 			_ = l.conn.CloseNow() // serve ends
 			return
 		}
+		if !answered {
+			answered = true
+			close(first)
+		}
 	}
 }
 
-// work handles jobs in their order, beside serve: some wait for what serve reads.
-func (l *link) work(ctx context.Context) {
+// work handles jobs in their order, beside serve: some wait for what serve reads. What they start belongs to the agent, and
+// goes on when the channel is lost.
+func (l *link) work(ctx, agent context.Context) {
 	for {
 		select {
 		case m := <-l.queue:
-			l.agent.handle(ctx, &m)
+			l.agent.handle(agent, &m)
 		case <-ctx.Done():
 			return
 		}

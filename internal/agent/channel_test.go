@@ -20,6 +20,7 @@ type gateway struct {
 
 	mu    sync.Mutex
 	open  bool
+	cuts  bool // lets channels open, and cuts them
 	asked int
 	conns []*websocket.Conn
 }
@@ -42,6 +43,10 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		c, err := websocket.Accept(w, r, nil)
 		if err != nil {
+			return
+		}
+		if g.cuts {
+			_ = c.CloseNow() // as something in between does
 			return
 		}
 		g.conns = append(g.conns, c)
@@ -86,6 +91,18 @@ func TestPollsWithoutAChannel(t *testing.T) {
 	defer g.mu.Unlock()
 	if g.asked != 2 {
 		t.Errorf("a channel was asked for %d times", g.asked)
+	}
+}
+
+// TestPollsWhenChannelsAreCut: a channel that opens and is gone at once is none.
+func TestPollsWhenChannelsAreCut(t *testing.T) {
+	t.Parallel()
+	f, g, dir := gated(t, true)
+	g.cuts = true
+	id := f.sendScript(t, cmd1, "true")
+	run(t, dir)
+	if r := f.final(t, id); r.DocumentStatus != document.Success {
+		t.Errorf("the command ended %s", r.DocumentStatus)
 	}
 }
 

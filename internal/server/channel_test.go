@@ -304,9 +304,21 @@ func TestAgentControlChannel(t *testing.T) {
 	run()
 	time.Sleep(700 * time.Millisecond) // some pings
 	run()
+	// What came over a channel goes on when the channel is lost, and is reported over the next one.
+	long := shell(node)
+	long.Parameters["commands"] = []string{"sleep 3; echo over"}
+	sent := must[*ssm.SendCommandOutput](t)(s.SSM(s.Admin).SendCommand(t.Context(), long)).Command
+	eventually(t, "the beginning of the command", func() bool {
+		g, err := s.SSM(s.Admin).GetCommandInvocation(t.Context(), &ssm.GetCommandInvocationInput{CommandId: sent.CommandId, InstanceId: &node})
+		return err == nil && g.Status == "InProgress"
+	})
 	stop()
 	srv, stop = start(url)
 	defer func() { stop() }()
 	eventually(t, "the agent's channel after a restart", func() bool { return srv.Channels() == 1 })
+	eventually(t, "the end of the command that a restart fell into", func() bool {
+		g, err := s.SSM(s.Admin).GetCommandInvocation(t.Context(), &ssm.GetCommandInvocationInput{CommandId: sent.CommandId, InstanceId: &node})
+		return err == nil && g.Status == "Success" && *g.StandardOutputContent == "over\n"
+	})
 	run()
 }
