@@ -77,7 +77,8 @@ func TestImport(t *testing.T) {
 
 	for _, in := range []*ssm.CreateAssociationInput{
 		{Name: aws.String("AWS-RunPatchBaseline"), AssociationName: aws.String("nightly"), ScheduleExpression: aws.String("cron(0 2 ? * SUN *)"), Parameters: map[string][]string{"Operation": {"Scan"}}, Targets: []types.Target{{Key: aws.String("tag:Env"), Values: []string{"prod"}}}, MaxErrors: aws.String("3"), Tags: []types.Tag{{Key: aws.String("Team"), Value: aws.String("web")}}},
-		{Name: aws.String("AWS-GatherSoftwareInventory"), Targets: []types.Target{{Key: aws.String("InstanceIds"), Values: []string{"*"}}}},
+		{Name: aws.String("AWS-RunPatchBaseline"), AssociationName: aws.String("AWS-PatchNowAssociation"), Parameters: map[string][]string{"Operation": {"Install"}}, Targets: []types.Target{{Key: aws.String("InstanceIds"), Values: []string{"*"}}}}, // it would install again
+		{Name: aws.String("AWS-GatherSoftwareInventory"), ScheduleExpression: aws.String("rate(12 hours)"), Targets: []types.Target{{Key: aws.String("InstanceIds"), Values: []string{"*"}}}},
 		{Name: aws.String("AWS-RunShellScript"), Parameters: map[string][]string{"commands": {"true"}}, Targets: []types.Target{{Key: aws.String("InstanceIds"), Values: []string{from.Nodes(1)[0].ID}}}},
 	} {
 		_, err = src.CreateAssociation(ctx, in)
@@ -94,7 +95,7 @@ func TestImport(t *testing.T) {
 
 	// The plan does nothing.
 	_, counts := imported(t, 0, source...)
-	if want := map[string]int{"create": 9, "update": 1, "skip": 2}; cmp.Diff(want, counts) != "" {
+	if want := map[string]int{"create": 9, "update": 1, "skip": 3}; cmp.Diff(want, counts) != "" {
 		t.Errorf("the plan has %v, want %v", counts, want)
 	}
 	if to.Dump() != before {
@@ -109,7 +110,7 @@ func TestImport(t *testing.T) {
 
 	// It is done, and found again.
 	imported(t, 0, append(source, "--apply")...)
-	if _, counts = imported(t, 0, source...); counts["unchanged"] != 10 || counts["skip"] != 2 || len(counts) != 2 {
+	if _, counts = imported(t, 0, source...); counts["unchanged"] != 10 || counts["skip"] != 3 || len(counts) != 2 {
 		t.Errorf("after it was done the plan has %v", counts)
 	}
 	d, err := dst.GetDefaultPatchBaseline(ctx, &ssm.GetDefaultPatchBaselineInput{OperatingSystem: types.OperatingSystemDebian})

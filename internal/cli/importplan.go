@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -263,7 +264,10 @@ func (p *importPlan) planWindows() {
 			step.Target = aws.ToString(old.WindowId)
 			p.ids[source] = step.Target
 			step.Action = importSame
-			if !sameSettings(windowInput(w), windowInput(old)) || old.Enabled != enabled && !p.disabled {
+			if p.disabled { // whoever has enabled it here meant it
+				enabled = old.Enabled
+			}
+			if !sameSettings(windowInput(w), windowInput(old)) || old.Enabled != enabled {
 				step.Action = importUpdate
 				step.do = func(ctx context.Context) error { return p.setWindow(ctx, step.Target, w, enabled) }
 			}
@@ -440,17 +444,20 @@ func (p *importPlan) planAssociations() {
 	}
 	for _, a := range p.from.associations {
 		source := aws.ToString(a.AssociationId)
-		step := p.add(importStep{Action: importCreate, Kind: "association", Name: aws.ToString(a.AssociationName), Source: source, Detail: aws.ToString(a.Name)})
+		step := p.add(importStep{Action: importCreate, Kind: "association", Name: aws.ToString(a.AssociationName), Source: source})
+		step.Detail = strings.Join([]string{aws.ToString(a.Name), scheduleText(a.ScheduleExpression, nil, a.ScheduleOffset), "on " + targetsText(a.Targets)}, " ")
 		if step.Name == "" {
-			step.Name = aws.ToString(a.Name)
+			step.Name = source
 		}
 		in := associationInput(a)
 		old, ok := copies[source]
 		switch {
 		case strings.HasPrefix(aws.ToString(a.AssociationName), "AWS-QuickSetup"):
 			step.Action, step.Detail = importSkip, "Quick Setup made it"
-		case len(a.TargetLocations) > 0 || a.AutomationTargetParameterName != nil:
-			step.Action, step.Detail = importSkip, "it runs an automation, or in several accounts"
+		case !ok && ranOnce(a, time.Now()): // it would run again, at once, on all nodes that match
+			step.Action, step.Detail = importSkip, "it has no schedule, or one that is over: it ran at the source, and is not run again"
+		case len(a.TargetLocations) > 0:
+			step.Action, step.Detail = importSkip, "it runs in several accounts"
 		case a.InstanceId != nil || nodesByID(a.Targets):
 			step.Action, step.Detail = importSkip, skippedByID
 		case p.disabled && !ok:
@@ -469,6 +476,9 @@ func (p *importPlan) planAssociations() {
 				return err
 			}
 		default:
+			if !a.ApplyOnlyAtCronInterval {
+				step.Detail += ", runs at once"
+			}
 			in.Tags = carried(a.tags, a.AssociationId)
 			step.do = func(ctx context.Context) error {
 				out, err := p.to.client.CreateAssociation(ctx, in)
@@ -480,6 +490,21 @@ func (p *importPlan) planAssociations() {
 			}
 		}
 	}
+}
+
+// ranOnce reports whether an association has nothing left to do at its source: it has no schedule, as those of Patch now, or
+// one instant that is over.
+func ranOnce(a heldAssociation, now time.Time) bool {
+	name, expression := aws.ToString(a.AssociationName), aws.ToString(a.ScheduleExpression)
+	if expression == "" || name == patchNowName || name == patchRebootName {
+		return true
+	}
+	text, ok := strings.CutPrefix(expression, "at(")
+	if !ok {
+		return false
+	}
+	t, err := time.Parse("2006-01-02T15:04:05", strings.TrimSuffix(text, ")"))
+	return err == nil && !t.After(now)
 }
 
 // filledIn are members that a server gives a value of its own where the other one has none.
