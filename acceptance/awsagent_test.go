@@ -66,6 +66,14 @@ func TestAgentIsMovedAndMovedBack(t *testing.T) {
 		if got := read(config); got != before {
 			t.Errorf("a refused call left %s", got)
 		}
+		writeFile(t, at("root/refuse"), "")
+		run("it has its configuration of before", "id-0", "code-0")
+		if got := read(config); got != before || read(config+".before-oakum") != "" {
+			t.Errorf("a registration that was refused left %q", got)
+		}
+		if err := os.Remove(at("root/refuse")); err != nil {
+			t.Fatal(err)
+		}
 		run("", "id-1", "code-1", "eu-west-1")
 		run("", "id-2", "code-2") // again, with another activation
 		var c struct{ Ssm, Mds, Mgs, S3, Kms struct{ Endpoint string } }
@@ -82,7 +90,7 @@ func TestAgentIsMovedAndMovedBack(t *testing.T) {
 			t.Errorf("back at %q, want %q", got, before)
 		}
 	}
-	want := strings.Repeat("-register -y -id id-1 -code code-1 -region eu-west-1\n-register -y -id id-2 -code code-2 -region us-east-1\n-register -clear -y\n-register -clear -y\n", 2)
+	want := strings.Repeat("-register -y -id id-0 -code code-0 -region us-east-1\n-register -y -id id-1 -code code-1 -region eu-west-1\n-register -y -id id-2 -code code-2 -region us-east-1\n-register -clear -y\n-register -clear -y\n", 2)
 	if got := read("root/asked"); got != want {
 		t.Errorf("the agent was asked\n%swant\n%s", got, want)
 	}
@@ -225,6 +233,12 @@ func TestPatchedByAnotherAgent(t *testing.T) {
 	// What the server does not vouch for is not run.
 	s.aws("ssm", "send-command", "--document-name", "AWS-RunPatchBaseline", "--instance-ids", node.ID, "--parameters", "Operation=Scan")
 	_, commandID, script := next()
+	if err := os.Truncate(kept()[0], 0); err != nil { // a power cut after it was fetched
+		t.Fatal(err)
+	}
+	if out, code := run(commandID, script); code != 0 || !strings.HasPrefix(out, "Patch Summary for ") {
+		t.Errorf("with an empty program: %d %s", code, out)
+	}
 	sum := strings.TrimPrefix(filepath.Base(kept()[0]), "oakum-")
 	if out, code := run(commandID, strings.ReplaceAll(script, sum, strings.Repeat("0", 64))); code != 1 || !strings.Contains(out, "OAKUM NOEXEC: what "+s.url+"/oakum/bin/oakum-linux-") {
 		t.Errorf("another checksum: %d %s", code, out)

@@ -144,7 +144,10 @@ func (r *stepRun) keep(to string, c content) (string, error) {
 		return "", err
 	}
 	part := name + ".oakum-part"
-	out, err := root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o700) // later steps run scripts from here
+	if err := root.Remove(part); err != nil && !errors.Is(err, os.ErrNotExist) { // of a crash, or somebody else's in a folder of all
+		return "", err
+	}
+	out, err := root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700) // later steps run scripts from here
 	if err != nil {
 		return "", err
 	}
@@ -255,7 +258,7 @@ func (a *Agent) fromWeb(ctx context.Context, info sourceInfo) (content, error) {
 	default:
 		return content{}, fmt.Errorf("authMethod %q is not one of None, Basic", info.AuthMethod)
 	}
-	client := http.Client{Transport: &http.Transport{Proxy: a.sys.Proxy}}
+	client := http.Client{Transport: &http.Transport{Proxy: a.sys.Proxy, DisableKeepAlives: true}}
 	if a.cfg.Fetch != nil {
 		client = *a.cfg.Fetch
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,6 +134,9 @@ func (f *frame) open(ctx context.Context, i int, step document.Step) (*frame, er
 	}
 	if len(in.doc.Steps) == 0 {
 		return nil, fmt.Errorf("%s has the schema version %s, which this agent does not run", step.Name, in.doc.SchemaVersion)
+	}
+	if p := f.agent.self.Type; in.hook != "" && !slices.Contains(in.doc.Platforms(), p) { // all its steps would be skipped, and count as done
+		return nil, fmt.Errorf("the hook %s has no step for %s", in.name, p)
 	}
 	given, err := in.doc.Convert(n.Parameters)
 	if err != nil {

@@ -275,3 +275,25 @@ func TestRunDownloadedDocument(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// A hook whose steps are all for another platform would count as done without being it: it fails, and what it guards does not happen.
+func TestHookOfAnotherPlatform(t *testing.T) {
+	t.Parallel()
+	f := newFakeServer(t, false)
+	f.documents = map[string]string{
+		"Elsewhere": `{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"w","precondition":{"StringEquals":["platformType","Windows"]},"inputs":{"runCommand":["true"]}}]}`,
+	}
+	run(t, registered(t, f))
+	doc := docOf(t, "", runs("PreInstallHook", "Elsewhere", "onFailure", "exit"), script("InstallNoReboot", "echo installed"))
+	id := f.send(cmd1, document.RunPatchHooks, []byte(doc), "{}", "")
+	if final := f.final(t, id); final.DocumentStatus != document.Failed {
+		t.Errorf("the command ended %s", final.DocumentStatus)
+	}
+	s := f.steps(id)
+	if got := s["PreInstallHook"]; got.Status != document.Failed || !strings.Contains(got.StandardError, "the hook Elsewhere has no step for Linux") {
+		t.Errorf("the hook: %+v", got)
+	}
+	if got := s["InstallNoReboot"]; strings.Contains(got.StandardOutput, "installed") {
+		t.Errorf("the install: %+v", got)
+	}
+}

@@ -76,11 +76,16 @@ func (h *Hub) Load(ctx context.Context) error {
 // polls for another minute, and one whose channel is dead has begun to poll again.
 func (h *Hub) set(id string, visible time.Time) {
 	h.waiting[id] = visible
-	if l := h.links[id]; l != nil && l.ready && !(h.parked[id] != nil && l.quiet(h.now()) > pingEvery) {
+	if l := h.links[id]; l != nil && l.ready && !h.polls(l) {
 		l.rouse()
 	} else if p := h.parked[id]; p != nil {
 		signal(p.wake)
 	}
+}
+
+// polls reports whether the node of a channel has begun to poll again, as the channel is dead.
+func (h *Hub) polls(l *link) bool {
+	return h.parked[l.p.NodeID] != nil && l.quiet(h.now()) > pingEvery
 }
 
 // signal wakes one who waits on a buffered channel.
@@ -173,11 +178,11 @@ func (h *Hub) offer(ctx context.Context, p iam.Principal, visibility time.Durati
 	defer h.mu.Unlock()
 	if err != nil {
 		h.log.Warn("messages could not be offered", "node", p.NodeID, "err", err)
-		h.waiting[p.NodeID] = h.now().Add(time.Second)
+		h.set(p.NodeID, h.now().Add(time.Second))
 		return nil, false
 	}
 	if _, again := h.waiting[p.NodeID]; !again && !next.IsZero() {
-		h.waiting[p.NodeID] = next
+		h.set(p.NodeID, next) // the node may have another channel by now, which has seen nothing waiting
 	}
 	return rows, true
 }

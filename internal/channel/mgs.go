@@ -314,7 +314,7 @@ func (l *link) deliver() {
 	for {
 		h.mu.Lock()
 		visible, waits := h.waiting[id]
-		if !waits || h.links[id] != l {
+		if !waits || h.links[id] != l || h.polls(l) {
 			l.busy = false
 			h.mu.Unlock()
 			return

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -319,7 +320,8 @@ func (o *nodePatch) tell(ctx context.Context, s, talk *Streams, node *agent.Node
 func (o *nodePatch) install(ctx context.Context, s, talk *Streams, node *agent.Node, engine *patch.Engine, req patch.InstallRequest, override *ssm.BaselineOverride) error {
 	req.Step, req.Deadline = os.Getenv("OAKUM_STEP"), stepDeadline()
 	if o.installList != "" {
-		b, err := fetchObject(ctx, node, o.installList)
+		var b []byte
+		err := patiently(ctx, func() (err error) { b, err = fetchObject(ctx, node, o.installList); return err })
 		if err != nil {
 			return coded("OVERRIDE", 162, "%s: %v", o.installList, err)
 		}
@@ -428,6 +430,37 @@ func writeStepInstall(s *Streams, res *compliance.Result) {
 	}
 }
 
+// patience is how long a step waits for a server that is away, such as one that is being restarted.
+const patience = time.Minute
+
+// patiently repeats a call of the server as long as nobody answers it.
+func patiently(ctx context.Context, call func() error) error {
+	end := time.Now().Add(patience)
+	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := call()
+		if err == nil || !away(err) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// away reports whether an error is that of a server that does not answer, or answers that it cannot now.
+func away(err error) bool {
+	if e, ok := errors.AsType[*awserr.Error](err); ok {
+		return e.Status >= http.StatusInternalServerError
+	}
+	if e, ok := errors.AsType[*statusError](err); ok {
+		return e.code >= http.StatusInternalServerError
+	}
+	var broken *net.OpError
+	return errors.As(err, &broken) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
 // snapshot fetches the frozen baseline of the operation.
 func (o *nodePatch) snapshot(ctx context.Context, node *agent.Node, override *ssm.BaselineOverride) (*baseline.Snapshot, error) {
 	if o.adHoc.on {
@@ -439,7 +472,8 @@ func (o *nodePatch) snapshot(ctx context.Context, node *agent.Node, override *ss
 		in.BaselineTags = &o.baselineTags
 	}
 	var out ssm.GetDeployablePatchSnapshotForInstanceOutput
-	if err := node.Client().Call(ctx, "ssm", "GetDeployablePatchSnapshotForInstance", in, &out); err != nil {
+	err := patiently(ctx, func() error { return node.Client().Call(ctx, "ssm", "GetDeployablePatchSnapshotForInstance", in, &out) })
+	if err != nil {
 		switch awserr.Code(err) {
 		case "UnsupportedOperatingSystem":
 			return nil, coded("UNSUPPORTED_OS", 146, "%v", err)
@@ -452,7 +486,11 @@ func (o *nodePatch) snapshot(ctx context.Context, node *agent.Node, override *ss
 		}
 		return nil, coded("SNAPSHOT", 143, "%v", err)
 	}
-	body, err := download(ctx, node.HTTPClient(), codec.Value(out.SnapshotDownloadUrl))
+	var body []byte
+	err = patiently(ctx, func() (err error) {
+		body, err = download(ctx, node.HTTPClient(), codec.Value(out.SnapshotDownloadUrl))
+		return err
+	})
 	if err != nil {
 		return nil, coded("SNAPSHOT", 147, "download the snapshot: %v", err)
 	}
@@ -507,7 +545,8 @@ func (o *nodePatch) loadOverride(ctx context.Context, node *agent.Node, p patch.
 	if o.override == "" {
 		return nil, nil
 	}
-	b, err := fetchObject(ctx, node, o.override)
+	var b []byte
+	err := patiently(ctx, func() (err error) { b, err = fetchObject(ctx, node, o.override); return err })
 	if err != nil {
 		if st, ok := errors.AsType[*statusError](err); ok && st.code == http.StatusForbidden {
 			return nil, coded("OVERRIDE", 160, "%s: %v", o.override, err)

@@ -126,9 +126,14 @@ func (b *binaries) Sums() (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if out[name], err = b.sum(p); err != nil {
+		sum, err := b.sum(p)
+		if errors.Is(err, os.ErrNotExist) { // the running program may have been replaced, or moved away
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
+		out[name] = sum
 	}
 	return out, nil
 }

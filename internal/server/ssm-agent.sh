@@ -40,7 +40,11 @@ main() {
 JSON
 	chmod 600 "$config.new"
 	mv -f "$config.new" "$config"
-	"$agent" -register -y -id "$id" -code "$code" -region "$region" || fail 'the agent could not be registered; --back restores its configuration'
+	if ! "$agent" -register -y -id "$id" -code "$code" -region "$region"; then
+		restore
+		service start
+		fail 'the agent could not be registered; it has its configuration of before'
+	fi
 	service start
 	echo 'oakum: amazon-ssm-agent is a node of {{{.URL}}}' >&2
 }
@@ -53,15 +57,32 @@ back() {
 	fi
 	service stop
 	"$agent" -register -clear -y || fail 'the registration could not be removed'
+	restore
+{{{- if .Authority}}}
+	distrust
+{{{- end}}}
+	service start
+	echo 'oakum: amazon-ssm-agent has its configuration of before; remove the node from Oakum with deregister-managed-instance' >&2
+}
+
+restore() {
 	if [ -s "$before" ]; then
 		mv -f "$before" "$config"
 	else
 		rm -f "$config" "$before"
 	fi
-	service start
-	echo 'oakum: amazon-ssm-agent has its configuration of before; remove the node from Oakum with deregister-managed-instance' >&2
 }
 {{{- if .Authority}}}
+
+# distrust takes it away again.
+distrust() {
+	rm -f /usr/local/share/ca-certificates/oakum.crt /etc/pki/trust/anchors/oakum.pem /etc/pki/ca-trust/source/anchors/oakum.pem
+	for update in update-ca-certificates update-ca-trust; do
+		if command -v "$update" >/dev/null; then
+			"$update" >/dev/null
+		fi
+	done
+}
 
 # trust puts the authority of the server's certificate among the system's: the agent knows no other place.
 trust() {
