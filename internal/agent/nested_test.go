@@ -281,7 +281,7 @@ func TestHookOfAnotherPlatform(t *testing.T) {
 	t.Parallel()
 	f := newFakeServer(t, false)
 	f.documents = map[string]string{
-		"Elsewhere": `{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"w","precondition":{"StringEquals":["platformType","Windows"]},"inputs":{"runCommand":["true"]}}]}`,
+		"Elsewhere": `{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runPowerShellScript","name":"w","precondition":{"StringEquals":["platformType","Windows"]},"inputs":{"runCommand":["true"]}}]}`,
 	}
 	run(t, registered(t, f))
 	doc := docOf(t, "", runs("PreInstallHook", "Elsewhere", "onFailure", "exit"), script("InstallNoReboot", "echo installed"))
