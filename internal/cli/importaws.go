@@ -176,6 +176,9 @@ func (o *clientOptions) writeImport(s *Streams, p *importPlan, applied bool, end
 	if len(parts) == 0 {
 		parts = []string{"the source holds nothing of this"}
 	}
+	if count[importCreate]+count[importUpdate]+count["failed"] == 0 {
+		end = "there is nothing to do"
+	}
 	o.say(s, "%s; %s", strings.Join(parts, ", "), end)
 	return nil
 }

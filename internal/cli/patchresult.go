@@ -125,7 +125,13 @@ func (w *watch) result(ctx context.Context, v *types.CommandInvocation, n *oakum
 	r.ComplianceStatus, r.MissingCount, r.FailedCount = n.ComplianceStatus, n.MissingCount, n.FailedCount
 	r.CriticalNonCompliantCount, r.SecurityNonCompliantCount = n.CriticalNonCompliantCount, n.SecurityNonCompliantCount
 	r.RebootRequired, r.LastScanTime = n.RebootRequired, n.LastScanTime
-	if h == nil || h.Install == nil {
+	if h == nil {
+		return r
+	}
+	if h.Install == nil {
+		if ok && w.installs() { // with hooks: the scan at the beginning found nothing to install
+			r.ChangedPatchCount, r.ChangedDependencyCount, r.PendingRebootCount = new(int64), new(int64), n.PendingRebootCount
+		}
 		return r
 	}
 	var wanted, along int64
