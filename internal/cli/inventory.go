@@ -44,8 +44,9 @@ how many there are of each version. TYPE is a type such as AWS:Application or, i
 listed with the number of nodes that have reported them.
 
 --where asks for an attribute of the type, or of another one by TYPE.ATTRIBUTE, and may be given several times: all must hold,
-those of one type for the same entry. The comparisons are = != ^= (begins with) < and >; versions compare as package managers
-compare them. A != alone finds the nodes that have no such entry at all, among those that have reported the type.`,
+those of one type for the same entry, and --count-by counts nodes by the entries that pass. The comparisons are = != ^= (begins
+with) < and >; versions compare as package managers compare them. A != alone finds the nodes that have no such entry at all,
+among those that have reported the type.`,
 		Example: `  oakum inventory
   oakum inventory Application --where Name=openssl --where 'Version<3.0.11-1~deb12u2'
   oakum inventory Application --where Name=openssl --count-by Version
@@ -240,23 +241,9 @@ func countInventory(ctx context.Context, s *Streams, o *clientOptions, c *Client
 	if err != nil {
 		return err
 	}
-	var a *types.InventoryAggregator
-	for _, k := range slices.Backward(q.countBy) {
-		outer := types.InventoryAggregator{Expression: &k}
-		if a != nil {
-			outer.Aggregators = []types.InventoryAggregator{*a}
-		}
-		a = &outer
-	}
-	out, err := c.SSM.GetInventory(ctx, &ssm.GetInventoryInput{Filters: filters, Aggregators: []types.InventoryAggregator{*a}})
+	rows, err := c.counts(ctx, q, filters)
 	if err != nil {
 		return err
-	}
-	rows := []map[string]string{}
-	for _, e := range out.Entities {
-		for _, item := range e.Data {
-			rows = append(rows, item.Content...)
-		}
 	}
 	slices.SortStableFunc(rows, func(x, y map[string]string) int {
 		n, _ := strconv.Atoi(x["Count"])
@@ -292,6 +279,81 @@ func countInventory(ctx context.Context, s *Streams, o *clientOptions, c *Client
 	}
 	o.table(s, table)
 	return nil
+}
+
+// counts are the nodes by the values of what --count-by names. The server's aggregators count all entries of the nodes that
+// pass; what --where says of the type that is counted is about entries, so there the entries that pass are counted here.
+func (c *Client) counts(ctx context.Context, q *inventoryQuery, filters []types.InventoryFilter) ([]map[string]string, error) {
+	for _, f := range filters {
+		for _, k := range q.countBy {
+			typ, _ := inventory.SplitKey(k)
+			if filtered, _ := inventory.SplitKey(*f.Key); filtered == typ {
+				return c.countEntries(ctx, q, filters)
+			}
+		}
+	}
+	var a *types.InventoryAggregator
+	for _, k := range slices.Backward(q.countBy) {
+		outer := types.InventoryAggregator{Expression: &k}
+		if a != nil {
+			outer.Aggregators = []types.InventoryAggregator{*a}
+		}
+		a = &outer
+	}
+	out, err := c.SSM.GetInventory(ctx, &ssm.GetInventoryInput{Filters: filters, Aggregators: []types.InventoryAggregator{*a}})
+	if err != nil {
+		return nil, err
+	}
+	rows := []map[string]string{}
+	for _, e := range out.Entities {
+		for _, item := range e.Data {
+			rows = append(rows, item.Content...)
+		}
+	}
+	return rows, nil
+}
+
+// countEntries counts as the server's aggregators do, but only the entries that pass the filters.
+func (c *Client) countEntries(ctx context.Context, q *inventoryQuery, filters []types.InventoryFilter) ([]map[string]string, error) {
+	var a *inventory.Aggregator
+	for _, k := range slices.Backward(q.countBy) {
+		outer := inventory.Aggregator{}
+		outer.Type, outer.Attribute = inventory.SplitKey(k)
+		if a != nil {
+			outer.Nested = []inventory.Aggregator{*a}
+		}
+		a = &outer
+	}
+	if err := a.Check(); err != nil {
+		return nil, usage("--count-by: %v", err)
+	}
+	counter := inventory.NewCounter(*a)
+	waiting := map[string]map[string][]inventory.Entry{} // by node, what is known before its last type
+	list := counter.Types()
+	for i, typ := range list { // one question answers one type
+		pages := ssm.NewGetInventoryPaginator(c.SSM, &ssm.GetInventoryInput{Filters: filters, ResultAttributes: []types.ResultAttribute{{TypeName: &typ}}})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range page.Entities {
+				id := aws.ToString(e.Id)
+				if waiting[id] == nil {
+					waiting[id] = map[string][]inventory.Entry{}
+				}
+				waiting[id][typ] = e.Data[typ].Content
+				if i < len(list)-1 {
+					continue
+				}
+				if err := counter.Add(waiting[id]); err != nil {
+					return nil, err
+				}
+				delete(waiting, id)
+			}
+		}
+	}
+	return counter.Rows(), nil
 }
 
 func heading(o *clientOptions, attribute string) string {

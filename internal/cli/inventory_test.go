@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"oakum.dev/internal/oakumtest/servertest"
 	"oakum.dev/wire/ssm"
 )
@@ -44,8 +46,24 @@ func TestInventoryCommand(t *testing.T) {
 	}
 	out, _ = run("Application", "--where", "Name=openssl", "--count-by", "Name,Version", "-o", "json")
 	var counts struct{ Counts []map[string]string }
-	if err := json.Unmarshal([]byte(out), &counts); err != nil || len(counts.Counts) != 3 || counts.Counts[0]["Name"] != "bash" || counts.Counts[0]["Count"] != "2" {
+	if err := json.Unmarshal([]byte(out), &counts); err != nil || !cmp.Equal(counts.Counts, []map[string]string{
+		{"Name": "openssl", "Version": "3.0.11-1", "Count": "1"}, {"Name": "openssl", "Version": "3.0.9-1", "Count": "1"},
+	}) {
 		t.Errorf("counts: %v %s", err, out)
+	}
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--where", "Name=openssl", "--count-by", "Version"}, "Count,Version\n1,3.0.11-1\n1,3.0.9-1\n"}, // the example of the help
+		{[]string{"--where", "Name=openssl,bash", "--count-by", "Name"}, "Count,Name\n2,bash\n2,openssl\n"},
+		{[]string{"--count-by", "Version"}, "Count,Version\n2,5.2\n1,3.0.11-1\n1,3.0.9-1\n"},
+		{[]string{"--where", "Version<3.0.11-1", "--count-by", "Name,InstanceInformation.PlatformType"}, "Count,Name,PlatformType\n1,openssl,Linux\n"},
+		{[]string{"--where", "Name=nothing", "--count-by", "Version"}, "Count,Version\n"},
+	} {
+		if out, _ := run(append([]string{"Application", "-o", "csv"}, tc.args...)...); strings.ReplaceAll(out, "\r\n", "\n") != tc.want {
+			t.Errorf("%v:\n%swant\n%s", tc.args, out, tc.want)
+		}
 	}
 	if out, _ = run("Application", "--count-by", "Version", "--where", "Name^=open"); !strings.Contains(out, "NODES") || !strings.Contains(out, "3.0.11-1") {
 		t.Errorf("counts:\n%s", out)

@@ -24,7 +24,7 @@ const (
 	nodesPerRead = 100
 	maxNodes     = 2000 // of a turn
 	maxObjects   = 100  // of a turn
-	lastNode     = "~"  // above every id
+	lastNode     = ""   // no bound: which text is above every id depends on the database's collation
 )
 
 // Types that are made of what else is known, in place of being reported: of a node's published scan, and of anything.
@@ -228,7 +228,7 @@ func gone(have []store.DataSyncObject, nodes []store.Node, until string) (writes
 		exists[n.ID] = true
 	}
 	for _, o := range have {
-		if !exists[o.NodeID] && o.NodeID <= until {
+		if !exists[o.NodeID] && (until == lastNode || o.NodeID <= until) {
 			writes = append(writes, write{DataSyncObject: o, remove: true})
 		}
 	}

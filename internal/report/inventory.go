@@ -33,7 +33,7 @@ func (s *Service) PutInventory(ctx context.Context, in *ssm.PutInventoryInput) (
 	seen := map[string]bool{}
 	for i, it := range in.Items {
 		name := codec.Value(it.TypeName)
-		if err := checkTypeName(name); err != nil {
+		if err := checkType(name, codec.Value(it.SchemaVersion)); err != nil {
 			return nil, err
 		}
 		if seen[name] {
@@ -82,7 +82,7 @@ func (s *Service) PutInventory(ctx context.Context, in *ssm.PutInventoryInput) (
 	if err != nil {
 		return nil, err
 	}
-	return nil, nil
+	return &ssm.PutInventoryOutput{Message: new("The inventory was stored.")}, nil
 }
 
 func checkContent(it ssm.InventoryItem) ([]byte, error) {

@@ -85,10 +85,21 @@ func (s *Service) GetInventorySchema(ctx context.Context, in *ssm.GetInventorySc
 	return out, nil
 }
 
-// checkTypeName refuses names that no inventory type can have.
-func checkTypeName(name string) error {
-	if !inventory.IsName(name) {
-		return ssm.InvalidTypeNameException("%s is not the name of an inventory type: AWS: or Custom: and a word that begins with a capital letter.", name).With("TypeName", name)
+// firstVersion is the first schema version of each of AWS's types.
+const firstVersion = "1.0"
+
+// checkType refuses names that no inventory type has, and schema versions that none of AWS's types of the name has had.
+// Earlier versions than the current one come from earlier agents.
+func checkType(name, version string) error {
+	if inventory.IsCustom(name) {
+		return nil
+	}
+	t, ok := inventory.Lookup(name)
+	if !ok {
+		return ssm.InvalidTypeNameException("%s is not an inventory type: one of AWS's, or Custom: and a word that begins with a capital letter.", name).With("TypeName", name)
+	}
+	if inventory.CompareVersions(version, firstVersion) < 0 || inventory.CompareVersions(version, t.Version) > 0 {
+		return ssm.UnsupportedInventorySchemaVersionException("The schema version %s of %s is not supported: the current one is %s.", version, name, t.Version)
 	}
 	return nil
 }

@@ -145,6 +145,28 @@ func TestGetInventory(t *testing.T) {
 	})
 }
 
+// TestPutInventoryTypes takes every type that agents of AWS and Oakum's own send, in their versions, and answers with a message.
+func TestPutInventoryTypes(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, "sqlite")
+	n := s.Nodes(1)[0]
+	for _, typ := range []string{
+		"AWS:Application 1.0", "AWS:Application 1.1", "AWS:AWSComponent 1.0", "AWS:Network 1.0", "AWS:InstanceDetailedInformation 1.0", "AWS:File 1.0", "AWS:Service 1.0",
+		"AWS:WindowsRole 1.0", "AWS:WindowsRegistry 1.0", "AWS:WindowsUpdate 1.0", "AWS:BillingInfo 1.0", "AWS:Process 1.0", "AWS:InstanceInformation 1.0",
+		"AWS:ComplianceItem 1.0", "AWS:PatchCompliance 1.0", "Custom:Rack 17.4",
+	} {
+		name, version, _ := strings.Cut(typ, " ")
+		var out wire.PutInventoryOutput
+		err := n.Call(t.Context(), "ssm", "PutInventory", &wire.PutInventoryInput{InstanceId: &n.ID, Items: []wire.InventoryItem{{
+			TypeName: &name, SchemaVersion: &version, CaptureTime: new("2026-07-01T00:00:00Z"), ContentHash: new("x"), Content: rows{},
+		}}}, &out)
+		if err != nil || out.Message == nil || *out.Message == "" {
+			t.Errorf("%s: %v, %v", typ, out.Message, err)
+		}
+	}
+	try(t, n.Call(t.Context(), "ssm", "PutInventory", n.Inventory(result(s.Now(), exampleE1()...)), nil))
+}
+
 func schemas(t *testing.T, c *ssm.Client, in *ssm.GetInventorySchemaInput) map[string]types.InventoryItemSchema {
 	t.Helper()
 	out := map[string]types.InventoryItemSchema{}

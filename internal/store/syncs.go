@@ -65,10 +65,11 @@ type DataSyncObject struct {
 
 func (o *DataSyncObject) fields() []any { return []any{&o.NodeID, &o.TypeName, &o.ContentHash} }
 
-// DataSyncObjects lists the objects of a sync for the nodes after one id until another, by node and type.
+// DataSyncObjects lists the objects of a sync for the nodes after one id until another, or all after it if that is "", by
+// node and type.
 func (tx *Tx) DataSyncObjects(sc Scope, name, after, until string) ([]DataSyncObject, error) {
 	return all[DataSyncObject](tx, `SELECT node_id, type_name, content_hash FROM data_sync_object WHERE account = $1 AND region = $2 AND sync_name = $3
-		AND node_id > $4 AND node_id <= $5 ORDER BY node_id, type_name`, sc.Account, sc.Region, name, after, until)
+		AND node_id > $4 AND ($5 = '' OR node_id <= $5) ORDER BY node_id, type_name`, sc.Account, sc.Region, name, after, until)
 }
 
 // PutDataSyncObject notes what the bucket holds of a node and type.
