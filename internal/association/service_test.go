@@ -3,6 +3,7 @@ package association
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -537,4 +538,49 @@ func TestTwoServers(t *testing.T) {
 		}
 	}
 	sound(a, ids)
+}
+
+// An association that every node ignored has not succeeded: its command is Failed too.
+func TestEveryNodeIgnored(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	w.join(1, web)
+	w.join(2, web)
+	id := w.create(func(in *ssm.CreateAssociationInput) { in.Name, in.Parameters = new("AWS-FindWindowsUpdates"), nil })
+	w.work()
+	w.want(id, skipped)
+	out, err := w.DescribeAssociation(w.ctx, &ssm.DescribeAssociationInput{AssociationId: &id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := out.AssociationDescription.Overview
+	if *o.Status != failed || *o.DetailedStatus != failed || !maps.Equal(o.AssociationStatusAggregatedCount, map[string]int64{skipped: 2}) {
+		t.Errorf("overview %s, %s, %v", *o.Status, *o.DetailedStatus, o.AssociationStatusAggregatedCount)
+	}
+	if out.AssociationDescription.LastSuccessfulExecutionDate != nil {
+		t.Error("it has a successful execution")
+	}
+}
+
+func TestStanding(t *testing.T) {
+	for _, tc := range []struct {
+		counts           map[string]int64
+		running          bool
+		refused          string
+		status, detailed string
+	}{
+		{map[string]int64{success: 2}, false, "", success, success},
+		{map[string]int64{success: 1, skipped: 2}, false, "", success, success},
+		{map[string]int64{skipped: 2}, false, "", failed, failed},
+		{map[string]int64{skipped: 2}, true, "", pending, inProgress},
+		{map[string]int64{skipped: 1, pending: 1}, false, "", pending, inProgress},
+		{map[string]int64{success: 1, skipped: 1, timedOut: 1}, false, "", failed, timedOut},
+		{map[string]int64{success: 1, failed: 1, timedOut: 1}, false, "", failed, failed},
+		{map[string]int64{success: 1}, false, "InvalidDocument", failed, "InvalidDocument"},
+		{nil, false, "", pending, associated},
+	} {
+		if o := standing(tc.counts, tc.running, tc.refused); o.Status != tc.status || o.Detailed != tc.detailed {
+			t.Errorf("standing(%v, %t, %q) = %s, %s, want %s, %s", tc.counts, tc.running, tc.refused, o.Status, o.Detailed, tc.status, tc.detailed)
+		}
+	}
 }
