@@ -584,3 +584,25 @@ func TestStanding(t *testing.T) {
 		}
 	}
 }
+
+// What a node's agent says at length is cut between characters: PostgreSQL takes no half of one.
+func TestLongSummary(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	own := w.joinWith(1, "amazon-ssm-agent", web)
+	id := w.create(func(in *ssm.CreateAssociationInput) { in.Name, in.Parameters = new("AWS-GatherSoftwareInventory"), nil })
+	w.work()
+	_, err := w.UpdateInstanceAssociationStatus(w.ctx, &ssm.UpdateInstanceAssociationStatusInput{AssociationId: &id, InstanceId: &own, ExecutionResult: &ssm.InstanceAssociationExecutionResult{
+		Status: new(success), ExecutionSummary: new(strings.Repeat("x", 509) + "ééé"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.update(func(tx *store.Tx) error {
+		n, err := tx.AssociationNode(scope, id, own)
+		if want := strings.Repeat("x", 509) + "é"; n.Summary != want || n.Status != success {
+			t.Errorf("%s, summary %q", n.Status, n.Summary)
+		}
+		return err
+	})
+}
