@@ -319,15 +319,17 @@ func (f executionFilter) takes(e store.AssociationExecution) bool {
 	case ssm.AssociationExecutionFilterKeyStatus:
 		return e.Status == f.value || e.DetailedStatus == f.value
 	}
-	// The time is told to the second.
-	order := e.CreatedAt.Truncate(time.Second).Compare(f.at.Truncate(time.Second))
+	at := codec.NewTime(e.CreatedAt).Time // as it is told
 	switch f.how {
 	case ssm.AssociationFilterOperatorTypeLessThan:
-		return order < 0
+		return at.Before(f.at)
 	case ssm.AssociationFilterOperatorTypeGreaterThan:
-		return order > 0
+		return at.After(f.at)
 	}
-	return order == 0
+	if !strings.ContainsAny(f.value, ".,") { // who leaves out the fraction means the second
+		at = at.Truncate(time.Second)
+	}
+	return at.Equal(f.at)
 }
 
 // DescribeAssociationExecutions lists the runs of an association, newest first.

@@ -606,3 +606,34 @@ func TestLongSummary(t *testing.T) {
 		return err
 	})
 }
+
+// A filter by CreatedTime compares what the time is told as, to the millisecond; a time without a fraction equals all of
+// its second.
+func TestCreatedTimeFilter(t *testing.T) {
+	e := store.AssociationExecution{CreatedAt: time.Date(2027, 1, 20, 22, 0, 5, 123_456_000, time.UTC)}
+	for _, tc := range []struct {
+		value                string
+		equal, less, greater bool
+	}{
+		{"2027-01-20T22:00:05.123Z", true, false, false},
+		{"2027-01-20T23:00:05.123000+01:00", true, false, false},
+		{"2027-01-20T22:00:05.124Z", false, true, false},
+		{"2027-01-20T22:00:05.122Z", false, false, true},
+		{"2027-01-20T22:00:05.000Z", false, false, true},
+		{"2027-01-20T22:00:05Z", true, false, true},
+		{"2027-01-20T22:00:06Z", false, true, false},
+		{"2027-01-20T22:00:04Z", false, false, true},
+	} {
+		for how, want := range map[string]bool{
+			ssm.AssociationFilterOperatorTypeEqual: tc.equal, ssm.AssociationFilterOperatorTypeLessThan: tc.less, ssm.AssociationFilterOperatorTypeGreaterThan: tc.greater,
+		} {
+			f, err := executionFilters([]ssm.AssociationExecutionFilter{{Key: new(ssm.AssociationExecutionFilterKeyCreatedTime), Value: new(tc.value), Type: new(how)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := f[0].takes(e); got != want {
+				t.Errorf("%s %s: %t", how, tc.value, got)
+			}
+		}
+	}
+}
