@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"oakum.dev/awserr"
 	"oakum.dev/iam"
 	"oakum.dev/internal/command"
 	"oakum.dev/internal/oakumtest"
@@ -635,5 +636,46 @@ func TestCreatedTimeFilter(t *testing.T) {
 				t.Errorf("%s %s: %t", how, tc.value, got)
 			}
 		}
+	}
+}
+
+// Schedules that no association can have are refused, whichever way it is made, and change nothing.
+func TestRefusedSchedules(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	id := w.create(nil)
+	w.work()
+	parameters, all := map[string][]string{"commands": {"true"}}, []ssm.Target{{Key: new("InstanceIds"), Values: []string{"*"}}}
+	for _, tc := range []struct {
+		name, schedule string
+		onlyAtInterval bool
+	}{
+		{"no_interval", "", true},
+		{"no_cron_interval", "rate(1 day)", true},
+	} {
+		var expression *string
+		if tc.schedule != "" {
+			expression = &tc.schedule
+		}
+		_, err := w.CreateAssociation(w.ctx, &ssm.CreateAssociationInput{
+			Name: new("AWS-RunShellScript"), Parameters: parameters, Targets: all, ScheduleExpression: expression, ApplyOnlyAtCronInterval: &tc.onlyAtInterval,
+		})
+		if awserr.Code(err) != "InvalidSchedule" {
+			t.Errorf("%s: CreateAssociation: %v", tc.name, err)
+		}
+		batch, err := w.CreateAssociationBatch(w.ctx, &ssm.CreateAssociationBatchInput{Entries: []ssm.CreateAssociationBatchRequestEntry{
+			{Name: new("AWS-RunShellScript"), Parameters: parameters, Targets: all, ScheduleExpression: expression, ApplyOnlyAtCronInterval: &tc.onlyAtInterval},
+		}})
+		if err != nil || len(batch.Failed) != 1 || !strings.Contains(*batch.Failed[0].Message, "InvalidSchedule") {
+			t.Errorf("%s: CreateAssociationBatch: %+v, %v", tc.name, batch, err)
+		}
+		_, err = w.UpdateAssociation(w.ctx, &ssm.UpdateAssociationInput{AssociationId: &id, Parameters: parameters, ScheduleExpression: expression, ApplyOnlyAtCronInterval: &tc.onlyAtInterval})
+		if awserr.Code(err) != "InvalidSchedule" {
+			t.Errorf("%s: UpdateAssociation: %v", tc.name, err)
+		}
+	}
+	list, err := w.ListAssociations(w.ctx, &ssm.ListAssociationsInput{})
+	if err != nil || len(list.Associations) != 1 || *list.Associations[0].AssociationVersion != "1" {
+		t.Errorf("associations %+v, %v", list, err)
 	}
 }
