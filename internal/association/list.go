@@ -204,6 +204,11 @@ func (s *Service) ListAssociations(ctx context.Context, in *ssm.ListAssociations
 		nodes := make([]target.Node, len(filters))
 		for i, f := range filters {
 			if f.key == ssm.AssociationFilterKeyInstanceId {
+				if _, err := tx.Node(sc, f.value); errors.Is(err, store.ErrNotFound) {
+					return nil // nothing reaches it
+				} else if err != nil {
+					return err
+				}
 				if nodes[i], err = s.seenBy(tx, sc, f.value); err != nil {
 					return err
 				}

@@ -679,3 +679,19 @@ func TestRefusedSchedules(t *testing.T) {
 		t.Errorf("associations %+v, %v", list, err)
 	}
 }
+
+// No association is one of a node that does not exist.
+func TestListOfNoNode(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	node := w.join(1)
+	w.create(func(in *ssm.CreateAssociationInput) {
+		in.Targets = []ssm.Target{{Key: new("InstanceIds"), Values: []string{"*"}}}
+	})
+	for id, want := range map[string]int{node: 1, "mi-0000000000000ffff": 0} {
+		out, err := w.ListAssociations(w.ctx, &ssm.ListAssociationsInput{AssociationFilterList: []ssm.AssociationFilter{{Key: new(ssm.AssociationFilterKeyInstanceId), Value: &id}}})
+		if err != nil || len(out.Associations) != want {
+			t.Errorf("%s: %+v, %v, want %d", id, out, err, want)
+		}
+	}
+}
