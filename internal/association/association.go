@@ -185,7 +185,7 @@ func (s *Service) check(ctx context.Context, tx *store.Tx, id string, d *definit
 	if err := checkTargets(targets(d)); err != nil {
 		return doc, err
 	}
-	if _, err := whenOf(d, ""); err != nil {
+	if err := checkSchedule(d); err != nil {
 		return doc, err
 	}
 	if doc, err = s.commands.DocumentIn(ctx, tx, &ssm.SendCommandInput{DocumentName: d.Name, DocumentVersion: d.DocumentVersion}); err != nil {

@@ -204,6 +204,11 @@ func (s *Service) ListAssociations(ctx context.Context, in *ssm.ListAssociations
 		nodes := make([]target.Node, len(filters))
 		for i, f := range filters {
 			if f.key == ssm.AssociationFilterKeyInstanceId {
+				if _, err := tx.Node(sc, f.value); errors.Is(err, store.ErrNotFound) {
+					return nil // nothing reaches it
+				} else if err != nil {
+					return err
+				}
 				if nodes[i], err = s.seenBy(tx, sc, f.value); err != nil {
 					return err
 				}
@@ -319,15 +324,17 @@ func (f executionFilter) takes(e store.AssociationExecution) bool {
 	case ssm.AssociationExecutionFilterKeyStatus:
 		return e.Status == f.value || e.DetailedStatus == f.value
 	}
-	// The time is told to the second.
-	order := e.CreatedAt.Truncate(time.Second).Compare(f.at.Truncate(time.Second))
+	at := codec.NewTime(e.CreatedAt).Time // as it is told
 	switch f.how {
 	case ssm.AssociationFilterOperatorTypeLessThan:
-		return order < 0
+		return at.Before(f.at)
 	case ssm.AssociationFilterOperatorTypeGreaterThan:
-		return order > 0
+		return at.After(f.at)
 	}
-	return order == 0
+	if !strings.ContainsAny(f.value, ".,") { // who leaves out the fraction means the second
+		at = at.Truncate(time.Second)
+	}
+	return at.Equal(f.at)
 }
 
 // DescribeAssociationExecutions lists the runs of an association, newest first.

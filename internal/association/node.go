@@ -345,7 +345,7 @@ func (s *Service) UpdateInstanceAssociationStatus(ctx context.Context, in *ssm.U
 		if err != nil || n.CommandID != "" || !n.EndedAt.IsZero() {
 			return err
 		}
-		n.ErrorCode, n.Summary = codec.Value(r.ErrorCode), short(codec.Value(r.ExecutionSummary))
+		n.ErrorCode, n.Summary = codec.Value(r.ErrorCode), firstRunes(codec.Value(r.ExecutionSummary), 510)
 		if r.OutputUrl != nil && r.OutputUrl.S3OutputUrl != nil {
 			n.OutputURL = codec.Value(r.OutputUrl.S3OutputUrl.OutputUrl)
 		}
@@ -368,8 +368,6 @@ func (s *Service) UpdateInstanceAssociationStatus(ctx context.Context, in *ssm.U
 	}
 	return nil, nil
 }
-
-func short(s string) string { return s[:min(len(s), 510)] }
 
 // forNode reports whether the caller may see an association: a node sees those that reach it.
 func (s *Service) forNode(ctx context.Context, tx *store.Tx, sc store.Scope, d *definition) (bool, error) {

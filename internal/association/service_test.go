@@ -3,6 +3,7 @@ package association
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"oakum.dev/awserr"
 	"oakum.dev/iam"
 	"oakum.dev/internal/command"
 	"oakum.dev/internal/oakumtest"
@@ -537,4 +539,159 @@ func TestTwoServers(t *testing.T) {
 		}
 	}
 	sound(a, ids)
+}
+
+// An association that every node ignored has not succeeded: its command is Failed too.
+func TestEveryNodeIgnored(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	w.join(1, web)
+	w.join(2, web)
+	id := w.create(func(in *ssm.CreateAssociationInput) { in.Name, in.Parameters = new("AWS-FindWindowsUpdates"), nil })
+	w.work()
+	w.want(id, skipped)
+	out, err := w.DescribeAssociation(w.ctx, &ssm.DescribeAssociationInput{AssociationId: &id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := out.AssociationDescription.Overview
+	if *o.Status != failed || *o.DetailedStatus != failed || !maps.Equal(o.AssociationStatusAggregatedCount, map[string]int64{skipped: 2}) {
+		t.Errorf("overview %s, %s, %v", *o.Status, *o.DetailedStatus, o.AssociationStatusAggregatedCount)
+	}
+	if out.AssociationDescription.LastSuccessfulExecutionDate != nil {
+		t.Error("it has a successful execution")
+	}
+}
+
+func TestStanding(t *testing.T) {
+	for _, tc := range []struct {
+		counts           map[string]int64
+		running          bool
+		refused          string
+		status, detailed string
+	}{
+		{map[string]int64{success: 2}, false, "", success, success},
+		{map[string]int64{success: 1, skipped: 2}, false, "", success, success},
+		{map[string]int64{skipped: 2}, false, "", failed, failed},
+		{map[string]int64{skipped: 2}, true, "", pending, inProgress},
+		{map[string]int64{skipped: 1, pending: 1}, false, "", pending, inProgress},
+		{map[string]int64{success: 1, skipped: 1, timedOut: 1}, false, "", failed, timedOut},
+		{map[string]int64{success: 1, failed: 1, timedOut: 1}, false, "", failed, failed},
+		{map[string]int64{success: 1}, false, "InvalidDocument", failed, "InvalidDocument"},
+		{nil, false, "", pending, associated},
+	} {
+		if o := standing(tc.counts, tc.running, tc.refused); o.Status != tc.status || o.Detailed != tc.detailed {
+			t.Errorf("standing(%v, %t, %q) = %s, %s, want %s, %s", tc.counts, tc.running, tc.refused, o.Status, o.Detailed, tc.status, tc.detailed)
+		}
+	}
+}
+
+// What a node's agent says at length is cut between characters: PostgreSQL takes no half of one.
+func TestLongSummary(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	own := w.joinWith(1, "amazon-ssm-agent", web)
+	id := w.create(func(in *ssm.CreateAssociationInput) { in.Name, in.Parameters = new("AWS-GatherSoftwareInventory"), nil })
+	w.work()
+	_, err := w.UpdateInstanceAssociationStatus(w.ctx, &ssm.UpdateInstanceAssociationStatusInput{AssociationId: &id, InstanceId: &own, ExecutionResult: &ssm.InstanceAssociationExecutionResult{
+		Status: new(success), ExecutionSummary: new(strings.Repeat("x", 509) + "ééé"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.update(func(tx *store.Tx) error {
+		n, err := tx.AssociationNode(scope, id, own)
+		if want := strings.Repeat("x", 509) + "é"; n.Summary != want || n.Status != success {
+			t.Errorf("%s, summary %q", n.Status, n.Summary)
+		}
+		return err
+	})
+}
+
+// A filter by CreatedTime compares what the time is told as, to the millisecond; a time without a fraction equals all of
+// its second.
+func TestCreatedTimeFilter(t *testing.T) {
+	e := store.AssociationExecution{CreatedAt: time.Date(2027, 1, 20, 22, 0, 5, 123_456_000, time.UTC)}
+	for _, tc := range []struct {
+		value                string
+		equal, less, greater bool
+	}{
+		{"2027-01-20T22:00:05.123Z", true, false, false},
+		{"2027-01-20T23:00:05.123000+01:00", true, false, false},
+		{"2027-01-20T22:00:05.124Z", false, true, false},
+		{"2027-01-20T22:00:05.122Z", false, false, true},
+		{"2027-01-20T22:00:05.000Z", false, false, true},
+		{"2027-01-20T22:00:05Z", true, false, true},
+		{"2027-01-20T22:00:06Z", false, true, false},
+		{"2027-01-20T22:00:04Z", false, false, true},
+	} {
+		for how, want := range map[string]bool{
+			ssm.AssociationFilterOperatorTypeEqual: tc.equal, ssm.AssociationFilterOperatorTypeLessThan: tc.less, ssm.AssociationFilterOperatorTypeGreaterThan: tc.greater,
+		} {
+			f, err := executionFilters([]ssm.AssociationExecutionFilter{{Key: new(ssm.AssociationExecutionFilterKeyCreatedTime), Value: new(tc.value), Type: new(how)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := f[0].takes(e); got != want {
+				t.Errorf("%s %s: %t", how, tc.value, got)
+			}
+		}
+	}
+}
+
+// Schedules that no association can have are refused, whichever way it is made, and change nothing.
+func TestRefusedSchedules(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	id := w.create(nil)
+	w.work()
+	parameters, all := map[string][]string{"commands": {"true"}}, []ssm.Target{{Key: new("InstanceIds"), Values: []string{"*"}}}
+	for _, tc := range []struct {
+		name, schedule string
+		onlyAtInterval bool
+	}{
+		{"no_interval", "", true},
+		{"no_cron_interval", "rate(1 day)", true},
+	} {
+		var expression *string
+		if tc.schedule != "" {
+			expression = &tc.schedule
+		}
+		_, err := w.CreateAssociation(w.ctx, &ssm.CreateAssociationInput{
+			Name: new("AWS-RunShellScript"), Parameters: parameters, Targets: all, ScheduleExpression: expression, ApplyOnlyAtCronInterval: &tc.onlyAtInterval,
+		})
+		if awserr.Code(err) != "InvalidSchedule" {
+			t.Errorf("%s: CreateAssociation: %v", tc.name, err)
+		}
+		batch, err := w.CreateAssociationBatch(w.ctx, &ssm.CreateAssociationBatchInput{Entries: []ssm.CreateAssociationBatchRequestEntry{
+			{Name: new("AWS-RunShellScript"), Parameters: parameters, Targets: all, ScheduleExpression: expression, ApplyOnlyAtCronInterval: &tc.onlyAtInterval},
+		}})
+		if err != nil || len(batch.Failed) != 1 || !strings.Contains(*batch.Failed[0].Message, "InvalidSchedule") {
+			t.Errorf("%s: CreateAssociationBatch: %+v, %v", tc.name, batch, err)
+		}
+		_, err = w.UpdateAssociation(w.ctx, &ssm.UpdateAssociationInput{AssociationId: &id, Parameters: parameters, ScheduleExpression: expression, ApplyOnlyAtCronInterval: &tc.onlyAtInterval})
+		if awserr.Code(err) != "InvalidSchedule" {
+			t.Errorf("%s: UpdateAssociation: %v", tc.name, err)
+		}
+	}
+	list, err := w.ListAssociations(w.ctx, &ssm.ListAssociationsInput{})
+	if err != nil || len(list.Associations) != 1 || *list.Associations[0].AssociationVersion != "1" {
+		t.Errorf("associations %+v, %v", list, err)
+	}
+}
+
+// No association is one of a node that does not exist.
+func TestListOfNoNode(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	node := w.join(1)
+	w.create(func(in *ssm.CreateAssociationInput) {
+		in.Targets = []ssm.Target{{Key: new("InstanceIds"), Values: []string{"*"}}}
+	})
+	for id, want := range map[string]int{node: 1, "mi-0000000000000ffff": 0} {
+		out, err := w.ListAssociations(w.ctx, &ssm.ListAssociationsInput{AssociationFilterList: []ssm.AssociationFilter{{Key: new(ssm.AssociationFilterKeyInstanceId), Value: &id}}})
+		if err != nil || len(out.Associations) != want {
+			t.Errorf("%s: %+v, %v, want %d", id, out, err, want)
+		}
+	}
 }

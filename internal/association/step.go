@@ -165,7 +165,10 @@ func standing(counts map[string]int64, running bool, refused string) overview {
 		o.Status, o.Detailed = failed, failed
 	case counts[timedOut] > 0:
 		o.Status, o.Detailed = failed, timedOut
-	case counts[success]+counts[skipped] == 0:
+	case counts[success] > 0:
+	case counts[skipped] > 0: // as of a command that every node ignored
+		o.Status, o.Detailed = failed, failed
+	default:
 		o.Status, o.Detailed = pending, associated
 	}
 	return o

@@ -26,6 +26,15 @@ func whenOf(d *definition, zone string) (*schedule.Association, error) {
 	return w, invalid(w.Validate())
 }
 
+// checkSchedule refuses what no new version of an association can have. What is stored may be older than that.
+func checkSchedule(d *definition) error {
+	if codec.Value(d.ApplyOnlyAtCronInterval) && codec.Value(d.ScheduleExpression) == "" {
+		return ssm.InvalidSchedule("ApplyOnlyAtCronInterval needs a ScheduleExpression: without one there is no interval to wait for.")
+	}
+	_, err := whenOf(d, "")
+	return err
+}
+
 // invalid makes an answer of what package schedule says of an expression.
 func invalid(err error) error {
 	if e, ok := errors.AsType[*schedule.Error](err); ok {
