@@ -414,6 +414,9 @@ func (s *Service) UpdateAssociation(ctx context.Context, in *ssm.UpdateAssociati
 			return err
 		}
 		a.DocumentName, a.Name, a.NodeID, a.Body = documentName(codec.Value(d.Name)), codec.Value(d.AssociationName), codec.Value(d.InstanceId), string(codec.Marshal(d))
+		if codec.Value(d.Name) != codec.Value(was.Name) {
+			a.Status = statusBlock("Associated", "Associated with "+codec.Value(d.Name), tx.Now())
+		}
 		a.Version++
 		a.ModifiedAt, a.AnchorAt = tx.Now(), tx.Now()
 		if err := s.plan(tx, sc, &a, d, tx.Now()); err != nil {

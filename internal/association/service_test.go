@@ -695,3 +695,30 @@ func TestListOfNoNode(t *testing.T) {
 		}
 	}
 }
+
+// The status of an association names the document that it is with, since when.
+func TestStatusNamesTheDocument(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	id := w.create(nil)
+	w.clock = w.clock.Add(time.Hour)
+	change := func(in *ssm.UpdateAssociationInput, message string, date time.Time) {
+		t.Helper()
+		in.AssociationId = &id
+		out, err := w.UpdateAssociation(w.ctx, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := w.DescribeAssociation(w.ctx, &ssm.DescribeAssociationInput{AssociationId: &id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*ssm.AssociationStatus{out.AssociationDescription.Status, said.AssociationDescription.Status} {
+			if *s.Name != "Associated" || *s.Message != message || !s.Date.Equal(date) {
+				t.Errorf("status %s, %s, %s", *s.Name, *s.Message, s.Date)
+			}
+		}
+	}
+	change(&ssm.UpdateAssociationInput{Parameters: map[string][]string{"commands": {"false"}}}, "Associated with AWS-RunShellScript", beginning)
+	change(&ssm.UpdateAssociationInput{Name: new("AWS-RunPatchBaseline"), Parameters: map[string][]string{"Operation": {"Scan"}}}, "Associated with AWS-RunPatchBaseline", w.clock)
+}
