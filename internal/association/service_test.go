@@ -653,6 +653,8 @@ func TestRefusedSchedules(t *testing.T) {
 	}{
 		{"no_interval", "", true},
 		{"no_cron_interval", "rate(1 day)", true},
+		{"never", "cron(0 2 30 2 ? *)", false},
+		{"never_at_an_interval", "cron(0 2 31 4,6 ? *)", true},
 	} {
 		var expression *string
 		if tc.schedule != "" {
