@@ -85,6 +85,8 @@ type Service struct {
 	Soon func()
 	// Groups are the names of the resource groups that a node is in.
 	Groups func(tx *store.Tx, sc store.Scope, nodeID string) ([]string, error)
+	// GroupExists reports whether there is a resource group of a name or ARN; nil: all exist.
+	GroupExists func(tx *store.Tx, sc store.Scope, name string) (bool, error)
 	// OutputURL is the address of an object in a bucket.
 	OutputURL func(bucket, key string) string
 }
@@ -185,6 +187,9 @@ func (s *Service) check(ctx context.Context, tx *store.Tx, id string, d *definit
 	if err := checkTargets(targets(d)); err != nil {
 		return doc, err
 	}
+	if err := s.checkGroup(ctx, tx, d); err != nil {
+		return doc, err
+	}
 	if err := checkSchedule(d); err != nil {
 		return doc, err
 	}
@@ -222,6 +227,23 @@ func checkTargets(list []ssm.Target) error {
 	}
 	if types && !group {
 		return ssm.InvalidTarget("resource-groups:ResourceTypeFilters goes with resource-groups:Name.")
+	}
+	return nil
+}
+
+// checkGroup refuses a resource group that does not exist.
+func (s *Service) checkGroup(ctx context.Context, tx *store.Tx, d *definition) error {
+	for _, t := range d.Targets {
+		if kind, _, err := (target.Target{Key: codec.Value(t.Key)}).Kind(); err != nil || kind != target.ByResourceGroup || s.GroupExists == nil {
+			continue
+		}
+		for _, name := range t.Values {
+			if ok, err := s.GroupExists(tx, store.ScopeOf(ctx), name); err != nil {
+				return err
+			} else if !ok {
+				return ssm.InvalidTarget("The resource group %s does not exist.", name)
+			}
+		}
 	}
 	return nil
 }
@@ -392,6 +414,9 @@ func (s *Service) UpdateAssociation(ctx context.Context, in *ssm.UpdateAssociati
 			return err
 		}
 		a.DocumentName, a.Name, a.NodeID, a.Body = documentName(codec.Value(d.Name)), codec.Value(d.AssociationName), codec.Value(d.InstanceId), string(codec.Marshal(d))
+		if codec.Value(d.Name) != codec.Value(was.Name) {
+			a.Status = statusBlock("Associated", "Associated with "+codec.Value(d.Name), tx.Now())
+		}
 		a.Version++
 		a.ModifiedAt, a.AnchorAt = tx.Now(), tx.Now()
 		if err := s.plan(tx, sc, &a, d, tx.Now()); err != nil {

@@ -438,10 +438,11 @@ func (s *Service) advance(tx *store.Tx, sc store.Scope, a *store.Association, d 
 	if err != nil {
 		return err
 	}
-	waits, err := s.own(tx, sc, a, d, e)
+	waits, moreOwn, err := s.own(tx, sc, a, d, e)
 	if err != nil {
 		return err
 	}
+	more = more || moreOwn
 	if e.EndedAt.IsZero() && !more {
 		over := !waits
 		if e.CommandID != "" && over {
@@ -601,13 +602,15 @@ func (s *Service) put(tx *store.Tx, sc store.Scope, a *store.Association, d *def
 	return tx.PutAssociationNode(sc, n)
 }
 
-// own ends what nodes' own agents do not report in time, and reports whether an execution waits for others of them.
-func (s *Service) own(tx *store.Tx, sc store.Scope, a *store.Association, d *definition, e *store.AssociationExecution) (waits bool, err error) {
+// own ends what nodes' own agents do not report in time. It reports whether an execution waits for others of them, and
+// whether there may be more to end.
+func (s *Service) own(tx *store.Tx, sc store.Scope, a *store.Association, d *definition, e *store.AssociationExecution) (waits, more bool, err error) {
 	over := !e.EndedAt.IsZero() || !tx.Now().Before(e.CreatedAt.Add(ownWithin))
+	ended := 0
 	for after := ""; ; {
 		list, err := tx.OpenAssociationNodes(sc, a.ID, "", after, nodesPerTurn)
 		if err != nil || len(list) == 0 {
-			return waits, err
+			return false, false, err
 		}
 		for _, n := range list {
 			after = n.NodeID
@@ -615,7 +618,9 @@ func (s *Service) own(tx *store.Tx, sc store.Scope, a *store.Association, d *def
 			case n.ExecutionID != e.ID:
 				continue
 			case !over:
-				return true, nil
+				return true, false, nil
+			case ended == nodesPerTurn:
+				return false, true, nil
 			case n.DetailedStatus == pending:
 				n.DetailedStatus = deliveryTimedOut
 			default:
@@ -623,8 +628,9 @@ func (s *Service) own(tx *store.Tx, sc store.Scope, a *store.Association, d *def
 			}
 			n.Status, n.EndedAt = timedOut, tx.Now()
 			if err := s.put(tx, sc, a, d, n); err != nil {
-				return false, err
+				return false, false, err
 			}
+			ended++
 		}
 	}
 }

@@ -3,6 +3,7 @@ package association
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -652,6 +653,8 @@ func TestRefusedSchedules(t *testing.T) {
 	}{
 		{"no_interval", "", true},
 		{"no_cron_interval", "rate(1 day)", true},
+		{"never", "cron(0 2 30 2 ? *)", false},
+		{"never_at_an_interval", "cron(0 2 31 4,6 ? *)", true},
 	} {
 		var expression *string
 		if tc.schedule != "" {
@@ -693,5 +696,80 @@ func TestListOfNoNode(t *testing.T) {
 		if err != nil || len(out.Associations) != want {
 			t.Errorf("%s: %+v, %v, want %d", id, out, err, want)
 		}
+	}
+}
+
+// The status of an association names the document that it is with, since when.
+func TestStatusNamesTheDocument(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	id := w.create(nil)
+	w.clock = w.clock.Add(time.Hour)
+	change := func(in *ssm.UpdateAssociationInput, message string, date time.Time) {
+		t.Helper()
+		in.AssociationId = &id
+		out, err := w.UpdateAssociation(w.ctx, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := w.DescribeAssociation(w.ctx, &ssm.DescribeAssociationInput{AssociationId: &id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*ssm.AssociationStatus{out.AssociationDescription.Status, said.AssociationDescription.Status} {
+			if *s.Name != "Associated" || *s.Message != message || !s.Date.Equal(date) {
+				t.Errorf("status %s, %s, %s", *s.Name, *s.Message, s.Date)
+			}
+		}
+	}
+	change(&ssm.UpdateAssociationInput{Parameters: map[string][]string{"commands": {"false"}}}, "Associated with AWS-RunShellScript", beginning)
+	change(&ssm.UpdateAssociationInput{Name: new("AWS-RunPatchBaseline"), Parameters: map[string][]string{"Operation": {"Scan"}}}, "Associated with AWS-RunPatchBaseline", w.clock)
+}
+
+// Nodes whose own agents never report are ended by and by: no transaction has more of them than nodesPerTurn.
+func TestManyAgentsThatNeverReport(t *testing.T) {
+	t.Parallel()
+	w := lite(t)
+	const nodes = nodesPerTurn + 20
+	w.update(func(tx *store.Tx) error {
+		for n := range nodes {
+			id := fmt.Sprintf("mi-%017x", n+1)
+			row := store.Node{Account: scope.Account, Region: scope.Region, ID: id, Num: int64(n + 1), PublicKey: []byte{1}, RegisteredAt: tx.Now(), LastPingAt: tx.Now(), PlatformType: "Linux", AgentName: "amazon-ssm-agent"}
+			if err := errors.Join(tx.PutTag(scope, "ManagedInstance", id, web), tx.InsertNode(row)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	id := w.create(func(in *ssm.CreateAssociationInput) { in.Name, in.Parameters = new("AWS-GatherSoftwareInventory"), nil })
+	w.work()
+	w.want(id, inProgress)
+	w.clock = w.clock.Add(ownWithin)
+	var ended []int
+	for items := w.claim(1); len(items) > 0; items = w.claim(1) {
+		if err := w.handle(items[0]); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		w.update(func(tx *store.Tx) error {
+			list, err := tx.AssociationNodes(scope, id, "", 2*nodes)
+			for _, a := range list {
+				if !a.EndedAt.IsZero() {
+					n++
+				}
+			}
+			return err
+		})
+		ended = append(ended, n)
+		if done := w.statuses(id)[0] != inProgress; done != (n == nodes) {
+			t.Errorf("with %d nodes ended the execution is %s", n, w.statuses(id)[0])
+		}
+	}
+	if len(ended) < 2 || ended[0] != nodesPerTurn || ended[len(ended)-1] != nodes {
+		t.Errorf("nodes ended after each turn: %v", ended)
+	}
+	w.want(id, timedOut)
+	if got := w.executions(id)[0].Counts; got != fmt.Sprintf("{TimedOut=%d}", nodes) {
+		t.Errorf("counts %s", got)
 	}
 }

@@ -31,8 +31,14 @@ func checkSchedule(d *definition) error {
 	if codec.Value(d.ApplyOnlyAtCronInterval) && codec.Value(d.ScheduleExpression) == "" {
 		return ssm.InvalidSchedule("ApplyOnlyAtCronInterval needs a ScheduleExpression: without one there is no interval to wait for.")
 	}
-	_, err := whenOf(d, "")
-	return err
+	w, err := whenOf(d, "")
+	if err != nil || w.Schedule.Kind() != schedule.Cron {
+		return err
+	}
+	if _, ever := w.Schedule.Next(time.Time{}); !ever {
+		return ssm.InvalidSchedule("Schedule expression '%s' is not valid: no day is ever one of it.", codec.Value(d.ScheduleExpression))
+	}
+	return nil
 }
 
 // invalid makes an answer of what package schedule says of an expression.

@@ -1,8 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,7 +118,8 @@ func merge(old, n store.Node) store.Node {
 }
 
 // Flush writes the heartbeats since the last call in one transaction. Losing them in a crash is allowed:
-// presence is learned again within one heartbeat.
+// presence is learned again within one heartbeat. Nodes are written in the order in which all who lock several of them do:
+// else two such transactions wait for each other.
 func (s *Service) Flush(ctx context.Context) error {
 	s.presence.mu.Lock()
 	batch, back := s.presence.dirty, s.presence.back
@@ -125,7 +129,7 @@ func (s *Service) Flush(ctx context.Context) error {
 		return nil
 	}
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
-		for _, n := range batch {
+		for _, n := range inOrder(batch) {
 			if back[n.ID] {
 				if err := announce(tx, n); err != nil {
 					return err
@@ -151,6 +155,13 @@ func (s *Service) Flush(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// inOrder sorts nodes by account, region and id.
+func inOrder(batch map[string]store.Node) []store.Node {
+	return slices.SortedFunc(maps.Values(batch), func(a, b store.Node) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region), cmp.Compare(a.ID, b.ID))
+	})
 }
 
 // announce promises to look at what a node has missed, when it is Online now and was not.

@@ -352,6 +352,9 @@ func TestAssociationsRefused(t *testing.T) {
 			{"both_targets", ssm.CreateAssociationInput{Name: str("AWS-RunShellScript"), Parameters: script, InstanceId: &n.ID, Targets: webNodes()}, "InvalidTarget"},
 			{"key", ssm.CreateAssociationInput{Name: str("AWS-RunShellScript"), Parameters: script, Targets: []types.Target{{Key: str("Colour"), Values: []string{"red"}}}}, "InvalidTarget"},
 			{"node_id", ssm.CreateAssociationInput{Name: str("AWS-RunShellScript"), Parameters: script, Targets: []types.Target{{Key: str("InstanceIds"), Values: []string{"web1"}}}}, "InvalidTarget"},
+			{"group", ssm.CreateAssociationInput{Name: str("AWS-RunShellScript"), Parameters: script, Targets: []types.Target{{Key: str("resource-groups:Name"), Values: []string{"Nobodys"}}}}, "InvalidTarget"},
+			{"group_arn", ssm.CreateAssociationInput{Name: str("AWS-RunShellScript"), Parameters: script, Targets: []types.Target{{Key: str("resource-groups:Name"), Values: []string{"arn:aws:resource-groups:us-east-1:000000000001:group/Nobodys"}}}}, "InvalidTarget"},
+			{"no_group", ssm.CreateAssociationInput{Name: str("AWS-RunShellScript"), Parameters: script, Targets: []types.Target{{Key: str("resource-groups:Name"), Values: []string{""}}}}, "InvalidTarget"},
 			{"unknown_node", ssm.CreateAssociationInput{Name: str("AWS-RunShellScript"), Parameters: script, InstanceId: str("mi-00000000000000000")}, "InvalidInstanceId"},
 			{"parameter", ssm.CreateAssociationInput{Name: str("AWS-RunShellScript"), Parameters: map[string][]string{"LevelUp": {"x"}}, Targets: webNodes()}, "InvalidParameters"},
 			{"overrides", ssm.CreateAssociationInput{Name: str("AWS-RunPatchBaseline"), Targets: webNodes(), Parameters: map[string][]string{

@@ -298,7 +298,7 @@ func (s *Server) build(ctx context.Context) error {
 	s.windows.Wake, s.windows.Groups = s.hub.Wake, s.tags.GroupsOf
 	s.associations = association.New(s.store, pages, s.commands, s.reports, rand.Reader, now, s.log)
 	s.associations.Wake, s.associations.Soon, s.associations.Groups = s.hub.Wake, s.workSoon, s.tags.GroupsOf
-	s.associations.OutputURL = s.commands.OutputURL
+	s.associations.GroupExists, s.associations.OutputURL = s.tags.GroupExists, s.commands.OutputURL
 	if s.buckets, err = bucket.Open(filepath.Join(s.cfg.DataDir, "buckets")); err != nil {
 		return err
 	}

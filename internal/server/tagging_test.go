@@ -203,6 +203,13 @@ func TestResourceGroups(t *testing.T) {
 		if _, err = send(byType("AWS::SSM::ManagedInstance")); err == nil || !strings.Contains(err.Error(), "InvalidParameters") {
 			t.Errorf("a type without a group: %v", err)
 		}
+		// An association takes the group by its name and its ARN.
+		for _, name := range []string{"Tests", arn} {
+			a := associate(t, c, &ssm.CreateAssociationInput{
+				Name: new("AWS-RunShellScript"), Parameters: map[string][]string{"commands": {"true"}}, Targets: []types.Target{{Key: new("resource-groups:Name"), Values: []string{name}}},
+			})
+			must[*ssm.DeleteAssociationOutput](t)(c.DeleteAssociation(ctx, &ssm.DeleteAssociationInput{AssociationId: a.AssociationId}))
+		}
 		// A window that has the group as a target reaches its nodes.
 		mw := must[*ssm.CreateMaintenanceWindowOutput](t)(c.CreateMaintenanceWindow(ctx, &ssm.CreateMaintenanceWindowInput{Name: new("win"), Schedule: new("rate(1 day)"), Duration: new(int32(2)), Cutoff: 1, AllowUnassociatedTargets: true})).WindowId
 		must[*ssm.RegisterTargetWithMaintenanceWindowOutput](t)(c.RegisterTargetWithMaintenanceWindow(ctx, &ssm.RegisterTargetWithMaintenanceWindowInput{WindowId: mw, ResourceType: "RESOURCE_GROUP", Targets: []types.Target{byName}}))

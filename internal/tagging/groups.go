@@ -473,6 +473,16 @@ func (s *Service) GetTags(ctx context.Context, in *wire.GetTagsInput) (*wire.Get
 	return out, nil
 }
 
+// GroupExists reports whether there is a resource group of a name or ARN.
+func (s *Service) GroupExists(tx *store.Tx, sc store.Scope, name string) (bool, error) {
+	_, err := group(tx, sc, nil, &name)
+	switch awserr.Code(err) {
+	case "NotFoundException", "BadRequestException": // none has that name, or it is no name
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // NodesOf lists the managed nodes that a resource group, by name or ARN, holds now; types narrow it, unless there are none.
 // ok is false when there is no such group.
 func (s *Service) NodesOf(tx *store.Tx, sc store.Scope, name string, types []string) (ids []string, ok bool, err error) {
