@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oakum.dev/internal/oakumtest/servertest"
+	"oakum.dev/wire/codec"
+	wire "oakum.dev/wire/ssm"
 )
 
 // putItem puts one compliance item of a run beside what there is.
@@ -109,5 +111,55 @@ func TestComplianceItemInventory(t *testing.T) {
 		putItem(t, c, nodes[0].ID, "Association", "a2", "run-2", at)
 		s.Advance(6 * time.Minute)
 		copied(nodes[0], "a1", "a2")
+	})
+}
+
+// Each item says of which run it is, whatever ran on the node after it.
+func TestComplianceItemsKeepTheirRuns(t *testing.T) {
+	t.Parallel()
+	servertest.Engines(t, func(t *testing.T, s *servertest.Server) {
+		c, n := s.SSM(s.Admin), s.Nodes(1)[0]
+		at := s.Now().UTC().Truncate(time.Second)
+		putItem(t, c, n.ID, "Association", "a1", "run-1", at)
+		putItem(t, c, n.ID, "Association", "a2", "run-2", at.Add(time.Minute))
+		list := func(filters ...types.ComplianceStringFilter) (out []string) {
+			t.Helper()
+			for _, i := range must[*ssm.ListComplianceItemsOutput](t)(c.ListComplianceItems(t.Context(), &ssm.ListComplianceItemsInput{
+				ResourceIds: []string{n.ID}, ResourceTypes: []string{"ManagedInstance"}, Filters: filters,
+			})).ComplianceItems {
+				out = append(out, *i.Id+" "+*i.ExecutionSummary.ExecutionId+" "+*i.ExecutionSummary.ExecutionType+" "+i.ExecutionSummary.ExecutionTime.Sub(at).String())
+			}
+			return out
+		}
+		first, second := "a1 run-1 Command 0s", "a2 run-2 Command 1m0s"
+		if d := cmp.Diff([]string{first, second}, list()); d != "" {
+			t.Errorf("items (-want +got):\n%s", d)
+		}
+		for key, value := range map[string]string{"ExecutionId": "run-1", "ExecutionTime": at.Format("2006-01-02T15:04:05Z")} {
+			if d := cmp.Diff([]string{first}, list(types.ComplianceStringFilter{Key: &key, Values: []string{value}, Type: types.ComplianceQueryOperatorTypeEqual})); d != "" {
+				t.Errorf("by %s (-want +got):\n%s", key, d)
+			}
+		}
+		// An agent that does not know its runs takes nothing from what is known of them.
+		item := func(id string) wire.ComplianceItemEntry {
+			return wire.ComplianceItemEntry{Id: &id, Title: new(""), Severity: new("UNSPECIFIED"), Status: new("COMPLIANT")}
+		}
+		try(t, n.Call(t.Context(), "ssm", "PutComplianceItems", &wire.PutComplianceItemsInput{
+			ResourceId: &n.ID, ResourceType: new("ManagedInstance"), ComplianceType: new("Association"), ItemContentHash: new("h"),
+			ExecutionSummary: &wire.ComplianceExecutionSummary{ExecutionTime: codec.NewTime(at.Add(time.Hour)), ExecutionId: new(""), ExecutionType: new("")},
+			Items:            []wire.ComplianceItemEntry{item("a1"), item("a2"), item("a3")},
+		}, nil))
+		if d := cmp.Diff([]string{first, second, "a3   1h0m0s"}, list()); d != "" {
+			t.Errorf("after the agent's report (-want +got):\n%s", d)
+		}
+		// A whole upload is of one run.
+		must[*ssm.PutComplianceItemsOutput](t)(c.PutComplianceItems(t.Context(), &ssm.PutComplianceItemsInput{
+			ResourceId: &n.ID, ResourceType: new("ManagedInstance"), ComplianceType: new("Association"),
+			ExecutionSummary: &types.ComplianceExecutionSummary{ExecutionTime: &at, ExecutionId: new("run-3"), ExecutionType: new("Command")},
+			Items:            []types.ComplianceItemEntry{{Id: new("a1"), Severity: "LOW", Status: "COMPLIANT"}},
+		}))
+		if d := cmp.Diff([]string{"a1 run-3 Command 0s"}, list()); d != "" {
+			t.Errorf("after a whole upload (-want +got):\n%s", d)
+		}
 	})
 }
