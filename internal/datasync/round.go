@@ -240,18 +240,33 @@ func gone(have []store.DataSyncObject, nodes []store.Node, until string) (writes
 func (s *Service) node(tx *store.Tx, sc store.Scope, n store.Node, scan string, items []store.InventoryItem, held map[string]string) (writes []write, err error) {
 	seen := map[string]bool{}
 	for _, typ := range scanned {
-		if scan == "" {
-			break
+		hash := scan
+		if typ == inventory.ComplianceItem { // has what was put besides the scan too
+			sets, err := tx.ComplianceSets(sc, n.ID)
+			if err != nil {
+				return nil, err
+			}
+			if len(sets) == 0 && scan == "" {
+				continue
+			}
+			text, err := json.Marshal(sets)
+			if err != nil {
+				return nil, err
+			}
+			hash += " " + store.Hash(text)
+		}
+		if hash == "" {
+			continue
 		}
 		seen[typ] = true
-		if held[typ] == scan {
+		if held[typ] == hash {
 			continue
 		}
 		rows, version, capture, err := s.inventory.Entries(tx, sc, n, typ)
 		if err != nil {
 			return nil, err
 		}
-		w := write{DataSyncObject: store.DataSyncObject{NodeID: n.ID, TypeName: typ, ContentHash: scan}}
+		w := write{DataSyncObject: store.DataSyncObject{NodeID: n.ID, TypeName: typ, ContentHash: hash}}
 		if w.text, err = lines(rows, n.ID, version, capture); err != nil {
 			return nil, err
 		}

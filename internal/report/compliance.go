@@ -50,7 +50,7 @@ func (s *Service) PutComplianceItems(ctx context.Context, in *ssm.PutComplianceI
 		if kind == typeAssociation && iam.PrincipalFrom(ctx).Kind == iam.Node {
 			return putOfAgent(tx, sc, id, in)
 		}
-		return putSet(tx, sc, id, kind, in)
+		return putSet(tx, sc, id, kind, in, fresh(in.Items))
 	})
 	if err != nil {
 		return nil, err
@@ -68,8 +68,8 @@ func putOfAgent(tx *store.Tx, sc store.Scope, id string, in *ssm.PutComplianceIt
 	if err != nil {
 		return err
 	}
-	own := *in
-	own.UploadType, own.Items = new(uploadPartly), slices.Clone(in.Items)
+	own, list := *in, fresh(in.Items)
+	own.UploadType = new(uploadPartly)
 	for _, c := range sets {
 		if c.Type != typeAssociation {
 			continue
@@ -78,15 +78,21 @@ func putOfAgent(tx *store.Tx, sc store.Scope, id string, in *ssm.PutComplianceIt
 		if err != nil {
 			return err
 		}
-		for i := range own.Items {
+		for i := range list {
 			for _, o := range old {
-				if codec.Value(o.Id) == codec.Value(own.Items[i].Id) && codec.Value(own.Items[i].Severity) == string(baseline.Unspecified) {
-					own.Items[i].Severity = o.Severity
+				if codec.Value(o.Id) != codec.Value(list[i].Id) {
+					continue
+				}
+				if codec.Value(list[i].Severity) == string(baseline.Unspecified) {
+					list[i].Severity = o.Severity
+				}
+				if in.ExecutionSummary == nil || codec.Value(in.ExecutionSummary.ExecutionId) == "" { // AWS's agent does not know its runs
+					list[i].Execution = o.Execution
 				}
 			}
 		}
 	}
-	return putSet(tx, sc, id, typeAssociation, &own)
+	return putSet(tx, sc, id, typeAssociation, &own, list)
 }
 
 // PutItemIn puts one item of a type into what is kept of a node's compliance, in the place of one with its id, in a
@@ -97,7 +103,8 @@ func (s *Service) PutItemIn(tx *store.Tx, sc store.Scope, nodeID, complianceType
 	} else if err != nil {
 		return err
 	}
-	return putSet(tx, sc, nodeID, complianceType, &ssm.PutComplianceItemsInput{Items: []ssm.ComplianceItemEntry{item}, ExecutionSummary: execution, UploadType: new(uploadPartly)})
+	in := ssm.PutComplianceItemsInput{ExecutionSummary: execution, UploadType: new(uploadPartly)}
+	return putSet(tx, sc, nodeID, complianceType, &in, fresh([]ssm.ComplianceItemEntry{item}))
 }
 
 // DropItemIn takes an item away from what is kept of a node's compliance, in a transaction of the caller.
@@ -119,25 +126,42 @@ func (s *Service) DropItemIn(tx *store.Tx, sc store.Scope, nodeID, complianceTyp
 	if err != nil {
 		return err
 	}
-	left := slices.DeleteFunc(slices.Clone(items), func(i ssm.ComplianceItemEntry) bool { return codec.Value(i.Id) == itemID })
+	left := slices.DeleteFunc(slices.Clone(items), func(i keptItem) bool { return codec.Value(i.Id) == itemID })
 	switch len(left) {
 	case len(items):
 		return nil
 	case 0:
 		return tx.DeleteComplianceSet(sc, nodeID, complianceType)
 	}
-	return putSet(tx, sc, nodeID, complianceType, &ssm.PutComplianceItemsInput{Items: left, ExecutionSummary: &ssm.ComplianceExecutionSummary{
-		ExecutionId: &sets[at].ExecutionID, ExecutionType: &sets[at].ExecutionType, ExecutionTime: codec.NewTime(sets[at].ExecutionAt),
-	}})
+	return putSet(tx, sc, nodeID, complianceType, &ssm.PutComplianceItemsInput{ExecutionSummary: setExecution(sets[at])}, left)
 }
 
-func putSet(tx *store.Tx, sc store.Scope, id, kind string, in *ssm.PutComplianceItemsInput) error {
+// keptItem is an item as it is kept, with the run that it is of.
+type keptItem struct {
+	ssm.ComplianceItemEntry
+	Execution *ssm.ComplianceExecutionSummary `json:",omitempty"` // nil: that of the set
+}
+
+// fresh are the items of a call, which are of the run that the call names.
+func fresh(items []ssm.ComplianceItemEntry) []keptItem {
+	out := make([]keptItem, len(items))
+	for i, it := range items {
+		out[i].ComplianceItemEntry = it
+	}
+	return out
+}
+
+func setExecution(c store.ComplianceSet) *ssm.ComplianceExecutionSummary {
+	return &ssm.ComplianceExecutionSummary{ExecutionId: &c.ExecutionID, ExecutionType: &c.ExecutionType, ExecutionTime: codec.NewTime(c.ExecutionAt)}
+}
+
+// putSet stores items of a type, or adds them to what is kept when the upload is partial; in says everything but the items.
+func putSet(tx *store.Tx, sc store.Scope, id, kind string, in *ssm.PutComplianceItemsInput, list []keptItem) error {
 	sets, err := tx.ComplianceSets(sc, id)
 	if err != nil {
 		return err
 	}
 	at := slices.IndexFunc(sets, func(c store.ComplianceSet) bool { return c.Type == kind })
-	list := in.Items
 	if at >= 0 {
 		if h := codec.Value(in.ItemContentHash); h != "" && h == sets[at].ClientHash {
 			return nil // equal hash: nothing changed
@@ -147,8 +171,8 @@ func putSet(tx *store.Tx, sc store.Scope, id, kind string, in *ssm.PutCompliance
 			if err != nil {
 				return err
 			}
-			old = slices.DeleteFunc(old, func(o ssm.ComplianceItemEntry) bool {
-				return slices.ContainsFunc(list, func(n ssm.ComplianceItemEntry) bool { return codec.Value(n.Id) == codec.Value(o.Id) })
+			old = slices.DeleteFunc(old, func(o keptItem) bool {
+				return slices.ContainsFunc(list, func(n keptItem) bool { return codec.Value(n.Id) == codec.Value(o.Id) })
 			})
 			list = append(old, list...)
 		}
@@ -190,12 +214,21 @@ func putSet(tx *store.Tx, sc store.Scope, id, kind string, in *ssm.PutCompliance
 	return tx.PutComplianceSet(sc, set)
 }
 
-func setItems(tx *store.Tx, sc store.Scope, c store.ComplianceSet) (list []ssm.ComplianceItemEntry, err error) {
+// setItems reads the items of a set, each with its run.
+func setItems(tx *store.Tx, sc store.Scope, c store.ComplianceSet) (list []keptItem, err error) {
 	b, err := tx.Content(sc.Account, c.ContentHash)
 	if err != nil {
 		return nil, err
 	}
-	return list, json.Unmarshal(b, &list)
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if list[i].Execution == nil {
+			list[i].Execution = setExecution(c)
+		}
+	}
+	return list, nil
 }
 
 // facts are the attributes by which compliance filters choose.
@@ -481,7 +514,9 @@ func (s *Service) ListComplianceItems(ctx context.Context, in *ssm.ListComplianc
 	err = s.store.View(ctx, func(tx *store.Tx) error {
 		one := func(m summary) (bool, error) {
 			whole := m.facts()
-			delete(whole, "Status") // here it is a question about items
+			for _, key := range []string{"Status", "ExecutionId", "ExecutionType", "ExecutionTime"} { // here they are questions about items
+				delete(whole, key)
+			}
 			if !whole.takes(in.Filters, false) {
 				return true, nil
 			}
@@ -543,8 +578,9 @@ func (s *Service) ListComplianceItems(ctx context.Context, in *ssm.ListComplianc
 }
 
 func itemFacts(m summary, w ssm.ComplianceItem) facts {
-	d := w.Details
+	d, run := w.Details, w.ExecutionSummary
 	return m.facts().with(facts{
+		"ExecutionId": codec.Value(run.ExecutionId), "ExecutionType": codec.Value(run.ExecutionType), "ExecutionTime": inventoryTime(codec.TimeOf(run.ExecutionTime)),
 		"Id": codec.Value(w.Id), "Title": codec.Value(w.Title), "Status": codec.Value(w.Status), "Severity": codec.Value(w.Severity),
 		"PatchState": d["PatchState"], "PatchSeverity": d["PatchSeverity"], "Classification": d["Classification"], "InstalledTime": d["InstalledTime"],
 		"CVEId": d["CVEIds"],
@@ -558,7 +594,7 @@ func complianceItems(tx *store.Tx, sc store.Scope, m summary) ([]ssm.ComplianceI
 		for _, it := range list {
 			out = append(out, ssm.ComplianceItem{
 				ComplianceType: &m.kind, ResourceType: new(managed), ResourceId: &m.node.ID, Id: it.Id, Title: it.Title, Status: it.Status,
-				Severity: it.Severity, ExecutionSummary: m.execution(), Details: it.Details,
+				Severity: it.Severity, ExecutionSummary: it.Execution, Details: it.Details,
 			})
 		}
 		return out, err

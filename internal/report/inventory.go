@@ -259,7 +259,9 @@ func (s *Service) Entries(tx *store.Tx, sc store.Scope, n store.Node, name strin
 		}}, "1.0", n.LastPingAt.UTC().Format("2006-01-02T15:04:05Z"), nil
 	case inventory.Tag, inventory.ResourceGroup, inventory.ComplianceSummary:
 		return s.derived(tx, sc, n, name)
-	case compliance.SummaryType, compliance.ItemType, patchCompliance:
+	case compliance.ItemType:
+		return complianceEntries(tx, sc, n)
+	case compliance.SummaryType, patchCompliance:
 		st, err := tx.NodeState(sc, n.ID)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil, "", "", nil

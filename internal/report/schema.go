@@ -34,6 +34,42 @@ func (m summary) entry() map[string]string {
 	return e
 }
 
+// complianceEntries are the entries of AWS:ComplianceItem: the items of all compliance types, which are its sub-types.
+func complianceEntries(tx *store.Tx, sc store.Scope, n store.Node) (rows []map[string]string, version, capture string, err error) {
+	list, err := summaries(tx, sc, n)
+	if err != nil || len(list) == 0 {
+		return nil, "", "", err
+	}
+	rows = []map[string]string{}
+	var newest time.Time
+	for _, m := range list {
+		at := m.at
+		if m.set.Type == "" {
+			h, err := header(m.state)
+			if err != nil {
+				return nil, "", "", err
+			}
+			at = h.EndedAt
+		}
+		if at.After(newest) {
+			newest = at
+		}
+		items, err := complianceItems(tx, sc, m)
+		if err != nil {
+			return nil, "", "", err
+		}
+		for _, it := range items {
+			row := map[string]string{}
+			maps.Copy(row, it.Details)
+			run := it.ExecutionSummary
+			row["ComplianceType"], row["Id"], row["Title"], row["Status"], row["Severity"] = m.kind, codec.Value(it.Id), codec.Value(it.Title), codec.Value(it.Status), codec.Value(it.Severity)
+			row["ExecutionId"], row["ExecutionType"], row["ExecutionTime"] = codec.Value(run.ExecutionId), codec.Value(run.ExecutionType), inventoryTime(codec.TimeOf(run.ExecutionTime))
+			rows = append(rows, row)
+		}
+	}
+	return rows, "1.0", inventoryTime(newest), nil
+}
+
 // GetInventorySchema lists AWS's inventory types and the custom types that nodes have reported, with their attributes.
 func (s *Service) GetInventorySchema(ctx context.Context, in *ssm.GetInventorySchemaInput) (*ssm.GetInventorySchemaOutput, error) {
 	pg, err := s.pages.Open(ctx, "GetInventorySchema", in, in.NextToken, in.MaxResults, 50)
