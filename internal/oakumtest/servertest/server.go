@@ -332,7 +332,8 @@ func (s *Server) View(fn func(tx *store.Tx) error) {
 	}
 }
 
-// Dump is the whole database as text, to see that a call changed nothing. Audit records are left out.
+// Dump is the whole database as text, to see that a call changed nothing. Audit records are left out. Work that is due now, such as
+// what a new node or a changed tag asks for, is done before.
 func (s *Server) Dump() string {
 	s.t.Helper()
 	st, err := store.Open(s.t.Context(), store.Config{Path: filepath.Join(s.dir, "oakum.db"), URL: s.dbURL, ReadOnly: true, Now: s.Now})
@@ -340,6 +341,15 @@ func (s *Server) Dump() string {
 		s.t.Fatal(err)
 	}
 	defer st.Close()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) { // the server's own work
+		var next time.Time
+		if err := st.View(s.t.Context(), func(tx *store.Tx) (err error) { next, err = tx.NextWork(); return err }); err != nil {
+			s.t.Fatal(err)
+		}
+		if next.IsZero() || next.After(s.Now()) {
+			break
+		}
+	}
 	var b bytes.Buffer
 	if err := st.Dump(s.t.Context(), &b); err != nil {
 		s.t.Fatal(err)
