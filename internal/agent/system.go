@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"oakum.dev/patch"
+	"oakum.dev/wire/mgs"
 )
 
 // System is what the agent takes from its machine: clock, randomness, environment and reboot. RealSystem is the
@@ -119,8 +119,7 @@ func (s *System) uuid() (string, error) {
 func formatUUID(b [16]byte) string {
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
-	h := hex.EncodeToString(b[:])
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+	return mgs.FormatID(b)
 }
 
 func isLoopback(host string) bool {
